@@ -1,0 +1,33 @@
+"""Scientific machine learning on JAX in which every model's parameters are one vector. `import sciml_lux as lux`."""
+
+from . import flatten as flatten
+from . import layers as layers
+from .core import AbstractContainer as AbstractContainer
+from .core import AbstractLayer as AbstractLayer
+from .core import State as State
+from .core import Training as Training
+from .core import layout as layout
+from .core import output_shape as output_shape
+from .core import parameter_length as parameter_length
+from .core import setup as setup
+from .core import state_length as state_length
+from .core import test_mode as test_mode
+from .core import train_mode as train_mode
+from .core import update_state as update_state
+from .flatten import FlatParams as FlatParams
+from .flatten import Layout as Layout
+from .flatten import LuxError as LuxError
+from .flatten import Parameter as Parameter
+from .flatten import Params as Params
+from .flatten import bounded as bounded
+from .flatten import fixed as fixed
+from .flatten import positive as positive
+from .flatten import real as real
+from .flatten import register_ravel_map as register_ravel_map
+from .layers import Chain as Chain
+from .layers import Dense as Dense
+from .layers import NoOp as NoOp
+from .layers import ParameterDict as ParameterDict
+from .layers import Scale as Scale
+from .layers import WrappedFunction as WrappedFunction
+from .layers import init as init

@@ -1,0 +1,96 @@
+"""What surrounds every layer's `__call__`: structured arguments in, a checked result out, the layer's path on every error."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..flatten import FlatParams, LayerError, Params
+from ._source import describe
+from ._state import State
+
+
+def as_params(ps: Any) -> Params:
+    """The structured view of parameters, whether they come flat, structured or as a plain mapping."""
+    if isinstance(ps, Params):
+        return ps
+    if isinstance(ps, FlatParams):
+        return ps.params
+    if isinstance(ps, Mapping):
+        return Params(ps)
+    raise LayerError(
+        f"parameters are a FlatParams or a Params, got {type(ps).__name__}; write layer(x, ps, st) with ps, st = lux.setup(key, layer)"
+    )
+
+
+def as_state(st: Any) -> State:
+    """State as a `State`, also when it comes as a plain mapping."""
+    if isinstance(st, State):
+        return st
+    if isinstance(st, Mapping) and not isinstance(st, Params | FlatParams):
+        return State(st)
+    raise LayerError(
+        f"state is a State, got {type(st).__name__}; write layer(x, ps, st) with ps, st = lux.setup(key, layer)"
+    )
+
+
+def checked_call(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps a layer's `__call__`: see the module. Costs nothing in a compiled program."""
+
+    @functools.wraps(call)
+    def wrapper(self: Any, x: Any, ps: Any, st: Any, *args: Any, **kwargs: Any) -> tuple[Any, State]:
+        try:
+            ps, st = as_params(ps), as_state(st)
+            return _check_output(self, call(self, x, ps, st, *args, **kwargs), st)
+        except Exception as error:
+            locate(error, self, ps)
+            raise
+
+    return wrapper
+
+
+def _check_output(layer: Any, output: Any, st: State) -> tuple[Any, State]:
+    name = type(layer).__name__
+    if not isinstance(output, tuple) or len(output) != 2:
+        raise LayerError(
+            f"{name}.__call__ must return the result and the state, always both; got {type(output).__name__}. Write `return y, st`"
+        )
+    y, new = output
+    if not isinstance(new, Mapping) or isinstance(new, Params | FlatParams):
+        raise LayerError(
+            f"{name}.__call__ must return `(y, st)` with the state second; got {type(new).__name__} there. Write `return y, st`"
+        )
+    if set(new) != set(st):
+        raise LayerError(
+            f"{name}.__call__ returned a state with the keys {sorted(new)}, expected those it was given, {sorted(st)}. "
+            "Write `return y, st`, or `return y, st.set(name, value)`; new entries belong in initial_states"
+        )
+    return y, new if isinstance(new, State) and list(new) == list(st) else State({key: new[key] for key in st})
+
+
+# Where an error happened. Each layer that an exception passes through prepends the name by which it called the layer below.
+
+
+def locate(error: Exception, layer: Any, ps: Any) -> None:
+    """Notes on `error` the path of the layer that raised it, as seen from `layer`; called by each layer on the way out."""
+    origin, path, inner, inner_ps = getattr(error, "_lux_origin", (layer, "", None, None))
+    if inner is not None and (name := _child_name(layer, ps, inner, inner_ps)):
+        path = f"{name}.{path}" if path else name
+    note = f"in layer {path or '(the top)'}: {_short(origin)}"
+    notes = [old for old in getattr(error, "__notes__", []) if not old.startswith("in layer ")]
+    error.__notes__ = [*notes, note]
+    error._lux_origin = (origin, path, layer, ps)  # type: ignore[attr-defined]
+
+
+def _child_name(parent: Any, parent_ps: Any, child: Any, child_ps: Any) -> str | None:
+    children = parent.children() if hasattr(parent, "children") else {}
+    if isinstance(parent_ps, Params):
+        # The very object that was handed down tells equal siblings apart.
+        for name in children:
+            if parent_ps._children.get(name) is child_ps:
+                return name
+    return next((name for name, layer in children.items() if layer == child), None)
+
+
+def _short(layer: Any) -> str:
+    text = describe(layer)
+    return text if len(text) <= 100 else f"{type(layer).__name__}(...)"

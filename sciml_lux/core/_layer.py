@@ -1,0 +1,143 @@
+"""`AbstractLayer`: the contract that everything rests on."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, dataclass_transform
+
+import jax
+import numpy as np
+from jaxtyping import Array, Key
+
+from ..flatten import LayerError, Params
+from ._call import checked_call
+from ._declared import parameter_length
+from ._source import source
+from ._state import State
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
+class AbstractLayer:
+    """A layer: an immutable description, and a pure function of input, parameters and state.
+
+    Subclass it, annotate the fields, write up to three methods:
+
+        class Affine(lux.AbstractLayer):
+            features: int
+
+            def initial_parameters(self, key):
+                return {"slope": jnp.ones(self.features), "shift": jnp.zeros(self.features)}
+
+            def __call__(self, x, ps, st):
+                return ps.slope * x + ps.shift, st
+
+    The subclass becomes a frozen dataclass, compared and hashed by its fields, and a static pytree node: it goes through
+    `jax.jit` as an argument, and equal layers share one compilation. Fields hold what is needed to build parameters
+    and state (sizes, functions, other layers), never an array.
+
+    **Call:** `y, st = layer(x, ps, st)`, with `ps` a `FlatParams` or a `Params` and `st` the state, both from `lux.setup`.
+
+    **Errors:** `LayerError` at construction for an array or an unhashable value in a field; when called, for a result that is not
+    `(y, st)` with the keys of the state that came in. Every exception carries a note with the path of the layer.
+    """
+
+    def initial_parameters(self, key: Key[Array, ""]) -> Mapping[str, Any]:
+        """The starting parameters: a mapping of names to floating-point arrays, declarations (`lux.positive(0.5)`), or mappings."""
+        return {}
+
+    def initial_states(self, key: Key[Array, ""]) -> Mapping[str, Any]:
+        """The starting state: a mapping of names to arrays, keys, `Training()`, or mappings."""
+        return {}
+
+    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+        """The result and the updated state, always both."""
+        raise LayerError(f"{type(self).__name__} has no __call__(self, x, ps, st); write one that returns (y, st)")
+
+    def constructor_arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The positional and named arguments that build an equal layer, for display; override it beside a custom `__init__`."""
+        positional: list[Any] = []
+        named: dict[str, Any] = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if (
+                field.default is dataclasses.MISSING
+                and field.default_factory is dataclasses.MISSING
+                and not named
+                and not field.kw_only
+            ):
+                positional.append(value)
+            elif field.default is dataclasses.MISSING or not _same(value, field.default):
+                named[field.name] = value
+        return tuple(positional), named
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__call__" in cls.__dict__:
+            cls.__call__ = checked_call(cls.__dict__["__call__"])
+        own_init = "__init__" in cls.__dict__
+        dataclasses.dataclass(frozen=True, eq=False, repr=False, init=not own_init)(cls)
+        cls.__init__ = _checked_init(cls, cls.__init__)
+        jax.tree_util.register_static(cls)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(_same(a, b) for a, b in zip(_fields(self), _fields(other), strict=True))
+
+    def __hash__(self) -> int:
+        cached = self.__dict__.get("_hash")
+        if cached is None:
+            cached = hash((type(self), _fields(self)))
+            object.__setattr__(self, "_hash", cached)
+        return cached
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            name: value for name, value in self.__dict__.items() if name != "_hash"
+        }  # hashes of strings differ between processes
+
+    def __repr__(self) -> str:
+        return source(self, parameter_length)
+
+
+def _fields(layer: AbstractLayer) -> tuple[Any, ...]:
+    return tuple(getattr(layer, field.name) for field in dataclasses.fields(layer))  # type: ignore[arg-type]
+
+
+def _same(a: Any, b: Any) -> bool:
+    # 1, 1.0 and True are equal to Python but do not build the same layer.
+    return a is b or (type(a) is type(b) and bool(a == b))
+
+
+def _checked_init(cls: type, init: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(init)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        if type(self) is cls:  # not while a subclass is still being built
+            check_fields(self)
+
+    return wrapper
+
+
+def check_fields(layer: AbstractLayer) -> None:
+    """Raises `LayerError` if a field of `layer` holds an array or something that cannot be hashed."""
+    for field in dataclasses.fields(layer):  # type: ignore[arg-type]
+        value = getattr(layer, field.name)
+        where = f"{type(layer).__name__}.{field.name}"
+        if isinstance(value, AbstractLayer) and type(layer).initial_parameters is AbstractLayer.initial_parameters:
+            raise LayerError(
+                f"{where} is a layer, whose parameters nobody makes; write class {type(layer).__name__}(lux.AbstractContainer)"
+            )
+        if any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(value)):
+            raise LayerError(
+                f"{where} holds an array; a layer holds only what is needed to build one. "
+                "Return it from initial_parameters if it is trained, from initial_states if it is not, and keep its shape in the field"
+            )
+        try:
+            hash(value)
+        except TypeError:
+            raise LayerError(
+                f"{where} holds a {type(value).__name__}, which cannot be hashed; write a tuple for a list, and tuples of pairs for a dict"
+            ) from None

@@ -1,0 +1,33 @@
+"""Parameters and one vector, and the maps between them. Knows arrays, names and shapes; knows nothing of layers."""
+
+from ._constraints import AbstractConstraint as AbstractConstraint
+from ._constraints import Bounded as Bounded
+from ._constraints import Fixed as Fixed
+from ._constraints import Positive as Positive
+from ._declare import Entry as Entry
+from ._errors import LayerError as LayerError
+from ._errors import LayoutError as LayoutError
+from ._errors import LuxError as LuxError
+from ._errors import ParameterError as ParameterError
+from ._errors import PathError as PathError
+from ._errors import ShapeError as ShapeError
+from ._errors import SolveError as SolveError
+from ._errors import unknown_name as unknown_name
+from ._flat_params import FlatParams as FlatParams
+from ._flat_params import flatten as flatten
+from ._layout import Layout as Layout
+from ._named_tree import NamedTree as NamedTree
+from ._named_tree import Params as Params
+from ._named_tree import check_name as check_name
+from ._named_tree import leaf_paths as leaf_paths
+from ._parameter import Parameter as Parameter
+from ._parameter import as_constant as as_constant
+from ._parameter import bounded as bounded
+from ._parameter import fixed as fixed
+from ._parameter import positive as positive
+from ._parameter import real as real
+from ._ravel_map import AbstractRavelMap as AbstractRavelMap
+from ._ravel_map import ArraySpec as ArraySpec
+from ._ravel_map import Real as Real
+from ._ravel_map import register_ravel_map as register_ravel_map
+from ._ravel_map import registered_ravel_map as registered_ravel_map

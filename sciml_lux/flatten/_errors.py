@@ -1,0 +1,57 @@
+"""The errors of this package.
+
+    Exception
+    └── LuxError
+        ├── PathError        (KeyError)    a path names nothing; the nearest names are shown
+        ├── LayoutError      (ValueError)  a vector or a tree does not fit a layout
+        ├── ParameterError   (TypeError)   something that cannot be a parameter was declared as one
+        ├── LayerError       (TypeError)   a layer breaks the contract `layer(x, ps, st) -> (y, st)`
+        ├── ShapeError       (ValueError)  an input does not fit the layer that got it
+        └── SolveError       (RuntimeError)  a solver or a fit failed
+
+They live here because everything else imports `flatten`; `core` adds the layer's path to each as it passes through.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class LuxError(Exception):
+    """The root of every error that this package raises on purpose."""
+
+
+class PathError(LuxError, KeyError):
+    """A path or name that nothing answers to."""
+
+    def __str__(self) -> str:  # KeyError would show the message as a quoted string
+        return str(self.args[0]) if self.args else ""
+
+
+class LayoutError(LuxError, ValueError):
+    """A vector or a tree of arrays that does not fit the layout."""
+
+
+class ParameterError(LuxError, TypeError):
+    """A declaration that cannot become part of a vector of floating-point numbers."""
+
+
+class LayerError(LuxError, TypeError):
+    """A layer that breaks the contract: fields without arrays, `layer(x, ps, st) -> (y, st)`."""
+
+
+class ShapeError(LuxError, ValueError):
+    """An input whose shape does not fit the layer."""
+
+
+class SolveError(LuxError, RuntimeError):
+    """A solver or a fit that could not go on."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """The message for an unknown name: what was asked for, and the nearest of what there is."""
+    known = list(known)
+    nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known[:8]
+    if not known:
+        return f"no {kind} {name!r}: there is nothing here to name"
+    rest = "" if len(nearest) == len(known) else f" ({len(known)} in all)"
+    return f"no {kind} {name!r}; nearest: {', '.join(nearest)}{rest}"

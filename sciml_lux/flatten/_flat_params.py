@@ -1,0 +1,188 @@
+"""`FlatParams`: the parameters of a model as one vector with names."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ._declare import as_parameter, declarations
+from ._errors import LayoutError, PathError, unknown_name
+from ._layout import Layout, contains
+from ._named_tree import Params, leaf_paths
+
+
+class FlatParams:
+    """The parameters of a model: one array `vector` of shape `(..., size)` and a static `layout`.
+
+    As a pytree it has exactly one leaf, so that `jax.grad` returns a `FlatParams`, optimisers and solvers see one array, and a
+    compiled call has one argument to check. `ps.params` is the structured view; attributes, items and paths go through it.
+    Leading axes of the vector are a batch of parameter vectors.
+
+    **Arguments:** `vector`; `layout`.
+
+    **Errors:** `LayoutError` if the vector has another length or dtype than the layout.
+    """
+
+    __slots__ = ("_params", "layout", "vector")
+    vector: Float[Array, "*batch size"]
+    layout: Layout
+
+    def __init__(self, vector: Any, layout: Layout) -> None:
+        if not isinstance(layout, Layout):
+            raise LayoutError(
+                f"FlatParams(vector, layout) takes a Layout, got {type(layout).__name__}; lux.flatten.flatten(tree) makes both"
+            )
+        if not isinstance(vector, jax.Array | np.ndarray):
+            raise LayoutError(
+                f"a parameter vector is an array, got {type(vector).__name__}; write jnp.asarray(vector, {str(layout.dtype)!r})"
+            )
+        layout.check_vector(vector)
+        _assemble(self, jnp.asarray(vector), layout)
+
+    @property
+    def params(self) -> Params:
+        """The structured view, computed once per instance."""
+        if self._params is not None:
+            return self._params
+        if isinstance(self.vector, jax.core.Tracer):
+            params = self.layout.unravel(self.vector)
+        else:
+            # A concrete vector that a traced function closes over: unravel it now, not inside the trace.
+            with jax.ensure_compile_time_eval():
+                params = self.layout.unravel(self.vector)
+        if _lives_as_long_as(self.vector, params):
+            object.__setattr__(self, "_params", params)
+        return params
+
+    # Reading
+
+    def __getitem__(self, path: str) -> Any:
+        """The parameter, or the tree of parameters, of that path. **Errors:** `PathError` with the nearest names."""
+        return self.params[path]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.params, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.params)
+
+    def __contains__(self, path: object) -> bool:
+        return path in self.params
+
+    def __len__(self) -> int:
+        """The number of names at the top, as for any mapping; the number of scalars is `ps.layout.size`."""
+        return len(self.params)
+
+    # Never in place
+
+    def replace(self, vector: Any) -> "FlatParams":
+        """The same layout with another vector. **Errors:** `LayoutError` for another length or dtype."""
+        return FlatParams(vector, self.layout)
+
+    def set(self, path: str, value: Any) -> "FlatParams":
+        """New parameters in which `path` (an entry, part of one, or a whole subtree given as a mapping) holds `value`.
+
+        Every other number keeps its bits. **Errors:** `PathError` for an unknown path, `LayoutError` for another shape.
+        """
+        if path not in self.params:
+            raise PathError(unknown_name("path", path, (entry.path for entry in self.layout.entries)))
+        touched = [entry for entry in self.layout.entries if contains(entry.path, path) or contains(path, entry.path)]
+        if isinstance(value, Mapping):
+            value = Params(value)
+            expected = list(leaf_paths(self.params[path]))
+            if list(leaf_paths(value)) != expected:
+                raise LayoutError(f"{path}: got a mapping with {list(leaf_paths(value))}, expected {expected}")
+        params = self.params.set(path, value)
+        vector = self.vector
+        for entry in touched:
+            segment = self.layout.ravel_entry(entry, params[entry.path] if entry.path else params)
+            if segment.shape[:-1] != vector.shape[:-1]:
+                raise LayoutError(
+                    f"{entry.path}: got leading axes {segment.shape[:-1]}, the vector has {vector.shape[:-1]}"
+                )
+            before, after = vector[..., : entry.offset], vector[..., entry.offset + entry.size :]
+            vector = jnp.concatenate([before, segment, after], axis=-1)
+        return self.replace(vector)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(
+            f"FlatParams is immutable; write ps.set({name!r}, value) or ps.replace(vector), which return new ones"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FlatParams, (np.asarray(self.vector), self.layout)
+
+    def __repr__(self) -> str:
+        return show(self)
+
+
+def _assemble(flat: FlatParams, vector: Any, layout: Layout) -> FlatParams:
+    object.__setattr__(flat, "vector", vector)
+    object.__setattr__(flat, "layout", layout)
+    object.__setattr__(flat, "_params", None)
+    return flat
+
+
+def _unflatten(layout: Layout, children: Any) -> FlatParams:
+    return _assemble(object.__new__(FlatParams), children[0], layout)  # no checks: JAX puts anything into the leaf
+
+
+jax.tree_util.register_pytree_with_keys(
+    FlatParams,
+    lambda flat: (((jax.tree_util.GetAttrKey("vector"), flat.vector),), flat.layout),
+    _unflatten,
+    lambda flat: ((flat.vector,), flat.layout),
+)
+
+
+def _lives_as_long_as(vector: Any, params: Params) -> bool:
+    """Whether the view may be kept beside the vector: its arrays must not belong to a trace that ends before the vector's."""
+    trace = getattr(vector, "_trace", None) if isinstance(vector, jax.core.Tracer) else None
+    return all(
+        not isinstance(leaf, jax.core.Tracer) or (trace is not None and getattr(leaf, "_trace", None) is trace)
+        for leaf in jax.tree.leaves(params)
+    )
+
+
+def flatten(tree: Any, dtype: Any = None) -> FlatParams:
+    """One vector and its layout from a tree of names, arrays and declarations such as `lux.positive(0.5)`.
+
+    **Arguments:** `tree`: a mapping, nested as you like; `dtype`: of the vector (default: the arrays' own; numbers take
+    JAX's default float). **Errors:** `ParameterError` for what cannot be a parameter, `LayoutError` for mixed dtypes.
+    """
+    layout = Layout.of(tree, dtype)
+    values = {path: as_parameter(path, value).value for path, value in declarations(tree)}
+    segments = [layout.ravel_entry(layout[path], value) for path, value in values.items()]
+    vector = jnp.concatenate(segments) if segments else jnp.zeros((0,), layout.dtype)
+    return FlatParams(vector, layout)
+
+
+def show(flat: FlatParams, rows: int = 40) -> str:
+    """A table of the parameters: path, shape, and the value of scalars or mean and spread of arrays."""
+    shape = getattr(flat.vector, "shape", None)
+    head = f"FlatParams: {flat.layout.size} numbers, {flat.layout.dtype}" + (
+        f", batch {shape[:-1]}" if shape and len(shape) > 1 else ""
+    )
+    if not isinstance(flat.vector, jax.Array) or isinstance(flat.vector, jax.core.Tracer) or flat.vector.is_deleted():
+        return f"{head}, vector = {type(flat.vector).__name__}"
+    params = flat.params
+    table = []
+    for path in list(leaf_paths(params))[:rows]:
+        array = np.asarray(params[path], dtype=np.float64)
+        if array.size == 1:
+            value = f"{array.item():.6g}"
+        elif array.size:
+            value = f"mean {array.mean():.3g}, std {array.std():.3g}, min {array.min():.3g}, max {array.max():.3g}"
+        else:
+            value = ""
+        unit = next((e.unit for e in flat.layout.entries if e.path == path and e.unit), "")
+        table.append((path, str(array.shape), f"{value} {unit}".rstrip()))
+    widths = [max((len(row[i]) for row in table), default=0) for i in range(2)]
+    lines = [f"  {path.ljust(widths[0])}  {shape.ljust(widths[1])}  {value}".rstrip() for path, shape, value in table]
+    hidden = sum(1 for _ in leaf_paths(params)) - len(table)
+    return "\n".join([head, *lines, *([f"  ... and {hidden} more"] if hidden else [])])

@@ -1,0 +1,238 @@
+"""`Layout`: the static description of a vector of parameters."""
+
+import threading
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import wadler_lindig as wl
+from jax import lax
+from jaxtyping import Array, Float
+
+from ._declare import Entry, as_parameter, check_dtype, declarations, entries_of, join_path, resolve_dtype
+from ._errors import LayoutError, PathError, unknown_name
+from ._named_tree import Params, leaf_paths
+from ._ravel_map import ArraySpec, is_subtree
+
+_INTERNED: weakref.WeakValueDictionary[Any, "Layout"] = weakref.WeakValueDictionary()
+_INTERNED_LOCK = threading.Lock()
+
+
+class Layout:
+    """Where each parameter lies in the vector: static, hashable, without values; it prints as a memory map.
+
+    Equal layouts are one object (they are interned), so that comparing and hashing them, which `jax.jit` does at every
+    call, costs the same for a thousand entries as for one.
+
+    **Arguments:** `tree`: a `Params` of `Entry` (or one entry, if all is stored as one); `dtype`: of the vector. Usually made by `Layout.of(declarations)`.
+
+    **Attributes:** `entries`: in the order of declaration; `size`: length of the vector; `dtype`; `tree`.
+    """
+
+    __slots__ = ("__weakref__", "_by_path", "_sizes", "_structure", "dtype", "entries", "size", "tree")
+    tree: Params | Entry
+    entries: tuple[Entry, ...]
+    size: int
+    dtype: np.dtype
+
+    def __new__(cls, tree: Params | Entry, dtype: Any) -> "Layout":
+        dtype = check_dtype(dtype)
+        entries, structure = jax.tree.flatten(tree)
+        key = (tuple(entries), structure, dtype)
+        with _INTERNED_LOCK:
+            interned = _INTERNED.get(key)
+            if interned is not None:
+                return interned
+            self = object.__new__(cls)
+            for name, value in (
+                ("tree", tree),
+                ("entries", tuple(entries)),
+                ("size", sum(entry.size for entry in entries)),
+                ("dtype", dtype),
+                ("_structure", structure),
+                ("_sizes", tuple(entry.size for entry in entries)),
+                ("_by_path", {entry.path: entry for entry in entries}),
+            ):
+                object.__setattr__(self, name, value)
+            _INTERNED[key] = self
+            return self
+
+    @staticmethod
+    def of(tree: Any, dtype: Any = None) -> "Layout":
+        """The layout of a tree of declarations: arrays (or their `jax.ShapeDtypeStruct`), `Parameter`s, foreign values.
+
+        **Errors:** `ParameterError` for what cannot be a parameter, `LayoutError` for mixed dtypes.
+        """
+        parameters = {path: as_parameter(path, value) for path, value in declarations(tree)}
+        dtype = resolve_dtype(parameters, dtype)
+        entries = {entry.path: entry for entry in entries_of(parameters, dtype)}
+        return Layout(_tree_of(tree, entries), dtype)
+
+    # The two maps
+
+    def unravel(self, vector: Float[Array, "*batch size"]) -> Params:
+        """The structured view of `vector`: one `split`, then each entry's map. Leading axes are a batch and stay in front."""
+        self.check_vector(vector)
+        batch = vector.shape[:-1]
+        # One split, whose transpose is one concatenate: slicing leaf by leaf transposes to a sum of padded vectors.
+        segments = lax.split(vector, self._sizes, axis=vector.ndim - 1) if self.entries else ()
+        return self._structure.unflatten(
+            [_unravel(entry, segment, len(batch)) for entry, segment in zip(self.entries, segments, strict=True)]
+        )
+
+    def ravel(self, params: Mapping[str, Any]) -> Float[Array, "*batch size"]:
+        """The vector of a structured view: each entry's map, then one `concatenate`. Leading axes of all arrays are a batch.
+
+        **Errors:** `LayoutError` if names or shapes are not those of this layout.
+        """
+        values = self._values(params)
+        batches = {path: batch_shape(self._by_path[path], value) for path, value in values.items()}
+        batch = next(iter(batches.values()), ())
+        odd = [path for path, shape in batches.items() if shape != batch]
+        if odd:
+            raise LayoutError(f"leading axes differ: {batch} for {next(iter(batches))}, {batches[odd[0]]} for {odd[0]}")
+        segments = [self.ravel_entry(self._by_path[path], value) for path, value in values.items()]
+        return jnp.concatenate(segments, axis=-1) if segments else jnp.zeros((0,), self.dtype)
+
+    def ravel_entry(self, entry: Entry, value: Any) -> Float[Array, "*batch size"]:
+        """The segment of one entry, in the dtype of the vector."""
+        value = jax.tree.map(lambda leaf: jnp.asarray(leaf, self.dtype), value)
+        ravel = entry.ravel_map.ravel
+
+        def one(value: Any) -> Any:
+            return ravel(value, entry.spec)
+
+        for _ in batch_shape(entry, value):
+            one = jax.vmap(one, axis_size=None)
+        return one(value)
+
+    def _values(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The value of each entry, by path, after checking that `params` has the names of this layout."""
+        params = params if isinstance(params, Params) else Params(params)
+        try:
+            values = self._structure.flatten_up_to(params)
+        except ValueError:
+            missing = [path for path in self._by_path if path not in params]
+            extra = [
+                path
+                for path in leaf_paths(params)
+                if not any(contains(entry_path, path) for entry_path in self._by_path)
+            ]
+            raise LayoutError(
+                f"the names differ from the layout's: missing {missing or 'none'}, unknown {extra or 'none'}"
+                + ("" if missing or extra else "; the order or the nesting is another")
+            ) from None
+        return {entry.path: value for entry, value in zip(self.entries, values, strict=True)}
+
+    # Looking up
+
+    def __getitem__(self, path: str) -> Entry:
+        """The entry of that path. **Errors:** `PathError` with the nearest names."""
+        try:
+            return self._by_path[path]
+        except KeyError:
+            raise PathError(unknown_name("entry", path, self._by_path)) from None
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def check_vector(self, vector: Any) -> None:
+        """Raises `LayoutError` unless `vector` has this layout's length and dtype."""
+        shape = np.shape(vector)
+        if not shape or shape[-1] != self.size:
+            raise LayoutError(
+                f"got a vector of shape {shape}; this layout has {self.size} numbers, expected shape (..., {self.size})"
+            )
+        if vector.dtype != self.dtype:
+            raise LayoutError(
+                f"got a vector of {vector.dtype}; this layout is of {self.dtype}. Write vector.astype({str(self.dtype)!r})"
+            )
+
+    # Static, immutable, printable
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("a Layout is immutable")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Layout, (self.tree, self.dtype)
+
+    def __copy__(self) -> "Layout":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "Layout":
+        return self
+
+    def __pdoc__(self, **kwargs: Any) -> wl.AbstractDoc:
+        del kwargs
+        return wl.TextDoc(f"Layout({len(self.entries)} entries, {self.size} {self.dtype})")
+
+    def __repr__(self) -> str:
+        return memory_map(self)
+
+
+def _tree_of(tree: Any, entries: Mapping[str, Entry], path: str = "") -> Any:
+    """`tree` with each declaration replaced by its entry."""
+    if not is_subtree(tree):
+        return entries[path]
+    return Params({name: _tree_of(value, entries, join_path(path, name)) for name, value in tree.items()})
+
+
+def _unravel(entry: Entry, segment: Any, batch_axes: int) -> Any:
+    def one(segment: Any) -> Any:
+        return entry.ravel_map.unravel(segment, entry.spec)
+
+    for _ in range(batch_axes):
+        one = jax.vmap(one)
+    return one(segment)
+
+
+def batch_shape(entry: Entry, value: Any) -> tuple[int, ...]:
+    """The leading axes that `value` has beyond the entry's own shape."""
+    if isinstance(entry.spec, ArraySpec):
+        shapes = [(entry.path, np.shape(value), entry.spec.shape)]
+    elif isinstance(value, Params) and tuple(leaf_paths(value)) == tuple(leaf_paths(entry.spec)):
+        shapes = [
+            (join_path(entry.path, path), np.shape(value[path]), entry.spec[path].shape)
+            for path in leaf_paths(entry.spec)
+        ]
+    else:
+        raise LayoutError(
+            f"{entry.path}: expected a Params of {', '.join(leaf_paths(entry.spec))}, got {type(value).__name__}"
+        )
+    for path, got, expected in shapes:
+        if got[len(got) - len(expected) :] != expected:
+            raise LayoutError(f"{path}: got shape {got}, expected {expected}")
+    _, got, expected = shapes[0]
+    return got[: len(got) - len(expected)]
+
+
+def contains(outer: str, path: str) -> bool:
+    """Whether `path` is `outer` or lies below it; everything lies below the empty path."""
+    return not outer or path == outer or path.startswith(f"{outer}.")
+
+
+def memory_map(layout: Layout) -> str:
+    """The table that a layout prints: offset, size, path, shape, map and unit of each entry."""
+    rows = [("offset", "size", "path", "shape", "map", "unit")]
+    for entry in layout.entries:
+        shape = (
+            str(entry.shape)
+            if isinstance(entry.spec, ArraySpec)
+            else ", ".join(f"{p}: {entry.spec[p].shape}" for p in leaf_paths(entry.spec))
+        )
+        rows.append((str(entry.offset), str(entry.size), entry.path, shape, entry.ravel_map.name, entry.unit or ""))
+    widths = [max(len(row[i]) for row in rows) for i in range(6)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if i < 2 else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    nbytes = layout.size * layout.dtype.itemsize
+    return "\n".join(
+        [f"Layout of {layout.size} numbers, {layout.dtype}, {nbytes} bytes, {len(layout.entries)} entries", *lines]
+    )

@@ -1,0 +1,9 @@
+"""The layers themselves, and the initializers of their parameters."""
+
+from . import init as init
+from ._chain import Chain as Chain
+from ._dense import Dense as Dense
+from ._dense import Scale as Scale
+from ._function import NoOp as NoOp
+from ._function import WrappedFunction as WrappedFunction
+from ._parameter_dict import ParameterDict as ParameterDict

@@ -1,0 +1,111 @@
+"""Layers that multiply and add along the last axis."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from ..core import AbstractLayer, State
+from ..flatten import LayerError, Params, ShapeError
+from . import init
+
+
+def check_sizes(layer: AbstractLayer, **sizes: Any) -> None:
+    """Raises `LayerError` unless each of `sizes` is a whole number, 0 or more."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+            raise LayerError(f"{type(layer).__name__}: {name} is a number of features, 0 or more, got {size!r}")
+
+
+def check_last_axis(layer: AbstractLayer, x: Any, features: int) -> None:
+    """Raises `ShapeError` unless the last axis of `x` has `features` elements."""
+    shape = jnp.shape(x)
+    if not shape or shape[-1] != features:
+        raise ShapeError(
+            f"{type(layer).__name__} expects {features} features on the last axis, got an input of shape {shape}"
+        )
+
+
+class Dense(AbstractLayer):
+    """A fully connected layer, `y = activation(x @ weight + bias)`, on the last axis of `x`.
+
+    **Arguments:** `in_features`, `out_features`: sizes of the last axis; `activation`: an elementwise function, or None;
+    `use_bias`; `init_weight`, `init_bias`: initializers, Glorot uniform and zeros by default.
+
+    **Call:** `x` of shape `(..., in_features)` gives `(..., out_features)`.
+
+    **Parameters:** `weight` `(in_features, out_features)`; `bias` `(out_features,)` if `use_bias`. **States:** none.
+
+    **Errors:** `LayerError` for sizes that are not whole numbers; `ShapeError` for another last axis.
+    """
+
+    in_features: int
+    out_features: int
+    activation: Callable[[Any], Any] | None = None
+    use_bias: bool = True
+    init_weight: Callable[..., Any] = init.glorot_uniform()
+    init_bias: Callable[..., Any] = init.zeros()
+
+    def __post_init__(self) -> None:
+        check_sizes(self, in_features=self.in_features, out_features=self.out_features)
+        if self.activation is not None and not callable(self.activation):
+            raise LayerError(f"Dense: activation is a function such as jnp.tanh, got {self.activation!r}")
+
+    def constructor_arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        positional, named = super().constructor_arguments()
+        activation = named.pop("activation", None)
+        return (positional if activation is None else (*positional, activation)), named
+
+    def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
+        weight_key, bias_key = jax.random.split(key)
+        weight = self.init_weight(weight_key, (self.in_features, self.out_features))
+        if not self.use_bias:
+            return {"weight": weight}
+        return {"weight": weight, "bias": self.init_bias(bias_key, (self.out_features,))}
+
+    def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
+        check_last_axis(self, x, self.in_features)
+        y = x @ ps.weight
+        if self.use_bias:
+            y = y + jnp.broadcast_to(ps.bias, y.shape)
+        return (y if self.activation is None else self.activation(y)), st
+
+
+class Scale(AbstractLayer):
+    """An elementwise scale and shift, `y = activation(x * weight + bias)`, over the last axis.
+
+    **Arguments:** `features`: size of the last axis; `activation`; `use_bias`; `init_weight`, `init_bias`: ones and zeros.
+
+    **Call:** `x` of shape `(..., features)` gives the same shape.
+
+    **Parameters:** `weight` `(features,)`; `bias` `(features,)` if `use_bias`. **States:** none.
+
+    **Errors:** `LayerError` for a size that is not a whole number; `ShapeError` for another last axis.
+    """
+
+    features: int
+    activation: Callable[[Any], Any] | None = None
+    use_bias: bool = True
+    init_weight: Callable[..., Any] = init.ones()
+    init_bias: Callable[..., Any] = init.zeros()
+
+    def __post_init__(self) -> None:
+        check_sizes(self, features=self.features)
+
+    def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
+        weight_key, bias_key = jax.random.split(key)
+        weight = self.init_weight(weight_key, (self.features,))
+        if not self.use_bias:
+            return {"weight": weight}
+        return {"weight": weight, "bias": self.init_bias(bias_key, (self.features,))}
+
+    def __call__(
+        self, x: Float[Array, "... features"], ps: Params, st: State
+    ) -> tuple[Float[Array, "... features"], State]:
+        check_last_axis(self, x, self.features)
+        y = x * jnp.broadcast_to(ps.weight, x.shape)
+        if self.use_bias:
+            y = y + jnp.broadcast_to(ps.bias, y.shape)
+        return (y if self.activation is None else self.activation(y)), st
