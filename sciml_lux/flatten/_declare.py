@@ -81,7 +81,7 @@ def _leaf_dtype(path: str, value: Any) -> np.dtype | None:
     if isinstance(value, tuple):
         return None
     dtype = value.dtype
-    if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
         raise ParameterError(f"parameter {path}: got a random key; keys are state. Return it from initial_states")
     if jnp.issubdtype(dtype, jnp.complexfloating):
         raise ParameterError(

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from ._declare import as_parameter, declarations
@@ -47,7 +48,7 @@ class FlatParams:
         """The structured view, computed once per instance."""
         if self._params is not None:
             return self._params
-        if isinstance(self.vector, jax.core.Tracer):
+        if isinstance(self.vector, Tracer):
             params = self.layout.unravel(self.vector)
         else:
             # A concrete vector that a traced function closes over: unravel it now, not inside the trace.
@@ -142,9 +143,9 @@ jax.tree_util.register_pytree_with_keys(
 
 def _lives_as_long_as(vector: Any, params: Params) -> bool:
     """Whether the view may be kept beside the vector: its arrays must not belong to a trace that ends before the vector's."""
-    trace = getattr(vector, "_trace", None) if isinstance(vector, jax.core.Tracer) else None
+    trace = getattr(vector, "_trace", None) if isinstance(vector, Tracer) else None
     return all(
-        not isinstance(leaf, jax.core.Tracer) or (trace is not None and getattr(leaf, "_trace", None) is trace)
+        not isinstance(leaf, Tracer) or (trace is not None and getattr(leaf, "_trace", None) is trace)
         for leaf in jax.tree.leaves(params)
     )
 
@@ -168,7 +169,7 @@ def show(flat: FlatParams, rows: int = 40) -> str:
     head = f"FlatParams: {flat.layout.size} numbers, {flat.layout.dtype}" + (
         f", batch {shape[:-1]}" if shape and len(shape) > 1 else ""
     )
-    if not isinstance(flat.vector, jax.Array) or isinstance(flat.vector, jax.core.Tracer) or flat.vector.is_deleted():
+    if not isinstance(flat.vector, jax.Array) or isinstance(flat.vector, Tracer) or flat.vector.is_deleted():
         return f"{head}, vector = {type(flat.vector).__name__}"
     params = flat.params
     table = []

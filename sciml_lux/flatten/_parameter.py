@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 import wadler_lindig as wl
+from jax.core import Tracer
 
 from ._constraints import Bounded, Fixed, Positive
 from ._errors import ParameterError
@@ -47,7 +48,7 @@ def _declare(value: Any, ravel_map: AbstractRavelMap, unit: str | None) -> Param
         raise ParameterError(f"a parameter is a real number or an array of them, got {value!r}")
     if unit is not None and not isinstance(unit, str):
         raise ParameterError(f'unit is a text such as "1/year", got {unit!r}')
-    if not isinstance(value, jax.core.Tracer):
+    if not isinstance(value, Tracer):
         if not np.all(np.isfinite(value)):
             raise ParameterError(f"a parameter starts from a finite value, got {value!r}")
         ravel_map.check(value)
@@ -77,7 +78,7 @@ def bounded(value: Any, lower: float, upper: float, *, unit: str | None = None) 
 
 def fixed(value: Any, *, unit: str | None = None) -> Parameter:
     """A constant that reads like a parameter and takes no room in the vector (`Fixed`)."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         raise ParameterError("fixed(...) takes a number that is known when the layout is made, not a traced one")
     constant = as_constant(value)
     return _declare(constant, Fixed(constant), unit)
