@@ -31,3 +31,7 @@ from .layers import ParameterDict as ParameterDict
 from .layers import Scale as Scale
 from .layers import WrappedFunction as WrappedFunction
 from .layers import init as init
+from .solvers import NeuralODE as NeuralODE
+from .training import FitError as FitError
+from .training import Fitted as Fitted
+from .training import fit as fit

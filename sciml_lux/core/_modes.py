@@ -7,7 +7,7 @@ reused under another.
 import jax
 
 differentiation_mode = jax.make_user_context("reverse")
-"""How the solution of an adapter will be differentiated: `"reverse"` (gradients; the default) or `"forward"` (Jacobians column by column)."""
+"""How an adapter's solution will be differentiated: `"reverse"` (gradients; default) or `"forward"` (Jacobians, column by column)."""
 
 failure_mode = jax.make_user_context("raise")
 """What an adapter whose solve failed does: `"raise"` an error (the default), or return `"nan"` and say in its state why."""

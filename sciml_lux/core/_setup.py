@@ -57,5 +57,5 @@ def check_layer(layer: Any) -> None:
 
 
 def _check_key(key: Any) -> None:
-    if not jnp.issubdtype(getattr(key, "dtype", None), jax.dtypes.prng_key) or key.shape != ():
+    if not hasattr(key, "dtype") or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.shape != ():
         raise LayerError(f"expected one typed random key, got {key!r}; write jax.random.key(0)")

@@ -27,7 +27,8 @@ class Layout:
     Equal layouts are one object (they are interned), so that comparing and hashing them, which `jax.jit` does at every
     call, costs the same for a thousand entries as for one.
 
-    **Arguments:** `tree`: a `Params` of `Entry` (or one entry, if all is stored as one); `dtype`: of the vector. Usually made by `Layout.of(declarations)`.
+    **Arguments:** `tree`: a `Params` of `Entry` (or one entry, if all is stored as one); `dtype`: of the vector.
+    Usually made by `Layout.of(declarations)`.
 
     **Attributes:** `entries`: in the order of declaration; `size`: length of the vector; `dtype`; `tree`.
     """

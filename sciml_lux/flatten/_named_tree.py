@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import wadler_lindig as wl
+from jax.core import Tracer
 
 from ._errors import PathError, unknown_name
 
@@ -23,6 +25,13 @@ def check_name(name: object) -> str:
 
 
 def _lower(value: object) -> str:
+    if (
+        isinstance(value, jax.Array)
+        and value.ndim == 0
+        and not isinstance(value, Tracer)
+        and not jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+    ):
+        return f"{value.item():.6g}" if jnp.issubdtype(value.dtype, jnp.floating) else str(value.item())
     if isinstance(value, jax.Array | jax.ShapeDtypeStruct):
         return f"{value.dtype}{list(value.shape)}"
     return repr(value)
@@ -96,7 +105,7 @@ class NamedTree(Mapping[str, Any]):
 
     # Never in place
 
-    def set(self, path: str, value: Any) -> Self:
+    def set(self: _Tree, path: str, value: Any) -> _Tree:
         """A new tree in which `path`, which must exist, holds `value`."""
         head, _, rest = path.partition(".")
         if head not in self._children or (rest and not isinstance(self._children[head], NamedTree)):

@@ -52,7 +52,7 @@ class AbstractRavelMap(abc.ABC):
     def unravel(self, segment: Float[Array, " size"], spec: Spec) -> Any:
         """The value that `segment` stores."""
 
-    def check(self, value: Any) -> None:
+    def check(self, value: Any) -> None:  # noqa: B027  most maps store every value
         """Raises `ValueError` if a concrete `value` cannot be stored by this map. By default all can."""
 
     @property

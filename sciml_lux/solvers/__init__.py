@@ -1,0 +1,3 @@
+"""Layers whose call runs a solver, and the solvers that JAX lacks. The one place that imports diffrax."""
+
+from ._neural_ode import NeuralODE as NeuralODE

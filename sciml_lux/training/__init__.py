@@ -1,0 +1,5 @@
+"""Fitting: a loss, a parameter vector, an optimiser, many steps to a dispatch."""
+
+from ._fit import fit as fit
+from ._result import FitError as FitError
+from ._result import Fitted as Fitted

@@ -1,0 +1,74 @@
+"""What a fit evaluates: the user's loss, its returned values sorted out, and whether they can be trusted."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optimistix
+from jaxtyping import Array, Bool, Float
+
+from ..core import State, as_state
+from ..flatten import FlatParams, LayerError, leaf_paths
+
+_ITEM = type(optimistix.RESULTS.successful)
+
+Loss = Callable[..., Any]
+"""`loss(ps, st, batch) -> (value, st)` or `(value, st, stats)`."""
+
+
+class Evaluation(NamedTuple):
+    """One evaluation of a loss: its value, the advanced state, and whatever else it reported."""
+
+    value: Float[Array, ""]
+    st: State
+    stats: Any
+
+
+def evaluate(loss: Loss, ps: FlatParams, st: State, batch: Any) -> Evaluation:
+    """Calls `loss` and checks what it returns.
+
+    **Errors:** `LayerError` if that is not `(value, st)` or `(value, st, stats)` with a real scalar and the state's keys.
+    """
+    output = loss(ps, st, batch)
+    if not isinstance(output, tuple) or len(output) not in (2, 3):
+        raise LayerError(
+            f"a loss returns (value, st) or (value, st, stats), got {type(output).__name__}; write `return value, st`"
+        )
+    value, new, stats = output if len(output) == 3 else (*output, None)
+    value, new = jnp.asarray(value), as_state(new)
+    if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise LayerError(
+            f"a loss returns one real number first, got {value.dtype}{list(value.shape)}; write jnp.mean(...) or jnp.sum(...)"
+        )
+    _check_state(new, st)
+    return Evaluation(value, new, stats)
+
+
+def _check_state(new: State, st: State) -> None:
+    same = jax.tree.structure(new) == jax.tree.structure(st) and all(
+        (jnp.shape(a), jnp.result_type(a)) == (jnp.shape(b), jnp.result_type(b))
+        for a, b in zip(jax.tree.leaves(new), jax.tree.leaves(st), strict=True)
+    )
+    if not same:
+        raise LayerError(f"a loss returns a state like the one it was given, got {new}, expected {st}")
+
+
+def is_result(leaf: Any) -> bool:
+    """Whether a node of a state is the outcome of a solve."""
+    return isinstance(leaf, _ITEM) and issubclass(leaf._enumeration, optimistix.RESULTS)
+
+
+def solves(st: State) -> dict[str, Any]:
+    """The outcomes of solves that a state holds, by path."""
+    return {path: st[path] for path in leaf_paths(st) if is_result(st[path])}
+
+
+def all_solved(st: State) -> Bool[Array, ""]:
+    """Whether every solve whose outcome is in the state succeeded (an event that ends one is a success)."""
+    okay = jnp.asarray(True)
+    for result in solves(st).values():
+        kind = result._enumeration
+        accepted = [kind.successful] + ([kind.event_occurred] if hasattr(kind, "event_occurred") else [])
+        okay &= jnp.any(jnp.stack([jnp.all(result == item) for item in accepted]))
+    return okay
