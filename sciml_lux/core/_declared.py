@@ -2,13 +2,14 @@
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from ..flatten import LayerError, Layout, Parameter, Params, registered_ravel_map
+from ..flatten import LayerError, Layout, Parameter, Params, all_ravel_maps, registered_ravel_map
 from ._state import State
 
 
@@ -37,16 +38,21 @@ def declared_states(layer: Any, key: Any) -> State:
     return State(declared)
 
 
-@functools.lru_cache(maxsize=4096)
 def abstract_parameters(layer: Any) -> Params | Parameter:
     """The declared parameters as shapes and dtypes."""
-    return jax.eval_shape(lambda key: declared_parameters(layer, key), _abstract_key())
+    return _abstract(declared_parameters, layer, np.dtype(jnp.result_type(float)), all_ravel_maps())
+
+
+def abstract_states(layer: Any) -> State:
+    """The declared state as shapes and dtypes."""
+    return _abstract(declared_states, layer, np.dtype(jnp.result_type(float)), all_ravel_maps())
 
 
 @functools.lru_cache(maxsize=4096)
-def abstract_states(layer: Any) -> State:
-    """The declared state as shapes and dtypes."""
-    return jax.eval_shape(lambda key: declared_states(layer, key), _abstract_key())
+def _abstract(declared: Callable[[Any, Any], Any], layer: Any, *settings: Any) -> Any:
+    # The settings are what the result depends on beside the layer: JAX's default float, which x64 changes, and the ravel maps.
+    del settings
+    return jax.eval_shape(lambda key: declared(layer, key), _abstract_key())
 
 
 def layout(layer: Any, dtype: Any = None) -> Layout:

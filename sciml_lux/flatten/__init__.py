@@ -29,5 +29,6 @@ from ._parameter import real as real
 from ._ravel_map import AbstractRavelMap as AbstractRavelMap
 from ._ravel_map import ArraySpec as ArraySpec
 from ._ravel_map import Real as Real
+from ._ravel_map import all_ravel_maps as all_ravel_maps
 from ._ravel_map import register_ravel_map as register_ravel_map
 from ._ravel_map import registered_ravel_map as registered_ravel_map

@@ -138,6 +138,11 @@ def registered_ravel_map(cls: type) -> AbstractRavelMap | None:
     return next((_REGISTRY[base] for base in cls.__mro__ if base in _REGISTRY), None)
 
 
+def all_ravel_maps() -> tuple[tuple[type, AbstractRavelMap], ...]:
+    """Every registered type with its map: what a layout depends on beside the layer, so part of the key under which one is kept."""
+    return tuple(_REGISTRY.items())
+
+
 def is_subtree(value: object) -> bool:
     """Whether `value` is a mapping of names, rather than something that is stored as one entry."""
     return isinstance(value, Mapping) and registered_ravel_map(type(value)) is None
