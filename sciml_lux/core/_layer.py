@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, dataclass_transform
+from typing import Any, ClassVar, dataclass_transform
 
 import jax
 import numpy as np
@@ -41,6 +42,8 @@ class AbstractLayer:
     `(y, st)` with the keys of the state that came in. Every exception carries a note with the path of the layer.
     """
 
+    _own_init: ClassVar[bool] = False
+
     def initial_parameters(self, key: Key[Array, ""]) -> Mapping[str, Any]:
         """The starting parameters: a mapping of names to floating-point arrays, declarations (`lux.positive(0.5)`), or mappings."""
         return {}
@@ -74,8 +77,10 @@ class AbstractLayer:
         super().__init_subclass__(**kwargs)
         if "__call__" in cls.__dict__:
             cls.__call__ = checked_call(cls.__dict__["__call__"])
-        own_init = "__init__" in cls.__dict__
-        dataclasses.dataclass(frozen=True, eq=False, repr=False, init=not own_init)(cls)
+        # A subclass that adds no field keeps the hand-written __init__ of its base: class Residual(lux.Chain) is built like a Chain.
+        adds_fields = bool(inspect.get_annotations(cls))
+        cls._own_init = "__init__" in cls.__dict__ or (cls._own_init and not adds_fields)
+        dataclasses.dataclass(frozen=True, eq=False, repr=False, init=not cls._own_init)(cls)
         cls.__init__ = _checked_init(cls, cls.__init__)
         jax.tree_util.register_static(cls)
 
@@ -108,6 +113,8 @@ def _fields(layer: AbstractLayer) -> tuple[Any, ...]:
 
 def _same(a: Any, b: Any) -> bool:
     # 1, 1.0 and True are equal to Python but do not build the same layer.
+    if type(a) is tuple and type(b) is tuple:
+        return len(a) == len(b) and all(_same(*pair) for pair in zip(a, b, strict=True))
     return a is b or (type(a) is type(b) and bool(a == b))
 
 
