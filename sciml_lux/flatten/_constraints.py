@@ -60,7 +60,7 @@ class Positive(AbstractConstraint):
 
     def check(self, value: Any) -> None:
         if not bool(np.all((np.asarray(value) > 0) & np.isfinite(value))):
-            raise ValueError(f"a positive parameter starts from a finite value above 0, got {value!r}")
+            raise ValueError(f"a positive parameter is a finite number above 0, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Bounded(AbstractConstraint):
         array = np.asarray(value)
         if not bool(np.all((array > self.lower) & (array < self.upper) & np.isfinite(array))):
             raise ValueError(
-                f"a parameter bounded by {self.lower} and {self.upper} starts strictly between them, got {value!r}"
+                f"a parameter bounded by {self.lower} and {self.upper} lies strictly between them, got {value!r}"
             )
 
 
@@ -138,6 +138,13 @@ class Fixed(AbstractRavelMap):
     def unravel(self, segment: Float[Array, " size"], spec: Spec) -> Any:
         assert isinstance(spec, ArraySpec)
         return jnp.asarray(self.value, spec.dtype)
+
+    def check(self, value: Any) -> None:
+        array = np.asarray(value)
+        if not bool(np.all(array == np.asarray(self.value, array.dtype))):
+            raise ValueError(
+                f"a parameter fixed at {self.value} keeps that value, got {value!r}; declare it with another"
+            )
 
     def forward(self, unconstrained: Any) -> Any:
         """The constant; `unconstrained` is the empty array that stands for it."""

@@ -63,11 +63,13 @@ def as_parameter(path: str, value: Any) -> Parameter:
         value, "__jax_array__"
     ):
         return Parameter(value)
-    if isinstance(value, bool | int | complex):
+    if isinstance(value, bool | int):
         raise ParameterError(
-            f"parameter {path}: got {value!r}; parameters are floating-point numbers. Write {float(abs(value))}, "
+            f"parameter {path}: got {value!r}; parameters are floating-point numbers. Write {float(value)}, "
             "or return it from initial_states if it is a counter or a flag"
         )
+    if isinstance(value, complex):
+        raise ParameterError(f"parameter {path}: got {value!r}; store the real and imaginary parts as two parameters")
     raise ParameterError(
         f"parameter {path}: got {type(value).__name__}; expected an array of floating-point numbers, a declaration such as "
         f"lux.positive(...), or a mapping of names to them. For a type of your own, register_ravel_map({type(value).__name__}, ...)"
@@ -92,7 +94,8 @@ def _leaf_dtype(path: str, value: Any) -> np.dtype | None:
             f"parameter {path}: got dtype {dtype}; parameters are floating-point numbers. "
             "Write value.astype(float), or return it from initial_states if it is a counter, an index or a flag"
         )
-    return None if getattr(value, "weak_type", False) else np.dtype(dtype)
+    # NumPy's float64 is what JAX makes of it: float32 unless x64 is on.
+    return None if getattr(value, "weak_type", False) else np.dtype(jax.dtypes.canonicalize_dtype(dtype))
 
 
 def resolve_dtype(parameters: Mapping[str, Parameter], dtype: Any = None) -> np.dtype:

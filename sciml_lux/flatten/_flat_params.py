@@ -9,7 +9,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from ._declare import as_parameter, declarations
+from ._declare import Entry, as_parameter, declarations
 from ._errors import LayoutError, PathError, unknown_name
 from ._layout import Layout, contains
 from ._named_tree import Params, leaf_paths
@@ -67,7 +67,8 @@ class FlatParams:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(self.params, name)
+        # Through the getter: an AttributeError from a ravel map would lead from the property back here, for ever.
+        return getattr(FlatParams.params.__get__(self), name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.params)
@@ -92,16 +93,21 @@ class FlatParams:
         """
         if path not in self.params:
             raise PathError(unknown_name("path", path, (entry.path for entry in self.layout.entries)))
+        held = self.params[path]
+        if isinstance(held, Params) and not isinstance(value, Mapping):
+            raise LayoutError(f"{path}: got {type(value).__name__}, expected a mapping with {list(leaf_paths(held))}")
         touched = [entry for entry in self.layout.entries if contains(entry.path, path) or contains(path, entry.path)]
         if isinstance(value, Mapping):
             value = Params(value)
-            expected = list(leaf_paths(self.params[path]))
+            expected = list(leaf_paths(held)) if isinstance(held, Params) else "an array"
             if list(leaf_paths(value)) != expected:
                 raise LayoutError(f"{path}: got a mapping with {list(leaf_paths(value))}, expected {expected}")
         params = self.params.set(path, value)
         vector = self.vector
         for entry in touched:
-            segment = self.layout.ravel_entry(entry, params[entry.path] if entry.path else params)
+            entry_value = params[entry.path] if entry.path else params
+            _check_value(entry, entry_value)
+            segment = self.layout.ravel_entry(entry, entry_value)
             if segment.shape[:-1] != vector.shape[:-1]:
                 raise LayoutError(
                     f"{entry.path}: got leading axes {segment.shape[:-1]}, the vector has {vector.shape[:-1]}"
@@ -148,6 +154,15 @@ def _lives_as_long_as(vector: Any, params: Params) -> bool:
         not isinstance(leaf, Tracer) or (trace is not None and getattr(leaf, "_trace", None) is trace)
         for leaf in jax.tree.leaves(params)
     )
+
+
+def _check_value(entry: Entry, value: Any) -> None:
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value)):
+        return
+    try:
+        entry.ravel_map.check(value)
+    except ValueError as error:
+        raise LayoutError(f"{entry.path}: {error}") from None
 
 
 def flatten(tree: Any, dtype: Any = None) -> FlatParams:

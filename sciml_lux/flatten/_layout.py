@@ -206,8 +206,11 @@ def batch_shape(entry: Entry, value: Any) -> tuple[int, ...]:
     for path, got, expected in shapes:
         if got[len(got) - len(expected) :] != expected:
             raise LayoutError(f"{path}: got shape {got}, expected {expected}")
-    _, got, expected = shapes[0]
-    return got[: len(got) - len(expected)]
+    batches = {got[: len(got) - len(expected)]: path for path, got, expected in shapes}
+    if len(batches) > 1:
+        (first, first_path), (other, other_path) = list(batches.items())[:2]
+        raise LayoutError(f"leading axes differ: {first} for {first_path}, {other} for {other_path}")
+    return next(iter(batches), ())
 
 
 def contains(outer: str, path: str) -> bool:

@@ -1,10 +1,12 @@
 """Declarations: a starting value together with how it is stored and its unit."""
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import wadler_lindig as wl
 from jax.core import Tracer
@@ -34,7 +36,7 @@ class Parameter:
             case Real() | Positive() | Fixed():
                 name = type(self.ravel_map).__name__.lower()
             case Bounded(lower, upper):
-                name, arguments = "bounded", [*arguments, repr(lower), repr(upper)]
+                name, arguments = "bounded", [*arguments, _source(lower), _source(upper)]
             case other:
                 name, arguments = "Parameter", [*arguments, repr(other)]
         return wl.TextDoc(f"{name}({', '.join(arguments + unit)})")
@@ -43,9 +45,12 @@ class Parameter:
         return wl.pformat(self)
 
 
+def _source(number: float) -> str:
+    return repr(number) if math.isfinite(number) else f'float("{number}")'  # inf is no name of Python
+
+
 def _declare(value: Any, ravel_map: AbstractRavelMap, unit: str | None) -> Parameter:
-    if isinstance(value, bool | str | complex) or value is None:
-        raise ParameterError(f"a parameter is a real number or an array of them, got {value!r}")
+    value = _check_number(value)
     if unit is not None and not isinstance(unit, str):
         raise ParameterError(f'unit is a text such as "1/year", got {unit!r}')
     if not isinstance(value, Tracer):
@@ -80,8 +85,22 @@ def fixed(value: Any, *, unit: str | None = None) -> Parameter:
     """A constant that reads like a parameter and takes no room in the vector (`Fixed`)."""
     if isinstance(value, Tracer):
         raise ParameterError("fixed(...) takes a number that is known when the layout is made, not a traced one")
-    constant = as_constant(value)
+    constant = as_constant(_check_number(value))
     return _declare(constant, Fixed(constant), unit)
+
+
+def _check_number(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        value = np.asarray(value)
+        value = value.astype(float) if np.issubdtype(value.dtype, np.integer) else value
+    dtype = getattr(value, "dtype", type(value))
+    if not jnp.issubdtype(dtype, jnp.number):
+        raise ParameterError(f"a parameter is a real number or an array of them, got {value!r}")
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        raise ParameterError(
+            f"a parameter is real, got {value!r}; store the real and imaginary parts as two parameters"
+        )
+    return float(value) if isinstance(value, int) else value
 
 
 def as_constant(value: Any) -> Any:
