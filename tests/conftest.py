@@ -1,0 +1,57 @@
+"""Strict settings for every test: float64, no silent promotion, warnings as errors, shapes and types checked at run time."""
+
+import hypothesis
+import jax
+import jaxtyping
+import pytest
+
+# Before the first import of the package, so that every module of it is checked; left in place for modules imported later.
+jaxtyping.install_import_hook("sciml_lux", "beartype.beartype")
+
+from sciml_lux import flatten  # noqa: E402
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Compiling inside a test takes as long as it takes, and the same examples on every machine make a failure repeatable.
+hypothesis.settings.register_profile(
+    "repeatable",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("filterwarnings", "error")
+    cache = getattr(config, "cache", None)  # absent under -p no:cacheprovider
+    if cache is not None:
+        jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("jax")))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # thousands of small programs
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(0)
+
+
+@pytest.fixture
+def unchecked():
+    """What a user sees, who runs without the checker: it would turn a wrong argument into its own error first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def ravel_maps():
+    """Ravel maps registered in the test are forgotten after it."""
+    registry = flatten._ravel_map._REGISTRY
+    before = dict(registry)
+    yield
+    registry.clear()
+    registry.update(before)

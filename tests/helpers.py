@@ -1,0 +1,56 @@
+"""What several test files need: bits of arrays, random trees of parameters, finite differences, counted traces."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import strategies as st
+
+
+def bits(tree) -> list[tuple[tuple[int, ...], str, bytes]]:
+    """What tells two trees of arrays apart down to signed zeros and the payload of a NaN."""
+    arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    return [(array.shape, str(array.dtype), array.tobytes()) for array in arrays]
+
+
+def random_bits(seed: int, shape: tuple[int, ...], dtype) -> np.ndarray:
+    """An array of any bits at all: infinities, NaNs, subnormal numbers."""
+    dtype = np.dtype(dtype)
+    count = int(np.prod(shape, dtype=int)) * dtype.itemsize
+    return np.frombuffer(np.random.default_rng(seed).bytes(count), dtype).reshape(shape)
+
+
+dtypes = st.sampled_from([jnp.float32, jnp.float64, jnp.bfloat16])
+
+# Few names, some of which sort differently as numbers and as strings.
+names = st.sampled_from(["layer_9", "layer_10", "weight", "bias", "B", "a", "_z", "0"])
+shapes = st.lists(st.integers(0, 3), max_size=3).map(tuple)
+
+
+def trees_of(leaves):
+    """Nested mappings of names to `leaves`, the empty ones included."""
+    grow = lambda children: st.lists(st.tuples(names, children), max_size=4, unique_by=lambda pair: pair[0]).map(dict)  # noqa: E731
+    return grow(st.recursive(leaves, grow, max_leaves=8))
+
+
+def fill(shape_tree, seed: int, dtype):
+    """Arrays of random bits in place of the shapes of a tree."""
+    count = iter(range(seed, seed + 1000))
+    return jax.tree.map(
+        lambda shape: random_bits(next(count), shape, dtype), shape_tree, is_leaf=lambda node: isinstance(node, tuple)
+    )
+
+
+def directional_difference(function, point, direction, step: float = 1e-6) -> float:
+    """The central difference of a scalar function of one array."""
+    return float((function(point + step * direction) - function(point - step * direction)) / (2 * step))
+
+
+class Counted:
+    """A function that counts how often JAX traces it."""
+
+    def __init__(self, function) -> None:
+        self.function, self.traces = function, 0
+
+    def __call__(self, *args):
+        self.traces += 1
+        return self.function(*args)
