@@ -8,8 +8,13 @@ from hypothesis import strategies as st
 
 def bits(tree) -> list[tuple[tuple[int, ...], str, bytes]]:
     """What tells two trees of arrays apart down to signed zeros and the payload of a NaN."""
-    arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    leaves = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in jax.tree.leaves(tree)]
+    arrays = [np.asarray(leaf) for leaf in leaves]
     return [(array.shape, str(array.dtype), array.tobytes()) for array in arrays]
+
+
+def is_key(leaf) -> bool:
+    return jnp.issubdtype(getattr(leaf, "dtype", float), jax.dtypes.prng_key)
 
 
 def random_bits(seed: int, shape: tuple[int, ...], dtype) -> np.ndarray:

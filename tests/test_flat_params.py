@@ -230,7 +230,7 @@ def test_set_in_a_batch_of_vectors(ps):
 
 @pytest.mark.parametrize("name", ["vector", "layout", "rate"])
 def test_it_is_immutable(ps, name):
-    with pytest.raises(AttributeError, match="ps.set"):
+    with pytest.raises(AttributeError, match=r"ps\.set"):
         setattr(ps, name, 1.0)
 
 

@@ -1,0 +1,213 @@
+"""What every layer and every ravel map promises. The members are listed in `members.py`."""
+
+import inspect
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import Counted, bits, directional_difference, is_key
+from members import LAYERS, RAVEL_MAPS, array
+
+import sciml_lux as lux
+from sciml_lux.flatten import AbstractRavelMap, Entry, Layout, leaf_paths
+
+every_layer = pytest.mark.parametrize("member", LAYERS, ids=lambda member: member.name)
+every_map = pytest.mark.parametrize("member", RAVEL_MAPS, ids=lambda member: member.name)
+
+
+@pytest.fixture
+def made(member, key):
+    """The layer, its parameters moved off their start (biases of 0 hide mistakes), and its state."""
+    layer = member.make()
+    ps, st = lux.setup(key, layer)
+    return layer, ps.replace(ps.vector + 0.1 * array(ps.layout.size)), st
+
+
+def assert_close(got, expected, rtol=1e-12):
+    assert jax.tree.structure(got) == jax.tree.structure(expected)
+    for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(numbers(one), numbers(other), rtol=rtol, atol=rtol)
+
+
+def numbers(leaf):
+    return jax.random.key_data(leaf) if is_key(leaf) else leaf
+
+
+def total(y):
+    return sum((jnp.sum(jnp.sin(leaf + 0.3)) for leaf in jax.tree.leaves(y)), jnp.zeros(()))
+
+
+# Layers
+
+
+def test_every_layer_is_listed():
+    public = {value for value in vars(lux.layers).values() if inspect.isclass(value)}
+    layers = {value for value in public if issubclass(value, lux.AbstractLayer)}
+    assert layers == {type(member.make()) for member in LAYERS} & layers
+
+
+@every_layer
+def test_it_is_a_pure_function(member, made):
+    layer, ps, st = made
+    before = bits((member.x, ps, st))
+    first, second = layer(member.x, ps, st), layer(member.x, ps, st)
+    assert bits((member.x, ps, st)) == before
+    assert bits(first) == bits(second)
+
+
+@every_layer
+def test_compiled_is_uncompiled(member, made):
+    layer, ps, st = made
+    assert_close(jax.jit(layer)(member.x, ps, st), layer(member.x, ps, st))
+
+
+@every_layer
+def test_flat_parameters_are_structured_ones(member, made):
+    layer, ps, st = made
+    assert bits(layer(member.x, ps, st)) == bits(layer(member.x, ps.params, st))
+
+
+@pytest.mark.parametrize("member", [member for member in LAYERS if member.mapped], ids=lambda member: member.name)
+def test_mapped_over_inputs_is_looped(member, made):
+    layer, ps, st = made
+    xs = jax.tree.map(lambda leaf: jnp.stack([leaf, 0.5 * leaf, -leaf]), member.x)
+    mapped = jax.vmap(lambda x: layer(x, ps, st)[0])(xs)
+    looped = [layer(jax.tree.map(lambda leaf: leaf[i], xs), ps, st)[0] for i in range(3)]  # noqa: B023
+    assert_close(mapped, jax.tree.map(lambda *leaves: jnp.stack(leaves), *looped))
+
+
+@every_layer
+def test_mapped_over_parameters_is_looped(member, made):
+    layer, ps, st = made
+    many = ps.replace(jnp.stack([ps.vector, 0.5 * ps.vector]))
+    mapped = jax.vmap(lambda ps: layer(member.x, ps, st)[0], axis_size=2)(many)
+    looped = [layer(member.x, ps.replace(vector), st)[0] for vector in many.vector]
+    assert_close(mapped, jax.tree.map(lambda *leaves: jnp.stack(leaves), *looped))
+
+
+@every_layer
+def test_the_gradient_is_the_finite_difference(member, made):
+    layer, ps, st = made
+    loss = jax.jit(lambda vector, x: total(layer(x, ps.replace(vector), st)[0]))
+    gradient = jax.grad(loss)(ps.vector, member.x)
+    direction = jnp.cos(jnp.arange(ps.layout.size, dtype=float))
+    difference = directional_difference(lambda vector: loss(vector, member.x), ps.vector, direction)
+    np.testing.assert_allclose(gradient @ direction, difference, rtol=member.rtol, atol=1e-8)
+    _, forward = jax.jvp(lambda vector: loss(vector, member.x), (ps.vector,), (direction,))
+    np.testing.assert_allclose(gradient @ direction, forward, rtol=1e-10, atol=1e-12)
+    if isinstance(member.x, jax.Array):
+        direction = jnp.cos(jnp.arange(member.x.size, dtype=float)).reshape(member.x.shape)
+        gradient = jax.grad(loss, argnums=1)(ps.vector, member.x)
+        difference = directional_difference(lambda x: loss(ps.vector, x), member.x, direction)
+        np.testing.assert_allclose(jnp.sum(gradient * direction), difference, rtol=member.rtol, atol=1e-8)
+
+
+@every_layer
+def test_structure_and_vector_are_two_views_of_the_same_numbers(member, made):
+    _, ps, _ = made
+    assert_close(ps.layout.ravel(ps.params), ps.vector)
+    assert_close(ps.layout.unravel(ps.layout.ravel(ps.params)), ps.params)
+
+
+@every_layer
+def test_the_state_keeps_its_structure_in_both_modes(member, made):
+    layer, ps, st = made
+    for mode in (lux.train_mode(st), lux.test_mode(st)):
+        assert list(leaf_paths(mode)) == list(leaf_paths(st))
+        _, new = layer(member.x, ps, mode)
+        assert type(new) is lux.State
+        assert jax.tree.structure(new) == jax.tree.structure(mode)
+        same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), new, mode)
+        assert all(jax.tree.leaves(same))
+
+
+@every_layer
+def test_what_is_known_without_computing_is_so(member, made):
+    layer, ps, st = made
+    assert lux.parameter_length(layer) == ps.vector.size
+    assert lux.layout(layer) is ps.layout
+    assert lux.state_length(layer) == sum(np.size(leaf) for leaf in jax.tree.leaves(st))
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), member.x)
+    assert lux.output_shape(layer, abstract) == jax.tree.map(lambda leaf: leaf.shape, layer(member.x, ps, st)[0])
+
+
+@every_layer
+def test_the_repr_builds_an_equal_layer(member):
+    names = vars(lux) | {"jax": jax, "jnp": jnp} | member.names
+    assert eval(repr(member.make()), names) == member.make()
+
+
+@every_layer
+def test_equal_layers_share_one_compilation(member, key):
+    counted = Counted(lambda layer, x, ps, st: layer(x, ps, st))
+    compiled = jax.jit(counted)
+    for _ in range(2):
+        layer = member.make()
+        compiled(layer, member.x, *lux.setup(key, layer))
+    assert counted.traces == 1
+
+
+@every_layer
+def test_the_result_has_the_dtype_of_parameters_and_input(member, key):
+    for dtype in member.dtypes:
+        layer = member.make()
+        ps, st = lux.setup(key, layer, dtype)
+        x = jax.tree.map(lambda leaf: leaf.astype(dtype), member.x)  # noqa: B023
+        y, _ = jax.eval_shape(layer, x, ps, st)
+        assert ps.vector.dtype == dtype
+        assert {leaf.dtype for leaf in jax.tree.leaves(y)} == {np.dtype(dtype)}
+
+
+# Ravel maps
+
+
+def subclasses(cls):
+    return {cls}.union(*(subclasses(child) for child in cls.__subclasses__()))
+
+
+def test_every_ravel_map_is_listed():
+    ours = {cls for cls in subclasses(AbstractRavelMap) if cls.__module__.startswith("sciml_lux.")}
+    assert {cls for cls in ours if not inspect.isabstract(cls)} == {type(member.ravel_map) for member in RAVEL_MAPS}
+
+
+@every_map
+def test_unravel_undoes_ravel(member):
+    segment = member.ravel_map.ravel(member.value, member.spec)
+    assert segment.shape == (member.ravel_map.size(member.spec),)
+    assert_close(member.ravel_map.unravel(segment, member.spec), member.value)
+
+
+@every_map
+def test_ravel_undoes_unravel(member):
+    numbers = array(member.ravel_map.size(member.spec))
+    value = member.ravel_map.unravel(numbers, member.spec)
+    assert_close(member.ravel_map.ravel(value, member.spec), numbers)
+
+
+@every_map
+def test_a_map_is_a_static_value(member):
+    again = pickle.loads(pickle.dumps(member.ravel_map))
+    assert again == member.ravel_map
+    assert hash(again) == hash(member.ravel_map)
+    assert isinstance(member.ravel_map.name, str)
+    member.ravel_map.check(member.value)
+
+
+@every_map
+def test_a_map_goes_through_every_transformation(member):
+    size = member.ravel_map.size(member.spec)
+    layout = Layout(lux.Params(a=Entry("a", 0, size, member.spec, member.ravel_map)), np.float64)
+    numbers = array(2, size)
+    mapped = layout.unravel(numbers)
+    looped = [layout.unravel(row) for row in numbers]
+    assert_close(mapped, jax.tree.map(lambda *leaves: jnp.stack(leaves), *looped))
+    assert_close(jax.jit(layout.unravel)(numbers), mapped)
+
+    def loss(vector):
+        return total(layout.unravel(vector))
+
+    direction = jnp.cos(jnp.arange(size, dtype=float))
+    difference = directional_difference(loss, numbers[0], direction)
+    np.testing.assert_allclose(jax.grad(loss)(numbers[0]) @ direction, difference, rtol=1e-6, atol=1e-9)

@@ -1,0 +1,199 @@
+"""The layers and the initializers, each against NumPy and its formula."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from members import array
+
+import sciml_lux as lux
+
+
+def call(layer, x, ps=None):
+    start, st = lux.setup(jax.random.key(0), layer)
+    return layer(x, start if ps is None else ps, st)[0]
+
+
+# Layers
+
+
+@pytest.mark.parametrize("leading", [(), (4,), (2, 4)])
+@pytest.mark.parametrize(("activation", "reference"), [(None, lambda y: y), (jnp.tanh, np.tanh)])
+def test_dense_is_matrix_product_shift_and_activation(leading, activation, reference):
+    x, weight, bias = array(*leading, 3), array(3, 2), array(2)
+    layer = lux.Dense(3, 2, activation)
+    y = call(layer, x, {"weight": weight, "bias": bias})
+    expected = reference(np.einsum("...i,io->...o", np.asarray(x), np.asarray(weight)) + np.asarray(bias))
+    np.testing.assert_allclose(y, expected, rtol=1e-14)
+    np.testing.assert_allclose(
+        call(lux.Dense(3, 2, activation, use_bias=False), x, {"weight": weight}),
+        reference(np.asarray(x) @ np.asarray(weight)),
+        rtol=1e-14,
+    )
+
+
+def test_dense_starts_with_glorot_weights_and_no_bias():
+    ps, st = lux.setup(jax.random.key(0), lux.Dense(30, 50))
+    assert ps.weight.shape == (30, 50)
+    assert np.max(np.abs(ps.weight)) <= math.sqrt(6 / 80)
+    assert not np.any(ps.bias)
+    assert len(st) == 0
+    assert list(lux.setup(jax.random.key(0), lux.Dense(3, 5, use_bias=False))[0]) == ["weight"]
+
+
+def test_dense_of_no_features():
+    assert call(lux.Dense(0, 2), jnp.zeros((3, 0))).shape == (3, 2)
+    assert call(lux.Dense(2, 0), jnp.zeros((3, 2))).shape == (3, 0)
+
+
+def test_scale_is_elementwise():
+    x, weight, bias = array(2, 3), array(3), array(3) + 1
+    y = call(lux.Scale(3, jnp.exp), x, {"weight": weight, "bias": bias})
+    np.testing.assert_allclose(y, np.exp(np.asarray(x) * np.asarray(weight) + np.asarray(bias)), rtol=1e-14)
+    np.testing.assert_array_equal(call(lux.Scale(3), x), x)
+    np.testing.assert_array_equal(call(lux.Scale(3, use_bias=False), x), x)
+
+
+def test_functions_and_nothing():
+    x = {"a": array(2), "b": array(3)}
+    assert call(lux.NoOp(), x) is x
+    np.testing.assert_array_equal(call(lux.WrappedFunction(lambda x: x["a"] * 2), x), 2 * x["a"])
+
+
+def test_a_chain_calls_its_layers_in_order():
+    chain = lux.Chain(lambda x: x + 1, lambda x: 2 * x, last=lambda x: x - 3)
+    assert list(chain.children()) == ["layer_0", "layer_1", "last"]
+    assert call(chain, jnp.float64(1.0)) == 1.0
+    assert call(lux.Chain(), 5.0) == 5.0
+
+
+def test_a_chain_hands_each_layer_its_own_parameters_and_state():
+    class Counter(lux.AbstractLayer):
+        step: int
+
+        def initial_states(self, key):
+            return {"count": jnp.zeros((), int)}
+
+        def __call__(self, x, ps, st):
+            return x, st.set("count", st.count + self.step)
+
+    chain = lux.Chain(Counter(1), lux.Chain(inner=Counter(10)))
+    ps, st = lux.setup(jax.random.key(0), chain)
+    for _ in range(2):
+        _, st = chain(0.0, ps, st)
+    assert (st.layer_0.count, st["layer_1.inner.count"]) == (2, 20)
+
+
+def test_a_parameter_dict_returns_its_values():
+    layer = lux.ParameterDict(a=lux.positive(2.0), b=3, c=lux.fixed(4.0), d=[1, 2], e=np.ones((2, 2)))
+    ps, st = lux.setup(jax.random.key(0), layer)
+    values, _ = layer(None, ps, st)
+    assert ps.vector.shape == (1 + 1 + 2 + 4,)
+    np.testing.assert_allclose([values.a, values.b, values.c, *values.d], [2, 3, 4, 1, 2], rtol=1e-15)
+    np.testing.assert_array_equal(values.e, np.ones((2, 2)))
+    assert layer == lux.ParameterDict(a=lux.positive(2.0), b=3.0, c=lux.fixed(4.0), d=(1.0, 2.0), e=np.ones((2, 2)))
+    assert layer != lux.ParameterDict(a=lux.real(2.0), b=3.0, c=lux.fixed(4.0), d=(1.0, 2.0), e=np.ones((2, 2)))
+
+
+def test_mechanistic_and_network_parameters_are_one_vector():
+    class Hybrid(lux.AbstractContainer):
+        rates: lux.AbstractLayer
+        network: lux.AbstractLayer
+
+        def __call__(self, x, ps, st):
+            correction, network = self.network(x, ps.network, st.network)
+            return ps.rates.growth * x + correction, st.set("network", network)
+
+    model = Hybrid(lux.ParameterDict(growth=lux.positive(2.0, unit="1/s")), lux.Dense(2, 2))
+    ps, st = lux.setup(jax.random.key(0), model)
+    assert ps.vector.shape == (1 + 6,)
+    gradient = jax.grad(lambda ps: jnp.sum(model(jnp.ones(2), ps, st)[0]))(ps)
+    np.testing.assert_allclose(gradient.vector, [4.0, 1, 1, 1, 1, 1, 1], rtol=1e-14)
+
+
+# Initializers
+
+
+gain = math.sqrt(2)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "shape", "variance"),
+    [
+        (lux.init.normal(), (200, 300), 0.01**2),
+        (lux.init.normal(std=2.0), (60000,), 4.0),
+        (lux.init.glorot_uniform(), (200, 300), 2 / 500),
+        (lux.init.glorot_uniform(gain=3.0), (200, 300), 9 * 2 / 500),
+        (lux.init.glorot_normal(), (200, 300), 2 / 500),
+        (lux.init.glorot_normal(gain=0.5), (3, 5, 40, 100), 0.25 * 2 / (15 * 140)),
+        (lux.init.kaiming_uniform(), (200, 300), 2 / 200),
+        (lux.init.kaiming_uniform(gain=1.0), (5, 40, 300), 1 / 200),
+        (lux.init.kaiming_normal(), (200, 300), 2 / 200),
+        (lux.init.kaiming_normal(gain=5 / 3), (200, 300), 25 / 9 / 200),
+    ],
+    ids=lambda value: repr(value).replace("init.", ""),
+)
+def test_an_initializer_has_the_mean_and_variance_of_its_formula(initializer, shape, variance, key):
+    sample = np.asarray(initializer(key, shape)).reshape(-1)
+    assert sample.dtype == np.float64
+    # Five standard errors of the mean and of the variance of a normal sample, which are the larger ones.
+    assert abs(sample.mean()) < 5 * math.sqrt(variance / sample.size)
+    assert abs(sample.var() / variance - 1) < 5 * math.sqrt(2 / sample.size)
+    if "uniform" in type(initializer).__name__:
+        assert np.max(np.abs(sample)) <= math.sqrt(3 * variance)
+    else:
+        assert np.max(np.abs(sample)) > math.sqrt(3 * variance)
+
+
+def test_constants(key):
+    np.testing.assert_array_equal(lux.init.zeros()(key, (2, 3)), np.zeros((2, 3)))
+    np.testing.assert_array_equal(lux.init.ones()(key, (2, 3)), np.ones((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [
+        # The table of torch.nn.init.calculate_gain
+        (None, 1.0),
+        (jax.nn.silu, 1.0),
+        (jax.nn.sigmoid, 1.0),
+        (jnp.tanh, 5 / 3),
+        (jax.nn.tanh, 5 / 3),
+        (jax.nn.relu, math.sqrt(2)),
+        (jax.nn.leaky_relu, math.sqrt(2 / (1 + 0.01**2))),
+        (jax.nn.selu, 3 / 4),
+    ],
+)
+def test_gains_are_those_of_torch(activation, expected):
+    assert lux.init.gain(activation) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "init.zeros()",
+        "init.normal(std=2.0)",
+        "init.normal()",
+        "init.glorot_normal(gain=2.0)",
+        "init.kaiming_uniform()",
+    ],
+)
+def test_an_initializer_is_a_value_that_is_shown_as_it_is_written(text, key):
+    made = eval(text, vars(lux))
+    assert repr(made) == text
+    assert made == eval(text, vars(lux))
+    assert hash(made) == hash(eval(text, vars(lux)))
+    np.testing.assert_array_equal(made(key, (2, 2)), made(key, (2, 2)))
+
+
+def test_fans_multiply_the_window():
+    assert lux.init.fans((3, 5)) == (3, 5)
+    assert lux.init.fans((2, 7, 3, 5)) == (42, 70)
+
+
+@pytest.mark.parametrize("initializer", [lux.init.glorot_uniform(), lux.init.kaiming_normal()])
+def test_a_vector_has_no_fans(initializer, key):
+    with pytest.raises(ValueError, match=r"got shape \(3,\).*at least two axes.*init.normal"):
+        initializer(key, (3,))
