@@ -103,6 +103,14 @@ class AbstractLayer:
             name: value for name, value in self.__dict__.items() if name != "_hash"
         }  # hashes of strings differ between processes
 
+    # Nothing in a layer changes, so that a copy is the layer itself; a copied jnp.tanh would be another function than jnp.tanh.
+
+    def __copy__(self) -> "AbstractLayer":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "AbstractLayer":
+        return self
+
     def __repr__(self) -> str:
         return source(self, parameter_length)
 
