@@ -1,9 +1,12 @@
-"""What several test files need: bits of arrays, random trees of parameters, finite differences, counted traces."""
+"""What several test files need: bits of arrays, random trees of parameters, finite differences, counted traces, refusals."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import strategies as st
+
+import sciml_lux as lux
 
 
 def bits(tree) -> list[tuple[tuple[int, ...], str, bytes]]:
@@ -59,3 +62,22 @@ class Counted:
     def __call__(self, *args):
         self.traces += 1
         return self.function(*args)
+
+
+def message_of(error: BaseException) -> str:
+    return "\n".join([str(error), *getattr(error, "__notes__", [])])
+
+
+def refused(function, kind, *parts):
+    """Asserts that `function()` raises `kind`, which is a LuxError, with all `parts` in its message and notes."""
+    with pytest.raises(kind) as caught:
+        function()
+    assert isinstance(caught.value, lux.LuxError)
+    text = message_of(caught.value)
+    for part in parts:
+        assert part in text, text
+    return text
+
+
+def setup(layer, **options):
+    return lux.setup(jax.random.key(0), layer, **options)
