@@ -15,7 +15,7 @@ def as_params(ps: Any) -> Params:
         return ps
     if isinstance(ps, FlatParams):
         return ps.params
-    if isinstance(ps, Mapping):
+    if isinstance(ps, Mapping) and not isinstance(ps, State):
         return Params(ps)
     raise LayerError(
         f"parameters are a FlatParams or a Params, got {type(ps).__name__}; write layer(x, ps, st) with ps, st = lux.setup(key, layer)"

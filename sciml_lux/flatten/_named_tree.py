@@ -106,10 +106,9 @@ class NamedTree(Mapping[str, Any]):
     # Never in place
 
     def set(self: _Tree, path: str, value: Any) -> _Tree:
-        """A new tree in which `path`, which must exist, holds `value`."""
+        """A new tree in which `path`, which must exist, holds `value`. **Errors:** `PathError` with the nearest names."""
+        self[path]  # raises here, where the whole path is known
         head, _, rest = path.partition(".")
-        if head not in self._children or (rest and not isinstance(self._children[head], NamedTree)):
-            raise PathError(unknown_name("path", path, leaf_paths(self)))
         return type(self)({**self._children, head: self._children[head].set(rest, value) if rest else value})
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -19,6 +19,14 @@ def check_sizes(layer: AbstractLayer, **sizes: Any) -> None:
             raise LayerError(f"{type(layer).__name__}: {name} is a number of features, 0 or more, got {size!r}")
 
 
+def check_activation(layer: AbstractLayer, activation: Any) -> None:
+    """Raises `LayerError` unless `activation` is a function or None."""
+    if activation is not None and not callable(activation):
+        raise LayerError(
+            f"{type(layer).__name__}: activation is a function such as jnp.tanh, or None, got {activation!r}"
+        )
+
+
 def check_last_axis(layer: AbstractLayer, x: Any, features: int) -> None:
     """Raises `ShapeError` unless the last axis of `x` has `features` elements."""
     shape = jnp.shape(x)
@@ -50,8 +58,7 @@ class Dense(AbstractLayer):
 
     def __post_init__(self) -> None:
         check_sizes(self, in_features=self.in_features, out_features=self.out_features)
-        if self.activation is not None and not callable(self.activation):
-            raise LayerError(f"Dense: activation is a function such as jnp.tanh, got {self.activation!r}")
+        check_activation(self, self.activation)
 
     def constructor_arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         positional, named = super().constructor_arguments()
@@ -93,6 +100,7 @@ class Scale(AbstractLayer):
 
     def __post_init__(self) -> None:
         check_sizes(self, features=self.features)
+        check_activation(self, self.activation)
 
     def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
         weight_key, bias_key = jax.random.split(key)
