@@ -13,6 +13,7 @@ from ._declare import Entry, as_parameter, declarations
 from ._errors import LayoutError, PathError, unknown_name
 from ._layout import Layout, contains
 from ._named_tree import Params, leaf_paths
+from ._segments import concatenate
 
 
 class FlatParams:
@@ -174,7 +175,7 @@ def flatten(tree: Any, dtype: Any = None) -> FlatParams:
     layout = Layout.of(tree, dtype)
     values = {path: as_parameter(path, value).value for path, value in declarations(tree)}
     segments = [layout.ravel_entry(layout[path], value) for path, value in values.items()]
-    vector = jnp.concatenate(segments) if segments else jnp.zeros((0,), layout.dtype)
+    vector = concatenate(segments) if segments else jnp.zeros((0,), layout.dtype)
     return FlatParams(vector, layout)
 
 

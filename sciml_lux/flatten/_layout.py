@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import wadler_lindig as wl
-from jax import lax
 from jaxtyping import Array, Float
 
 from ._declare import Entry, as_parameter, check_dtype, declarations, entries_of, join_path, resolve_dtype
 from ._errors import LayoutError, PathError, unknown_name
 from ._named_tree import Params, leaf_paths
 from ._ravel_map import ArraySpec, is_subtree
+from ._segments import concatenate, split
 
 _INTERNED: weakref.WeakValueDictionary[Any, "Layout"] = weakref.WeakValueDictionary()
 _INTERNED_LOCK = threading.Lock()
@@ -79,7 +79,7 @@ class Layout:
         self.check_vector(vector)
         batch = vector.shape[:-1]
         # One split, whose transpose is one concatenate: slicing leaf by leaf transposes to a sum of padded vectors.
-        segments = lax.split(vector, self._sizes, axis=vector.ndim - 1) if self.entries else ()
+        segments = split(vector, self._sizes)
         return self._structure.unflatten(
             [_unravel(entry, segment, len(batch)) for entry, segment in zip(self.entries, segments, strict=True)]
         )
@@ -96,7 +96,7 @@ class Layout:
         if odd:
             raise LayoutError(f"leading axes differ: {batch} for {next(iter(batches))}, {batches[odd[0]]} for {odd[0]}")
         segments = [self.ravel_entry(self._by_path[path], value) for path, value in values.items()]
-        return jnp.concatenate(segments, axis=-1) if segments else jnp.zeros((0,), self.dtype)
+        return concatenate(segments) if segments else jnp.zeros((0,), self.dtype)
 
     def ravel_entry(self, entry: Entry, value: Any) -> Float[Array, "*batch size"]:
         """The segment of one entry, in the dtype of the vector."""

@@ -1,0 +1,152 @@
+"""What a flat parameter vector costs and saves, against separate arrays in the same run.
+
+python benchmarks/flatten.py
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from harness import alternate, compile_ratio, record, shown, table
+
+import sciml_lux as lux
+
+BATCH = 16
+COMPILE_DEPTHS = (50, 200)
+
+
+def model_of(depth: int, width: int) -> lux.Chain:
+    return lux.Chain(*[lux.Dense(width, width, jnp.tanh) for _ in range(depth)])
+
+
+def separate_loss(params: Any, x: Any) -> Any:
+    """The same network by hand, on a list of dicts."""
+    for layer in params:
+        x = jnp.tanh(x @ layer["weight"] + layer["bias"])
+    return jnp.mean(x**2)
+
+
+def problem(depth: int, width: int) -> tuple[Any, Any, Any, Any]:
+    """The flat loss, its parameters, the separate parameters, and an input."""
+    model = model_of(depth, width)
+    ps, st = lux.setup(jax.random.key(0), model)
+    separate = [dict(ps.params[f"layer_{i}"]) for i in range(depth)]
+    x = jax.random.normal(jax.random.key(1), (BATCH, width))
+    return (lambda ps, x: jnp.mean(model(x, ps, st)[0] ** 2)), ps, separate, x
+
+
+def gradients() -> tuple[str, Any]:
+    rows, figures = [], {}
+    for depth in (4, 50, 200):
+        for width in (32, 64, 256):
+            flat_loss, ps, separate, x = problem(depth, width)
+            flat, tree = jax.jit(jax.grad(flat_loss)), jax.jit(jax.grad(separate_loss))
+            taken = alternate({"flat": lambda: flat(ps, x), "separate": lambda: tree(separate, x)}, seconds=0.05)
+            ratio = taken["flat"] / taken["separate"]
+            figures[f"{depth}x{width}"] = {**taken, "ratio": ratio}
+            rows.append(
+                [f"{depth} layers of {width}", shown(taken["flat"]), shown(taken["separate"]), f"{ratio:.2f}", "<= 1.0"]
+            )
+            jax.clear_caches()
+    return table(["gradient", "flat", "separate arrays", "ratio", "target"], rows), figures
+
+
+def adam() -> tuple[str, Any]:
+    rows, figures = [], {}
+    for depth, width in ((4, 32), (50, 32)):
+        _, ps, separate, _ = problem(depth, width)
+        optimizer = optax.adam(1e-3)
+
+        @jax.jit
+        def step(params: Any, state: Any, gradient: Any, optimizer: Any = optimizer) -> Any:
+            updates, state = optimizer.update(gradient, state, params)
+            return optax.apply_updates(params, updates), state
+
+        flat_state, separate_state = optimizer.init(ps), optimizer.init(separate)
+        taken = alternate(
+            {"flat": lambda: step(ps, flat_state, ps), "separate": lambda: step(separate, separate_state, separate)},
+            seconds=0.05,
+        )
+        ratio = taken["flat"] / taken["separate"]
+        figures[f"{depth}x{width}"] = {**taken, "ratio": ratio}
+        rows.append(
+            [
+                f"{depth} layers of {width}",
+                shown(taken["flat"]),
+                shown(taken["separate"]),
+                f"{ratio:.2f}",
+                "<= 0.6 at 50",
+            ]
+        )
+    return table(["Adam step", "flat", "separate arrays", "ratio", "target"], rows), figures
+
+
+def compiling() -> tuple[str, Any]:
+    rows, figures = [], {}
+    for depth in COMPILE_DEPTHS:
+        flat_loss, ps, separate, x = problem(depth, 32)
+
+        def flat_maker(flat_loss: Any = flat_loss, ps: Any = ps, x: Any = x) -> Any:
+            return jax.grad(lambda ps, x: flat_loss(ps, x)), (ps, x)
+
+        def separate_maker(separate: Any = separate, x: Any = x) -> Any:
+            return jax.grad(lambda ps, x: separate_loss(ps, x)), (separate, x)
+
+        taken = compile_ratio({"flat": flat_maker, "separate": separate_maker})
+        ratio = taken["flat"] / taken["separate"]
+        figures[str(depth)] = {**taken, "ratio": ratio}
+        rows.append([f"{depth} layers of 32", shown(taken["flat"]), shown(taken["separate"]), f"{ratio:.2f}", "<= 2"])
+    return table(["compile the gradient", "flat", "separate arrays", "ratio", "target"], rows), figures
+
+
+def dispatch() -> tuple[str, Any]:
+    """A jitted function that takes and returns all parameters and does next to nothing with them."""
+    rows, figures = [], {}
+    for entries in (20, 200, 600):
+        ps = lux.flatten.flatten({f"p{i}": jnp.ones(4) for i in range(entries)})
+        tree = dict(ps.params)
+        halve = lambda params: jax.tree.map(lambda leaf: leaf * 0.5, params)  # noqa: E731
+        flat, bare, jitted, filtered = jax.jit(halve), jax.jit(halve), jax.jit(halve), eqx.filter_jit(halve)
+        taken = alternate(
+            {
+                "flat": lambda: flat(ps),
+                "bare": lambda: bare(ps.vector),
+                "jax.jit": lambda: jitted(tree),
+                "eqx.filter_jit": lambda: filtered(tree),
+            }
+        )
+        figures[str(entries)] = taken
+        rows.append(
+            [
+                f"{entries} entries",
+                *[shown(taken[name]) for name in ("flat", "bare", "jax.jit", "eqx.filter_jit")],
+                f"{taken['flat'] / taken['bare']:.2f}",
+                f"{taken['eqx.filter_jit'] / taken['flat']:.0f}",
+            ]
+        )
+    few, many = figures["20"]["flat"], figures["600"]["flat"]
+    slope = (many - few) / 580 * 1e6
+    figures["slope_us_per_entry"] = slope
+    head = [
+        "dispatch",
+        "flat",
+        "one bare array",
+        "jax.jit on a dict",
+        "eqx.filter_jit on a dict",
+        "flat / bare",
+        "filter_jit / flat",
+    ]
+    targets = f"Targets at 600 entries: flat / bare <= 1.1, filter_jit / flat >= 20; slope < 0.02 µs an entry, got {slope:.4f}."
+    return table(head, rows) + "\n\n" + targets, figures
+
+
+def main() -> None:
+    parts = {"gradient": gradients(), "adam": adam(), "compile": compiling(), "dispatch": dispatch()}
+    text = "\n\n".join(text for text, _ in parts.values())
+    record("flatten", "Flat vector", text, {name: figures for name, (_, figures) in parts.items()})
+
+
+if __name__ == "__main__":
+    main()
