@@ -76,7 +76,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
     point where the residual or its Jacobian is not finite is refused like one that is worse.
 
     **Stopping.** With `p` the full Gauss-Newton step and `s_j` the standard error of parameter `j`, both from the current
-    `J`: success if `norm(|p_j| / (atol + rtol (|y_j| + s_j))) <= 1`. The step estimates the distance to the minimum, and its size
+    `J`: success if `norm(|p_j| / (atol + rtol (|y_j| + s_j))) <= 1` and `p` lowers the sum of squares by less than `1e-10` of it. The step estimates the distance to the minimum, and its size
     is compared with the parameter or its uncertainty, so the default tolerances suit every scale. A residual that has vanished
     beside `J y` is a success too. Near the minimum, where the sum of squares no longer resolves a decrease, steps are judged by
     the model alone. A solve that can improve nothing more succeeds if `|p_j| <= atol + sqrt(rtol) |y_j| + 0.001 s_j`, or if `r` is
@@ -94,7 +94,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
     comparison with standard errors: Bates and Watts, Technometrics 23 (1981), 179-183.
     """
 
-    rtol: float = 1e-10
+    rtol: float = 1e-12
     atol: float = 0.0
     norm: Callable[[PyTree], Scalar] = optx.max_norm
     initial_radius: float = 1.0
@@ -228,8 +228,10 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         zero = jnp.finfo(point.dtype).eps ** 1.5 * model.magnitude + jnp.finfo(point.dtype).tiny
         tight = atol + rtol * (size + standard_error) + zero
         loose = atol + jnp.sqrt(rtol) * size + 1e-3 * standard_error + zero
+        # Steps along the stiffest combinations of parameters are short beside each of them, and yet lower the sum of squares.
+        minimal = jnp.linalg.norm(model.projected) <= 1e-5 * model.residual_norm
         level = model.cosine <= jnp.sqrt(jnp.finfo(point.dtype).eps)
-        converged = (self.norm(jnp.abs(newton) / tight) <= 1) | model.vanished
+        converged = ((self.norm(jnp.abs(newton) / tight) <= 1) & minimal) | model.vanished
         return converged, (self.norm(jnp.abs(newton) / loose) <= 1) | level
 
     def terminate(
@@ -270,7 +272,7 @@ def _model(jacobian: Any, residual: Any, previous: _Model, point: Any) -> _Model
     floor = _SCALE_FLOOR * jnp.max(scale * jnp.abs(point))
     scale = jnp.maximum(scale, floor / jnp.where(magnitude > 0, magnitude, jnp.inf))
     # The triangle of [J D^-1, r] has the residual seen through Q in its last column, so that Q is never formed.
-    triangle = jnp.linalg.qr(jnp.concatenate([jacobian / scale, residual[:, None]], axis=1), mode="r")
+    triangle = jnp.linalg.qr(jnp.concatenate([jacobian / scale[None, :], residual[:, None]], axis=1), mode="r")
     rank = min(jacobian.shape)
     left, singular_values, directions = jnp.linalg.svd(triangle[:rank, :-1], full_matrices=False)
     projected = left.T @ triangle[:rank, -1]

@@ -1,0 +1,201 @@
+"""Fitting a curve, called as in SciPy."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..core import State
+from ..flatten import FlatParams, Parameter, ParameterError, ShapeError, bounded, flatten, real
+from ._evaluate import check_finite
+from ._least_squares import least_squares
+from ._result import LeastSquaresResult
+
+
+def curve_fit(
+    f: Callable[..., Any],
+    x: Any,
+    y: Any,
+    p0: Sequence[Any] | Mapping[str, Any] | Any,
+    sigma: Any = None,
+    bounds: tuple[Any, Any] | None = None,
+    *,
+    absolute_sigma: bool = False,
+    solver: Any = None,
+    max_steps: int = 2000,
+    throw: bool = True,
+) -> LeastSquaresResult:
+    r"""Fits `y = f(x, *p)` by least squares, as `scipy.optimize.curve_fit` does.
+
+    Minimises `sum(((f(x, *p) - y) / sigma)**2)`.
+
+        result = lux.estimation.curve_fit(lambda x, a, b: a * jnp.exp(-b * x), x, y, p0=(1.0, 0.1))
+        print(result); result.values.a; result.stderr.b
+
+    **Arguments:** `f(x, *p)`: written with `jax.numpy`; the names of its arguments name the parameters. `x`: whatever `f` takes, an
+    array whose first or last axis is that of `y`. `y`: shape `(n,)`. `p0`: the starting values in order, or a mapping from the names of the
+    arguments to them; each a number, or a declaration such as `lux.positive(0.5, unit="1/s")`. `sigma`: standard deviations of `y`, shape
+    `(n,)` or one number. `bounds=(lower, upper)`: numbers or sequences of them, infinite where there is none; `p0` lies strictly between.
+    `absolute_sigma`: whether `sigma` is the true size of the errors, rather than their size relative to each other (as in SciPy).
+    `solver`, `max_steps`, `throw`: see `least_squares`.
+
+    **Returns:** a `LeastSquaresResult`; SciPy's `popt` and `pcov` are `list(result.values.values())` and `result.covariance`. Numbers are
+    of JAX's default float: SciPy's digits need `jax.config.update("jax_enable_x64", True)`, and the report says so where that is off.
+    Calling it again with the same `f` and shapes compiles nothing.
+
+    **Errors:** `ValueError` for numbers that are not finite, bounds the wrong way round, or `p0` outside them; `ShapeError` for
+    lengths that do not agree; `ParameterError` for `p0` that does not fit the arguments of `f`; those of `least_squares`.
+    """
+    y = _numbers("y", y)
+    if y.ndim != 1 or not y.size:
+        raise ShapeError(f"y is a sequence of numbers, shape (n,), got shape {y.shape}")
+    x = jax.tree.map(lambda leaf: _predictor(leaf, y.size), x)
+    weights = None if sigma is None else 1.0 / _deviations(sigma, y.size)
+    if not callable(f):
+        raise ParameterError(f"f is a function f(x, *p), got {type(f).__name__}; write curve_fit(f, x, y, p0)")
+    start = _declare_bounds(_name_parameters(f, p0), bounds)
+    ps = flatten({name: value if isinstance(value, Parameter) else real(value) for name, value in start.items()})
+    return least_squares(
+        _CurveResidual(f),
+        ps,
+        data=(x, y, weights),
+        solver=solver,
+        max_steps=max_steps,
+        absolute_sigma=absolute_sigma,
+        throw=throw,
+    )
+
+
+@dataclass(frozen=True)
+class _CurveResidual:
+    """The residual of a curve. Equal for equal curves, so that a second call finds what the first compiled."""
+
+    f: Callable[..., Any]
+
+    def __call__(self, ps: FlatParams, st: State, data: Any) -> tuple[Any, State]:
+        x, y, weights = data
+        curve = self.f(x, *ps.params.values())
+        if jnp.shape(curve) != y.shape:
+            raise ShapeError(
+                f"f(x, *p) has shape {jnp.shape(curve)}, expected that of y, {y.shape}"
+                + ("; multiply a constant by jnp.ones_like(x)" if jnp.shape(curve) == () else "")
+            )
+        residual = curve - y
+        return (residual if weights is None else residual * weights), st
+
+
+def _numbers(name: str, value: Any) -> jax.Array:
+    """Finite real numbers, integers among them, as an array of JAX's default float."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ShapeError(f"{name} is an array of numbers, got rows of different lengths") from None
+    if array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ParameterError(f"{name} is an array of real numbers, got {array.dtype} ({type(value).__name__})")
+    check_finite(name, array)
+    return jnp.asarray(array, dtype=jnp.result_type(float))
+
+
+def _predictor(value: Any, length: int) -> jax.Array:
+    x = _numbers("x", value)
+    if x.ndim and length not in (x.shape[0], x.shape[-1]):
+        raise ShapeError(f"x and y differ in length: x has shape {x.shape}, y has shape ({length},)")
+    return x
+
+
+def _deviations(sigma: Any, length: int) -> jax.Array:
+    sigma = _numbers("sigma", sigma)
+    if sigma.shape not in ((), (length,)):
+        raise ShapeError(
+            f"sigma holds one standard deviation for each y: expected shape ({length},), got {sigma.shape}. "
+            "Errors that are correlated need a residual of your own, and least_squares"
+        )
+    if bool(jnp.any(sigma <= 0)):
+        raise ValueError(f"sigma: standard deviations are above 0, got {float(jnp.min(sigma))}")
+    return jnp.broadcast_to(sigma, (length,))
+
+
+def _name_parameters(f: Callable[..., Any], p0: Any) -> dict[str, Any]:
+    """`p0` by the names of the arguments of `f`, in their order."""
+    if p0 is None or isinstance(p0, str):
+        raise ParameterError(f"p0 holds a starting value for each parameter of f, got {p0!r}")
+    names, required, open_ended = _arguments(f)
+    if isinstance(p0, Mapping):
+        values = dict(p0)
+        expected = [name for name in names if name in values or name in required]
+        unknown = [name for name in values if name not in names]
+        if open_ended and not names:
+            return values
+        if unknown or len(expected) != len(values):
+            missing = [name for name in expected if name not in values]
+            raise ParameterError(
+                f"p0 names the parameters of f, {', '.join(names)}: missing {missing or 'none'}, unknown {unknown or 'none'}"
+            )
+        return {name: values[name] for name in expected}
+    values = [p0] if isinstance(p0, Parameter) or np.ndim(p0) == 0 else list(p0)
+    if open_ended:
+        names += [f"p{i}" for i in range(len(names), len(values))]
+    if not len(required) <= len(values) <= len(names):
+        raise ParameterError(
+            f"p0 has {len(values)} values, and f has {len(names)} parameters: {', '.join(names) or 'none'}"
+        )
+    return dict(zip(names, values, strict=False))
+
+
+def _arguments(f: Callable[..., Any]) -> tuple[list[str], list[str], bool]:
+    """The names of the positional arguments of `f` after the first, those without a default, and whether `*p` follows."""
+    kinds = inspect.Parameter
+    try:
+        parameters = list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):
+        return [], [], True  # a builtin: nothing is known
+    positional = [p for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
+    open_ended = any(p.kind is kinds.VAR_POSITIONAL for p in parameters)
+    if not positional and not open_ended:
+        raise ParameterError("f takes x and then the parameters, f(x, *p); this one takes nothing")
+    rest = positional[1:]
+    return [p.name for p in rest], [p.name for p in rest if p.default is kinds.empty], open_ended
+
+
+def _declare_bounds(start: dict[str, Any], bounds: Any) -> dict[str, Any]:
+    """Starting values, checked, with the bounds declared."""
+    for name, value in start.items():
+        number = value.value if isinstance(value, Parameter) else value
+        if np.ndim(number) != 0 or np.asarray(number).dtype.kind not in "fiu":
+            raise ParameterError(f"p0: {name} is one real number or a declaration of one, got {value!r}")
+        check_finite(f"p0, {name}", number)
+        if not isinstance(value, Parameter):
+            start[name] = float(value)
+    if bounds is None:
+        return start
+    lower, upper = _limits(bounds, list(start))
+    declared = {}
+    for (name, value), low, high in zip(start.items(), lower, upper, strict=True):
+        if np.isinf(low) and np.isinf(high):
+            declared[name] = value
+            continue
+        if isinstance(value, Parameter):
+            raise ParameterError(f"{name} has bounds and a declaration, {value!r}; write one of the two")
+        try:
+            declared[name] = bounded(value, low, high)
+        except ValueError as error:
+            raise ValueError(f"bounds of {name}: {error}") from None
+    return declared
+
+
+def _limits(bounds: Any, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(bounds, tuple | list) or len(bounds) != 2:
+        raise ShapeError(f"bounds is a pair (lower, upper) of numbers or sequences, got {bounds!r}")
+    limits = []
+    for which, limit in zip(("lower", "upper"), bounds, strict=True):
+        array = np.asarray(limit, np.float64)
+        if array.shape not in ((), (len(names),)) or np.any(np.isnan(array)):
+            raise ShapeError(
+                f"the {which} bounds are one number or one for each of {', '.join(names)}, got {limit!r}; write inf where there is none"
+            )
+        limits.append(np.broadcast_to(array, (len(names),)))
+    return limits[0], limits[1]

@@ -1,0 +1,171 @@
+"""Least squares over a parameter vector."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+from jax.core import Tracer
+
+from ..core import State, as_state, differentiation_mode, failure_mode
+from ..flatten import FlatParams, Layout, ParameterError, Params, ShapeError, SolveError
+from ..solvers import LevenbergMarquardt
+from ._evaluate import Evaluation, Residual, check_start, describe_point, evaluate, residual_vector
+from ._labels import estimated_names, shown
+from ._result import LeastSquaresResult
+from ._uncertainty import Uncertainty, uncertainty
+from ._warnings import find_warnings
+
+
+def least_squares(
+    residual: Callable[..., Any],
+    ps: FlatParams,
+    st: Any = None,
+    data: Any = None,
+    *,
+    solver: Any = None,
+    max_steps: int = 2000,
+    absolute_sigma: bool = False,
+    throw: bool = True,
+) -> LeastSquaresResult:
+    r"""The parameters that minimise the sum of squares of a residual, with their standard errors.
+
+    Minimises `sum(r**2)` over the one vector of `ps`; constrained parameters stay within their bounds, since the vector holds
+    them through their maps. The covariance is that of the linearised model at the minimum, carried through the constraint maps
+    to the parameters as they are declared (the delta method): `s^2 G (J^T J)^-1 G^T`, with `J` the Jacobian of `r` and `G`
+    that of the parameters, both by the vector, and `s^2 = sum(r**2) / (num_data - size)`. The residual is differentiated in
+    forward mode, for which solvers inside it, such as `NeuralODE`, choose their adjoint by themselves.
+
+    **Arguments:** `residual(ps, st, data) -> (r, st)`, with `r` an array of any shape or a tree of them: model minus data,
+    divided by the standard deviation of each if they differ; `ps`: the start, from `lux.setup` or `lux.flatten.flatten`;
+    `st`: the state, constant during the solve and advanced once, at the minimum; `data`: handed to `residual`; `solver`: any
+    least-squares solver or minimiser of optimistix (default: `lux.solvers.LevenbergMarquardt()`); `max_steps`;
+    `absolute_sigma`: whether the residuals are in units of standard deviations that are known, so that `s^2` is 1;
+    `throw`: whether a solve that fails raises.
+
+    **Returns:** a `LeastSquaresResult`; `print` it. Compiled once for each `residual`, layout and shape of data: define
+    `residual` once, outside a loop. A function for scripts: it runs on concrete arrays, not inside `jax.jit`.
+
+    **Errors:** `ValueError` for data that are not finite; `ShapeError` for fewer residuals than parameters, or a batch of vectors;
+    `LayerError` for a residual that does not return `(r, st)`; `SolveError` for a residual that is not finite at the start, and
+    for a solve that failed. With `throw=False` a solve that failed returns NaN in `values`, `stderr` and `covariance`, the
+    last point in `ps`, and the reason in `result`.
+
+    **Source:** covariance and delta method: Seber and Wild, "Nonlinear Regression" (1989), sections 2.1 and 5.1.
+    """
+    _check_parameters(ps)
+    st = State() if st is None else as_state(st)
+    solver = LevenbergMarquardt() if solver is None else solver
+    with differentiation_mode("forward"), failure_mode("nan"):
+        start = evaluate(residual, ps, st, data)
+        check_start(start, ps, data)
+        vector, num_steps, result = ps.vector, 0, optx.RESULTS.successful
+        if ps.layout.size:
+            vector, steps, result = _solve(residual, solver, ps.layout, ps.vector, (st, data), max_steps)
+            num_steps = int(steps)
+        fitted = ps.replace(vector)
+        end = evaluate(residual, fitted, st, data)
+    outcome = _outcome(end, fitted, num_steps, result, absolute_sigma)
+    if throw and not outcome.successful:
+        raise SolveError(_explain(outcome, start, max_steps))
+    return outcome
+
+
+def _check_parameters(ps: Any) -> None:
+    if not isinstance(ps, FlatParams):
+        raise ParameterError(
+            f"least squares starts from a FlatParams, got {type(ps).__name__}; write ps, st = lux.setup(key, model), "
+            "or ps = lux.flatten.flatten({'rate': lux.positive(0.5)})"
+        )
+    if isinstance(ps.vector, Tracer):
+        raise ParameterError("least squares runs on concrete arrays; call it outside jax.jit, jax.grad and jax.vmap")
+    if ps.vector.ndim != 1:
+        raise ShapeError(
+            f"least squares starts from one vector, got a batch of shape {ps.vector.shape[:-1]}; loop over ps.replace(vector[i])"
+        )
+
+
+@eqx.filter_jit
+def _solve(residual: Residual, solver: Any, layout: Layout, vector: Any, args: Any, max_steps: int) -> Any:
+    # Both spellings of forward mode: that of the solvers here and in optimistix. Solvers that know neither ignore it.
+    solution = optx.least_squares(
+        lambda vector, args: residual_vector(residual, layout, vector, args),
+        solver,
+        vector,
+        args,
+        options={"autodiff_mode": "fwd"},
+        max_steps=max_steps,
+        throw=False,
+    )
+    return solution.value, solution.stats["num_steps"], solution.result
+
+
+def _outcome(
+    end: Evaluation, ps: FlatParams, num_steps: int, result: optx.RESULTS, absolute_sigma: bool
+) -> LeastSquaresResult:
+    jacobian, value_jacobian = (np.asarray(matrix, np.float64) for matrix in (end.jacobian, end.value_jacobian))
+    finite = bool(np.all(np.isfinite(end.residual)) and np.all(np.isfinite(jacobian)))
+    if not finite:
+        result = optx.RESULTS.where(jnp.asarray(finite), result, optx.RESULTS.nonfinite)
+    successful = bool(result == optx.RESULTS.successful)
+    names = estimated_names(ps.layout)
+    chi_square = float(np.sum(np.asarray(end.residual, np.float64) ** 2))
+    degrees_of_freedom = jacobian.shape[0] - jacobian.shape[1]
+    variance = chi_square / degrees_of_freedom if degrees_of_freedom else np.inf
+    if successful:
+        epsilon = float(jnp.finfo(ps.layout.dtype).eps)
+        found = uncertainty(jacobian, value_jacobian, 1.0 if absolute_sigma else variance, epsilon)
+    else:
+        nan = np.full(len(names), np.nan)
+        found = Uncertainty(np.full((len(names), len(names)), np.nan), nan, np.zeros(len(names), bool))
+    unidentified = tuple(name for name, bad in zip(names, found.unidentified, strict=True) if bad)
+    return LeastSquaresResult(
+        values=ps.params if successful else jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), ps.params),
+        stderr=_structured(found.stderr, ps),
+        covariance=found.covariance,
+        names=names,
+        unidentified=unidentified,
+        ps=ps,
+        st=end.st,
+        residuals=end.returned,
+        jacobian=end.jacobian,
+        num_data=jacobian.shape[0],
+        degrees_of_freedom=degrees_of_freedom,
+        chi_square=chi_square,
+        residual_std=float(np.sqrt(variance)) if degrees_of_freedom else float("nan"),
+        absolute_sigma=absolute_sigma,
+        num_steps=num_steps,
+        result=result,
+        warnings=find_warnings(ps, found, unidentified, degrees_of_freedom, absolute_sigma) if successful else (),
+    )
+
+
+def _structured(numbers: np.ndarray, ps: FlatParams) -> Params:
+    """Numbers for the estimated scalars in the shape of the parameters, 0 for the constants."""
+    leaves, offset = [], 0
+    for array in shown(ps.layout):
+        chunk = numbers[offset : offset + array.size] if array.estimated else np.zeros(array.size)
+        offset += array.size if array.estimated else 0
+        leaves.append(jnp.asarray(chunk.reshape(array.shape), ps.layout.dtype))
+    return jax.tree.unflatten(jax.tree.structure(ps.params), leaves)
+
+
+def _explain(outcome: LeastSquaresResult, start: Evaluation, max_steps: int) -> str:
+    before = float(np.sum(np.asarray(start.residual, np.float64) ** 2))
+    at = describe_point(outcome.ps)
+    if bool(outcome.result == optx.RESULTS.nonlinear_max_steps_reached):
+        what = f"did not converge within max_steps={max_steps}"
+        hint = "Raise max_steps, start nearer, or look for parameters that the data do not determine"
+    elif bool(outcome.result == optx.RESULTS.nonlinear_divergence):
+        what = "found no step that lowers the sum of squares, at a point that is not a minimum"
+        hint = "Is the residual smooth there (tighter tolerances for solvers inside it)? Otherwise start elsewhere"
+    else:
+        what = f"failed: {optx.RESULTS[outcome.result]}".rstrip(".")
+        hint = "Start elsewhere, or constrain the parameters"
+    return (
+        f"least squares {what}, after {outcome.num_steps} steps; the sum of squares went from {before:.6g} to {outcome.chi_square:.6g}, "
+        f"at {at}. {hint}; throw=False returns what was reached"
+    )

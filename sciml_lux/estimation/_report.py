@@ -1,0 +1,107 @@
+"""The report that a least-squares result prints."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import optimistix as optx
+
+from ._labels import Shown, shown
+
+if TYPE_CHECKING:
+    from ._result import LeastSquaresResult
+
+_MOST_ROWS = 40  # a longer table shows one line for each array
+_MOST_PAIRS = 10
+_CORRELATED = 0.9
+
+
+def report(result: "LeastSquaresResult") -> str:
+    """The table of estimates, the quality of the fit, correlations, warnings."""
+    return "\n".join(
+        [_headline(result), "", *_table(result), "", *_quality(result), *_correlations(result), *_notes(result)]
+    )
+
+
+def _headline(result: "LeastSquaresResult") -> str:
+    if result.successful:
+        return f"Least squares: converged in {result.num_steps} steps"
+    return f"Least squares: FAILED after {result.num_steps} steps. {optx.RESULTS[result.result]}".rstrip()
+
+
+def _table(result: "LeastSquaresResult") -> list[str]:
+    arrays = list(shown(result.ps.layout))
+    in_full = sum(array.size for array in arrays) <= _MOST_ROWS
+    rows = [("name", "estimate", "std. error", "relative", "unit")]
+    for array in arrays:
+        value = np.asarray(result.values[array.path], np.float64).reshape(-1)
+        error = np.asarray(result.stderr[array.path], np.float64).reshape(-1)
+        rows += _rows(array, value, error) if in_full or array.size == 1 else [_summary(array, value, error)]
+    if not any(row[-1] for row in rows[1:]):
+        rows = [row[:-1] for row in rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    left = (0, len(widths) - 1 if len(widths) == 5 else 0)
+    return [
+        "  "
+        + "  ".join(
+            cell.ljust(width) if i in left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _rows(array: Shown, value: np.ndarray, error: np.ndarray) -> list[tuple[str, ...]]:
+    unit = array.entry.unit or ""
+    return [
+        (label, _estimate(v, e), f"{e:.3g}" if array.estimated else "fixed", _relative(v, e, array), unit)
+        for label, v, e in zip(array.labels, value, error, strict=True)
+    ]
+
+
+def _estimate(value: float, error: float) -> str:
+    """As many digits as the standard error makes worth printing, three more than it leaves certain."""
+    if not (np.isfinite(value) and np.isfinite(error) and error > 0 and value != 0):
+        return f"{value:.8g}"
+    digits = int(np.clip(np.ceil(np.log10(abs(value) / error)) + 3, 4, 12))
+    return f"{value:.{digits}g}"
+
+
+def _relative(value: float, error: float, array: Shown) -> str:
+    if not array.estimated or not np.isfinite(error) or value == 0:
+        return ""
+    return f"{100 * error / abs(value):.2g} %"
+
+
+def _summary(array: Shown, value: np.ndarray, error: np.ndarray) -> tuple[str, ...]:
+    if not array.size:
+        return (f"{array.path} {list(array.shape)}", "", "", "", array.entry.unit or "")
+    span = f"{value.min():.3g} to {value.max():.3g}"
+    errors = f"median {np.median(error):.3g}" if array.estimated else "fixed"
+    return (f"{array.path} {list(array.shape)}", span, errors, "", array.entry.unit or "")
+
+
+def _quality(result: "LeastSquaresResult") -> list[str]:
+    deviation = "" if np.isnan(result.residual_std) else f"residual standard deviation {result.residual_std:.6g}, "
+    return [
+        f"  {result.num_data} data, {result.ps.layout.size} parameters, {result.degrees_of_freedom} degrees of freedom",
+        f"  {deviation}sum of squares {result.chi_square:.6g}",
+        f"  AIC {result.aic:.6g}, BIC {result.bic:.6g}",
+    ]
+
+
+def _correlations(result: "LeastSquaresResult") -> list[str]:
+    # Thousands of weights have millions of pairs, of which nobody wants a list.
+    correlation = np.triu(np.nan_to_num(result.correlation), k=1) if len(result.names) <= 500 else np.zeros((0, 0))
+    pairs = np.argwhere(np.abs(correlation) > _CORRELATED)
+    if not len(pairs):
+        return []
+    order = np.argsort([-abs(correlation[i, j]) for i, j in pairs])
+    lines = [
+        f"    {result.names[i]}, {result.names[j]}: {correlation[i, j]:+.4f}" for i, j in pairs[order][:_MOST_PAIRS]
+    ]
+    more = [f"    and {len(pairs) - _MOST_PAIRS} more"] if len(pairs) > _MOST_PAIRS else []
+    return [f"  correlations above {_CORRELATED}:", *lines, *more]
+
+
+def _notes(result: "LeastSquaresResult") -> list[str]:
+    return [f"  warning: {sentence}" for sentence in result.warnings]

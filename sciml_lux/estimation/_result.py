@@ -1,0 +1,80 @@
+"""What a least-squares estimate returns."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optimistix as optx
+from jaxtyping import Array, Float
+
+from ..core import State
+from ..flatten import FlatParams, Params
+from ._report import report
+
+
+@dataclass(frozen=True, repr=False)
+class LeastSquaresResult:
+    """The outcome of `least_squares` or `curve_fit`; `print` it for a report.
+
+    **Attributes**, in the parameters as they are declared: `values`: the estimates; `stderr`: their standard errors, in the same
+    structure (0 for a `fixed` parameter, infinite for one that the data do not determine); `covariance`: a matrix with one row for each of
+    `names`; `names`: of the scalars that are estimated, such as `alpha` or `decoder.weight[3,2]`; `unidentified`: those that
+    the data do not determine, empty if all is well.
+
+    Of the solve: `ps`, `st`: the fitted parameters as one vector, and the state; `residuals`: at the minimum, as `residual` returned
+    them; `jacobian`: of all residuals by the vector; `num_steps`; `result`: of `optimistix.RESULTS`; `warnings`: sentences.
+
+    Of the fit: `num_data`, `degrees_of_freedom`: residuals, and residuals minus numbers in the vector; `chi_square`: the sum
+    of squares; `residual_std`: `sqrt(chi_square / degrees_of_freedom)`, NaN if there are none; `absolute_sigma`: as it was given.
+    """
+
+    values: Params
+    stderr: Params
+    covariance: Float[np.ndarray, "names names"]
+    names: tuple[str, ...]
+    unidentified: tuple[str, ...]
+    ps: FlatParams
+    st: State
+    residuals: Any
+    jacobian: Float[Array, "residuals size"]
+    num_data: int
+    degrees_of_freedom: int
+    chi_square: float
+    residual_std: float
+    absolute_sigma: bool
+    num_steps: int
+    result: optx.RESULTS
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def successful(self) -> bool:
+        """Whether the solver converged."""
+        return bool(self.result == optx.RESULTS.successful)
+
+    @property
+    def correlation(self) -> Float[np.ndarray, "names names"]:
+        """The correlations of the estimates; NaN beside a parameter that the data do not determine."""
+        deviations = np.sqrt(np.diag(self.covariance))
+        deviations = np.where(np.isfinite(deviations) & (deviations > 0), deviations, np.nan)
+        return self.covariance / (deviations[:, None] * deviations[None, :])
+
+    @property
+    def aic(self) -> float:
+        """Akaike's information criterion for normal errors: `num_data log(chi_square / num_data) + 2 size`, or `chi_square + 2 size`
+        with `absolute_sigma`. Constants that do not depend on the model are left out; only differences mean something."""
+        return self._deviance + 2 * self.ps.layout.size
+
+    @property
+    def bic(self) -> float:
+        """The Bayesian information criterion: as `aic`, with `log(num_data) size` for the penalty."""
+        return self._deviance + math.log(self.num_data) * self.ps.layout.size
+
+    @property
+    def _deviance(self) -> float:
+        if self.absolute_sigma:
+            return self.chi_square
+        return self.num_data * math.log(self.chi_square / self.num_data) if self.chi_square > 0 else -math.inf
+
+    def __repr__(self) -> str:
+        return report(self)
