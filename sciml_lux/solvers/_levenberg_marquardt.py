@@ -76,12 +76,12 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
     point where the residual or its Jacobian is not finite is refused like one that is worse.
 
     **Stopping.** With `p` the full Gauss-Newton step and `s_j` the standard error of parameter `j`, both from the current
-    `J`: success if `norm(|p_j| / (atol + rtol (|y_j| + s_j))) <= 1` and `p` lowers the sum of squares by less than `1e-10` of it. The step estimates the distance to the minimum, and its size
-    is compared with the parameter or its uncertainty, so the default tolerances suit every scale. A residual that has vanished
-    beside `J y` is a success too. Near the minimum, where the sum of squares no longer resolves a decrease, steps are judged by
-    the model alone. A solve that can improve nothing more succeeds if `|p_j| <= atol + sqrt(rtol) |y_j| + 0.001 s_j`, or if `r` is
-    orthogonal to every column of `J` to half of the digits; it is `nonlinear_divergence` otherwise. A start where residual or
-    Jacobian is not finite is `nonfinite`.
+    `J`: success if `norm(|p_j| / (atol + rtol (|y_j| + s_j))) <= 1` and `p` lowers the sum of squares by less than `1e-10` of it.
+    The step estimates the distance to the minimum, and its size is compared with the parameter or its uncertainty, so the
+    default tolerances suit every scale. A residual that has vanished beside `J y` is a success too. Near the minimum, where
+    the sum of squares no longer resolves a decrease, steps are judged by the model alone. A solve that can improve nothing more
+    succeeds if `|p_j| <= atol + sqrt(rtol) |y_j| + 0.001 s_j`, or if `r` is orthogonal to every column of `J` to half of the
+    digits; it is `nonlinear_divergence` otherwise. A start where residual or Jacobian is not finite is `nonfinite`.
 
     **Arguments:** `rtol`, `atol`, `norm`: as above (`rtol` is at least 10 units of rounding); `initial_radius`: the first radius,
     in units of `||D y0||`.
