@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Shaped
 
@@ -28,7 +29,10 @@ _FEW = 16  # segments up to which a kernel each is cheap to compile
 
 def split(vector: Shaped[Array, "*batch size"], sizes: tuple[int, ...]) -> Sequence[Shaped[Array, "..."]]:
     """The consecutive segments of the last axis with these sizes. Its transpose is one `concatenate`."""
-    return _split(sizes, vector) if sizes else ()
+    if not sizes:
+        return ()
+    # A concrete vector has no tangent; inside vmap, custom_jvp would return tracers for it, which cannot be kept.
+    return _split(sizes, vector) if isinstance(vector, Tracer) else _primal_split(sizes, vector)
 
 
 def concatenate(segments: Sequence[Shaped[Array, "..."]]) -> Shaped[Array, "..."]:
@@ -36,11 +40,13 @@ def concatenate(segments: Sequence[Shaped[Array, "..."]]) -> Shaped[Array, "..."
     return _apart(_join)(*segments)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _split(sizes: tuple[int, ...], vector: Any) -> Any:
+def _primal_split(sizes: tuple[int, ...], vector: Any) -> Any:
     if vector.ndim > 1 or len(sizes) <= _FEW or not _on_cpu():
         return _plain_split(sizes, vector)
     return _shared_split(sizes, vector)
+
+
+_split = jax.custom_jvp(_primal_split, nondiff_argnums=(0,))
 
 
 @_split.defjvp
