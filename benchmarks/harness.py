@@ -87,7 +87,8 @@ def environment(*packages: str) -> str:
     names = ("jax", "jaxlib", "equinox", "diffrax", "optimistix", "optax", *packages)
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
     devices = ", ".join(sorted({device.device_kind for device in jax.devices()}))
-    return f"{datetime.date.today()}, {platform.machine()} with {os.cpu_count()} cores, JAX on {devices}, Python {platform.python_version()}, {versions}"
+    machine = f"{platform.machine()} with {os.cpu_count()} cores, JAX on {devices}"
+    return f"{datetime.date.today()}, {machine}, Python {platform.python_version()}, {versions}"
 
 
 def record(name: str, title: str, text: str, figures: Any, *packages: str) -> None:

@@ -21,6 +21,7 @@ import sciml_lux as lux
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib import ticker
 
 HERE = pathlib.Path(__file__).parent
 FITTED_YEARS = 15
@@ -111,7 +112,7 @@ def fit_neural(years, observed):
         misfit = jnp.mean((solution.ys * spread + mean - observed) ** 2)
         return misfit + 1e-3 * jnp.mean(ps.vector**2), st
 
-    stages = [(optax.adam(2e-2), 800), (optimistix.BFGS(rtol=1e-6, atol=1e-6), 300)]
+    stages = [(optax.adam(2e-2), 800), (optimistix.LBFGS(rtol=1e-6, atol=1e-6), 300)]
     fitted = lux.fit(loss, ps, st, stages, data=(years, observed), progress=True)
     print(fitted)
     return lambda at: node.solve(start, fitted.ps, fitted.st, ts=at)[0].ys * spread + mean
@@ -136,7 +137,7 @@ def fit_universal(years, observed):
         penalty = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(weights))
         return jnp.mean((predicted - observed) ** 2) + 1e-3 * penalty, st
 
-    stages = [(optax.adam(2e-2), 500), (optimistix.BFGS(rtol=1e-6, atol=1e-6), 200)]
+    stages = [(optax.adam(2e-2), 500), (optimistix.LBFGS(rtol=1e-6, atol=1e-6), 200)]
     fitted = lux.fit(loss, ps, st, stages, data=(years, observed), progress=True)
     print(fitted)
     print(fitted.ps)
@@ -187,6 +188,10 @@ def draw(models, years, observed, path):
     axes[2].plot(*counts[:FITTED_YEARS].T, "ko")
     axes[2].plot(*counts[FITTED_YEARS:].T, "o", color="k", fillstyle="none")
     axes[2].set(title="phase portrait", xlabel="hare (thousand)", ylabel="lynx (thousand)", xscale="log", yscale="log")
+    for axis in (axes[0].yaxis, axes[1].yaxis, axes[2].xaxis, axes[2].yaxis):
+        axis.set_major_locator(ticker.FixedLocator([5, 10, 20, 50]))
+        axis.set_major_formatter(ticker.ScalarFormatter())
+        axis.set_minor_locator(ticker.NullLocator())
     axes[0].legend(fontsize=8)
     figure.savefig(path, dpi=110)
 
@@ -198,9 +203,9 @@ def main():
     fitted_part = jnp.asarray(years[:FITTED_YEARS]), jnp.asarray(observed[:FITTED_YEARS])
     print("1. Lotka-Volterra, least squares\n")
     models = {"Lotka-Volterra": fit_mechanistic(*fitted_part)}
-    print("\n2. Neural ODE, Adam then BFGS\n")
+    print("\n2. Neural ODE, Adam then L-BFGS\n")
     models["Neural ODE"] = fit_neural(*fitted_part)
-    print("\n3. Lotka-Volterra with a learned predation term, Adam then BFGS\n")
+    print("\n3. Lotka-Volterra with a learned predation term, Adam then L-BFGS\n")
     models["Lotka-Volterra + network"] = fit_universal(*fitted_part)
     judge(models, years, observed)
     draw(models, years, observed, pathlib.Path("hare_and_lynx.png"))

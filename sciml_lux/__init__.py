@@ -1,7 +1,10 @@
 """Scientific machine learning on JAX in which every model's parameters are one vector. `import sciml_lux as lux`."""
 
+from . import estimation as estimation
 from . import flatten as flatten
 from . import layers as layers
+from . import solvers as solvers
+from . import training as training
 from .core import AbstractContainer as AbstractContainer
 from .core import AbstractLayer as AbstractLayer
 from .core import State as State
