@@ -36,16 +36,17 @@ def curve_fit(
         result = lux.estimation.curve_fit(lambda x, a, b: a * jnp.exp(-b * x), x, y, p0=(1.0, 0.1))
         print(result); result.values.a; result.stderr.b
 
-    **Arguments:** `f(x, *p)`: written with `jax.numpy`; the names of its arguments name the parameters. `x`: whatever `f` takes, an
-    array whose first or last axis is that of `y`. `y`: shape `(n,)`. `p0`: the starting values in order, or a mapping from the names of the
-    arguments to them; each a number, or a declaration such as `lux.positive(0.5, unit="1/s")`. `sigma`: standard deviations of `y`, shape
-    `(n,)` or one number. `bounds=(lower, upper)`: numbers or sequences of them, infinite where there is none; `p0` lies strictly between.
-    `absolute_sigma`: whether `sigma` is the true size of the errors, rather than their size relative to each other (as in SciPy).
-    `solver`, `max_steps`, `throw`: see `least_squares`.
+    **Arguments:** `f(x, *p)`: written with `jax.numpy`; the names of its arguments name the parameters. `x`: an array whose
+    first or last axis is that of `y`, or a mapping of names to such arrays. `y`: shape `(n,)`. `p0`: the starting values in
+    order, or a mapping from the names of the arguments to them; each a number, or a declaration such as
+    `lux.positive(0.5, unit="1/s")`. `sigma`: standard deviations of `y`, shape `(n,)` or one number. `bounds=(lower, upper)`:
+    numbers or sequences of them, infinite where there is none; `p0` lies strictly between. `absolute_sigma`: whether `sigma` is
+    the true size of the errors, rather than their size relative to each other (as in SciPy). `solver`, `max_steps`, `throw`:
+    see `least_squares`.
 
-    **Returns:** a `LeastSquaresResult`; SciPy's `popt` and `pcov` are `list(result.values.values())` and `result.covariance`. Numbers are
-    of JAX's default float: SciPy's digits need `jax.config.update("jax_enable_x64", True)`, and the report says so where that is off.
-    Calling it again with the same `f` and shapes compiles nothing.
+    **Returns:** a `LeastSquaresResult`; SciPy's `popt` and `pcov` are `list(result.values.values())` and
+    `result.covariance`. Numbers are of JAX's default float: SciPy's digits need `jax.config.update("jax_enable_x64", True)`, and
+    the report says so where that is off. Calling it again with the same `f` and shapes compiles nothing.
 
     **Errors:** `ValueError` for numbers that are not finite, bounds the wrong way round, or `p0` outside them; `ShapeError` for
     lengths that do not agree; `ParameterError` for `p0` that does not fit the arguments of `f`; those of `least_squares`.
@@ -53,7 +54,11 @@ def curve_fit(
     y = _numbers("y", y)
     if y.ndim != 1 or not y.size:
         raise ShapeError(f"y is a sequence of numbers, shape (n,), got shape {y.shape}")
-    x = jax.tree.map(lambda leaf: _predictor(leaf, y.size), x)
+    x = (
+        {name: _predictor(value, y.size) for name, value in x.items()}
+        if isinstance(x, Mapping)
+        else _predictor(x, y.size)
+    )
     weights = None if sigma is None else 1.0 / _deviations(sigma, y.size)
     if not callable(f):
         raise ParameterError(f"f is a function f(x, *p), got {type(f).__name__}; write curve_fit(f, x, y, p0)")
@@ -136,7 +141,7 @@ def _name_parameters(f: Callable[..., Any], p0: Any) -> dict[str, Any]:
                 f"p0 names the parameters of f, {', '.join(names)}: missing {missing or 'none'}, unknown {unknown or 'none'}"
             )
         return {name: values[name] for name in expected}
-    values = [p0] if isinstance(p0, Parameter) or np.ndim(p0) == 0 else list(p0)
+    values = list(p0) if isinstance(p0, Sequence) or getattr(p0, "ndim", 0) else [p0]
     if open_ended:
         names += [f"p{i}" for i in range(len(names), len(values))]
     if not len(required) <= len(values) <= len(names):

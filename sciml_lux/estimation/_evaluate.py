@@ -53,7 +53,9 @@ def call_residual(residual: Residual, ps: FlatParams, st: State, data: Any) -> t
 
 
 def _ravel(tree: Any, dtype: Any) -> Float[Array, " residuals"]:
-    return ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree))[0]
+    return ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree))[0].astype(
+        dtype
+    )  # an empty tree has none
 
 
 def residual_vector(residual: Residual, layout: Layout, vector: Any, args: Any) -> Float[Array, " residuals"]:
