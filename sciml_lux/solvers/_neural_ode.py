@@ -11,7 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Key
 
-from ..core import AbstractContainer, AbstractLayer, State, as_params, as_state, differentiation_mode
+from ..core import AbstractContainer, AbstractLayer, State, as_params, as_state, describe, differentiation_mode
 from ..flatten import LayerError, ShapeError
 from ._failure import guard
 
@@ -80,45 +80,53 @@ class NeuralODE(AbstractContainer):
         """
         params, state = as_params(ps), as_state(st)
         y0 = jax.tree.map(_as_float_array, y0)
-        t1 = self.t1
+        # Times of the state's own precision: diffrax would promote a float32 state to that of the times.
+        time = _time_dtype(y0).type
+        t1 = time(self.t1)
         if ts is not None:
             if saveat is not None:
                 raise LayerError(
                     "NeuralODE.solve takes ts or saveat, not both; write saveat=diffrax.SaveAt(ts=ts, ...)"
                 )
-            ts = _check_times(ts, self.t0, self.t1)
+            ts = jnp.asarray(_check_times(ts, self.t0, self.t1), time)
             saveat, t1 = diffrax.SaveAt(ts=ts), ts[-1]
         solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(self._field),
+            # As a pytree, not as a method, which equals only that of the same object: equal nodes share a compilation.
+            diffrax.ODETerm(jax.tree_util.Partial(NeuralODE._field, self)),
             self.solver,
-            t0=self.t0,
+            t0=time(self.t0),
             t1=t1,
-            dt0=self.dt0,
+            dt0=None if self.dt0 is None else time(self.dt0),
             y0=y0,
             args=(params["model"], state["model"], inputs),
-            saveat=diffrax.SaveAt(t1=True) if saveat is None else saveat,
+            saveat=diffrax.SaveAt(t1=True) if saveat is None else _save_as(saveat, time),
             stepsize_controller=self.stepsize_controller or diffrax.PIDController(rtol=self.rtol, atol=self.atol),
             adjoint=self.adjoint or _default_adjoint(),
             event=self.event,
             max_steps=self.max_steps,
             throw=False,
         )
-        ys = guard(solution.ys, diffrax.is_okay(solution.result), solution.result, self._explain, self.throw)
-        solution = eqx.tree_at(lambda s: s.ys, solution, ys, is_leaf=lambda node: node is None)
+        saved = (solution.ys, solution.interpolation)
+        saved = guard(saved, diffrax.is_okay(solution.result), solution.result, self._explain, self.throw)
+        solution = eqx.tree_at(lambda s: (s.ys, s.interpolation), solution, saved, is_leaf=lambda node: node is None)
         return solution, self._advance(y0, params, state, inputs, solution)
 
     def _field(self, t: Any, y: Any, args: Any) -> Any:
         params, state, inputs = args
         dy, _ = self.model(self._model_input(t, y, inputs), params, state)
-        got, expected = (jax.tree.map(lambda leaf: (jnp.shape(leaf), leaf.dtype), tree) for tree in (dy, y))
+        # Types and shapes as strings; a tree of them is compared, and shown, as one.
+        got, expected = (
+            jax.tree.map(lambda leaf: f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}", tree) for tree in (dy, y)
+        )
         if got != expected:
             raise ShapeError(
-                f"NeuralODE: the model returned {got}, expected the shape and dtype of the state, {expected}"
+                f"NeuralODE: the model {describe(self.model)} returned {got}, expected a time derivative of the shape and dtype "
+                f"of the state, {expected}"
             )
         return dy
 
     def _model_input(self, t: Any, y: Any, inputs: Any) -> Any:
-        time = (jnp.asarray(t, jax.tree.leaves(y)[0].dtype),) if self.time else ()
+        time = (jnp.asarray(t, _time_dtype(y)),) if self.time else ()
         forcing = () if inputs is None else (inputs.evaluate(t) if hasattr(inputs, "evaluate") else inputs(t),)
         return (*time, y, *forcing) if time or forcing else y
 
@@ -167,9 +175,10 @@ def _check_settings(node: NeuralODE) -> None:
         raise LayerError("NeuralODE: ConstantStepSize needs the step, dt0")
 
 
-def _check_times(ts: Any, t0: float, t1: float) -> Array:
+def _check_times(ts: Any, t0: float, t1: float) -> Any:
     """`ts` as an array, after the checks that are possible: of its values, unless they are traced."""
-    times = jnp.asarray(ts)
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(ts))
+    times = jnp.asarray(ts) if traced else np.asarray(ts)
     if times.ndim != 1 or times.size == 0:
         raise ShapeError(f"NeuralODE: ts is a vector of at least one time, got shape {times.shape}")
     if isinstance(times, Tracer):
@@ -189,13 +198,26 @@ def _check_times(ts: Any, t0: float, t1: float) -> Array:
         raise ShapeError(
             f"NeuralODE: ts from {values[0]:g} to {values[-1]:g} leave the span from t0={t0:g} to t1={t1:g}; widen it"
         )
-    return times
+    return np.clip(values, min(t0, t1), max(t0, t1))
+
+
+def _save_as(saveat: diffrax.SaveAt, dtype: Any) -> diffrax.SaveAt:
+    def times(saveat: diffrax.SaveAt) -> list[Any]:
+        subs = jax.tree.leaves(saveat.subs, is_leaf=lambda node: isinstance(node, diffrax.SubSaveAt))
+        return [sub.ts for sub in subs if sub.ts is not None]
+
+    return eqx.tree_at(times, saveat, replace_fn=lambda ts: ts.astype(dtype))
+
+
+def _time_dtype(y: Any) -> np.dtype:
+    """The dtype of the times that go with a state: real, at least float32, since times are sums of many small steps."""
+    with jax.numpy_dtype_promotion("standard"):
+        widest = jnp.result_type(jnp.float32, *jax.tree.leaves(y))
+    return np.zeros((), widest).real.dtype
 
 
 def _as_float_array(leaf: Any) -> Array:
+    if not isinstance(leaf, Tracer) and np.isnan(np.asarray(leaf)).any():
+        raise ValueError(f"NeuralODE: y0 holds NaN, got {leaf}")
     array = jnp.asarray(leaf)
-    if not jnp.issubdtype(array.dtype, jnp.inexact):
-        array = array.astype(jnp.result_type(float))
-    if not isinstance(array, Tracer) and np.isnan(np.asarray(array)).any():
-        raise ValueError(f"NeuralODE: y0 holds NaN, got {array}")
-    return array
+    return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(jnp.result_type(float))
