@@ -45,8 +45,10 @@ PROBLEMS = {
 }
 
 
-@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [(name, jnp.float64) for name in PROBLEMS] + [("rosenbrock", jnp.float32), ("powell singular", jnp.float32)],
+)
 def test_standard_problems(name, dtype):
     residual, start, expected = PROBLEMS[name]
     solution = optx.least_squares(residual, LevenbergMarquardt(), jnp.asarray(start, dtype))

@@ -80,7 +80,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
     The step estimates the distance to the minimum, and its size is compared with the parameter or its uncertainty, so the
     default tolerances suit every scale. A residual that has vanished beside `J y` is a success too. Near the minimum, where
     the sum of squares no longer resolves a decrease, steps are judged by the model alone. A solve that can improve nothing more
-    succeeds if `|p_j| <= atol + sqrt(rtol) |y_j| + 0.001 s_j`, or if `r` is orthogonal to every column of `J` to half of the
+    succeeds if `|p_j| <= atol + sqrt(rtol) |y_j| + 0.01 s_j`, or if `r` is orthogonal to every column of `J` to half of the
     digits; it is `nonlinear_divergence` otherwise. A start where residual or Jacobian is not finite is `nonfinite`.
 
     **Arguments:** `rtol`, `atol`, `norm`: as above (`rtol` is at least 10 units of rounding); `initial_radius`: the first radius,
@@ -116,16 +116,16 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         zero, vector = jnp.zeros((), dtype), jnp.zeros((n,), dtype)
         projected = jnp.zeros((rank,), dtype)
         model = _Model(
-            projected,
-            jnp.zeros((rank, n), dtype),
-            projected,
-            zero,
-            vector,
-            vector,
-            vector,
-            zero,
-            zero,
-            jnp.asarray(False),
+            singular_values=projected,
+            directions=jnp.zeros((rank, n), dtype),
+            projected=projected,
+            residual_norm=zero,
+            scale=vector,
+            column_norms=vector,
+            magnitude=vector,
+            rounding=zero,
+            cosine=zero,
+            vanished=jnp.asarray(False),
         )
         trial = _Trial(point, zero, zero, zero, jnp.asarray(False))
         aux = jax.tree.map(
@@ -227,7 +227,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         # A parameter on its way to 0 has no relative accuracy; it has arrived when nothing of its past is left in it.
         zero = jnp.finfo(point.dtype).eps ** 1.5 * model.magnitude + jnp.finfo(point.dtype).tiny
         tight = atol + rtol * (size + standard_error) + zero
-        loose = atol + jnp.sqrt(rtol) * size + 1e-3 * standard_error + zero
+        loose = atol + jnp.sqrt(rtol) * size + 1e-2 * standard_error + zero
         # Steps along the stiffest combinations of parameters are short beside each of them, and yet lower the sum of squares.
         minimal = jnp.linalg.norm(model.projected) <= 1e-5 * model.residual_norm
         level = model.cosine <= jnp.sqrt(jnp.finfo(point.dtype).eps)
