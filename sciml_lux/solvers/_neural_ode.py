@@ -212,12 +212,13 @@ def _save_as(saveat: diffrax.SaveAt, dtype: Any) -> diffrax.SaveAt:
 def _time_dtype(y: Any) -> np.dtype:
     """The dtype of the times that go with a state: real, at least float32, since times are sums of many small steps."""
     with jax.numpy_dtype_promotion("standard"):
-        widest = jnp.result_type(jnp.float32, *jax.tree.leaves(y))
+        widest = jnp.result_type(jnp.float32, *(leaf.dtype for leaf in jax.tree.leaves(y)))
     return np.zeros((), widest).real.dtype
 
 
 def _as_float_array(leaf: Any) -> Array:
     if not isinstance(leaf, Tracer) and np.isnan(np.asarray(leaf)).any():
         raise ValueError(f"NeuralODE: y0 holds NaN, got {leaf}")
-    array = jnp.asarray(leaf)
-    return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(jnp.result_type(float))
+    dtype = jnp.asarray(leaf).dtype
+    # Naming the dtype also makes a Python number one of that dtype for good.
+    return jnp.asarray(leaf, dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.result_type(float))
