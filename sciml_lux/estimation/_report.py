@@ -1,34 +1,31 @@
-"""The report that a least-squares result prints."""
+"""The report that a least-squares result (`LeastSquaresResult`, which is built on this module) prints."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import optimistix as optx
 
 from ._labels import Shown, shown
 
-if TYPE_CHECKING:
-    from ._result import LeastSquaresResult
-
 _MOST_ROWS = 40  # a longer table shows one line for each array
 _MOST_PAIRS = 10
 _CORRELATED = 0.9
 
 
-def report(result: "LeastSquaresResult") -> str:
+def report(result: Any) -> str:
     """The table of estimates, the quality of the fit, correlations, warnings."""
     return "\n".join(
         [_headline(result), "", *_table(result), "", *_quality(result), *_correlations(result), *_notes(result)]
     )
 
 
-def _headline(result: "LeastSquaresResult") -> str:
+def _headline(result: Any) -> str:
     if result.successful:
         return f"Least squares: converged in {result.num_steps} steps"
     return f"Least squares: FAILED after {result.num_steps} steps. {optx.RESULTS[result.result]}".rstrip()
 
 
-def _table(result: "LeastSquaresResult") -> list[str]:
+def _table(result: Any) -> list[str]:
     arrays = list(shown(result.ps.layout))
     in_full = sum(array.size for array in arrays) <= _MOST_ROWS
     rows = [("name", "estimate", "std. error", "relative", "unit")]
@@ -80,7 +77,7 @@ def _summary(array: Shown, value: np.ndarray, error: np.ndarray) -> tuple[str, .
     return (f"{array.path} {list(array.shape)}", span, errors, "", array.entry.unit or "")
 
 
-def _quality(result: "LeastSquaresResult") -> list[str]:
+def _quality(result: Any) -> list[str]:
     deviation = "" if np.isnan(result.residual_std) else f"residual standard deviation {result.residual_std:.6g}, "
     return [
         f"  {result.num_data} data, {result.ps.layout.size} parameters, {result.degrees_of_freedom} degrees of freedom",
@@ -89,7 +86,7 @@ def _quality(result: "LeastSquaresResult") -> list[str]:
     ]
 
 
-def _correlations(result: "LeastSquaresResult") -> list[str]:
+def _correlations(result: Any) -> list[str]:
     # Thousands of weights have millions of pairs, of which nobody wants a list.
     correlation = np.triu(np.nan_to_num(result.correlation), k=1) if len(result.names) <= 500 else np.zeros((0, 0))
     pairs = np.argwhere(np.abs(correlation) > _CORRELATED)
@@ -103,5 +100,5 @@ def _correlations(result: "LeastSquaresResult") -> list[str]:
     return [f"  correlations above {_CORRELATED}:", *lines, *more]
 
 
-def _notes(result: "LeastSquaresResult") -> list[str]:
+def _notes(result: Any) -> list[str]:
     return [f"  warning: {sentence}" for sentence in result.warnings]
