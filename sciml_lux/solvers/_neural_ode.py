@@ -160,12 +160,13 @@ def _check_settings(node: NeuralODE) -> None:
             raise LayerError(f"NeuralODE: {name} is a finite time, got {getattr(node, name)!r}")
     if node.t0 == node.t1:
         raise LayerError(f"NeuralODE: the span is empty, t0 = t1 = {node.t0}")
-    if node.dt0 is not None and node.dt0 * (node.t1 - node.t0) <= 0:
+    # Conditions that NaN does not meet.
+    if node.dt0 is not None and not node.dt0 * (node.t1 - node.t0) > 0:
         raise LayerError(
             f"NeuralODE: dt0={node.dt0} does not lead from t0={node.t0} to t1={node.t1}; "
             "exchange t0 and t1, or give dt0 the sign of t1 - t0"
         )
-    if node.rtol < 0 or node.atol < 0 or node.rtol + node.atol == 0:
+    if not (node.rtol >= 0 and node.atol >= 0 and node.rtol + node.atol > 0):
         raise LayerError(
             f"NeuralODE: tolerances are 0 or more, one of them more, got rtol={node.rtol}, atol={node.atol}"
         )
