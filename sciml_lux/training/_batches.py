@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..flatten import LayerError, ShapeError
+
 STREAMED = 32  # batches sent to the device at once
 
 
@@ -17,16 +19,13 @@ class Batches:
     def __init__(self, data: Any) -> None:
         self.streamed = isinstance(data, Iterator)
         self._iterator = data if self.streamed else None
-        self._pending: list[Any] = [] if self.streamed else [jax.tree.map(jnp.asarray, data)]
+        self._pending: list[Any] = [] if self.streamed else [jax.tree.map(_as_array, data)]
         if self.streamed:
             self._refill(1)
             if not self._pending:
                 raise ValueError("data is an iterator that is already exhausted; pass a fresh one")
-
-    @property
-    def first(self) -> Any:
-        """A batch, for its shapes."""
-        return self._pending[0]
+        self.first = self._pending[0]  # for its shapes
+        self.latest = self._pending[:1]  # what was taken last, to look for the cause of a failure
 
     def _refill(self, number: int) -> None:
         assert self._iterator is not None
@@ -43,9 +42,26 @@ class Batches:
         taken, self._pending = self._pending[:number], self._pending[number:]
         if not taken:
             return None, 0
+        self.latest = taken
         padded = taken + [taken[-1]] * (STREAMED - len(taken))
+        expected = _describe(self.first)
+        for batch in taken:
+            if (got := _describe(batch)) != expected:
+                raise ShapeError(
+                    f"batches of one shape make one compiled program; the iterator gave {got} after {expected}; drop or pad the last batch"
+                )
         return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *padded), len(taken)
 
-    def pick(self, data: Any, index: Any) -> Any:
-        """The batch of one step, within the compiled program."""
-        return jax.tree.map(lambda leaf: leaf[index], data) if self.streamed else data
+
+def _as_array(leaf: Any) -> Any:
+    try:
+        return jnp.asarray(leaf)
+    except TypeError:
+        raise LayerError(
+            f"data is a tree of arrays, or an iterator of such trees, and holds a {type(leaf).__name__}; "
+            "write iter(loader) for something to loop over"
+        ) from None
+
+
+def _describe(batch: Any) -> str:
+    return str(jax.tree.map(lambda leaf: f"{np.asarray(leaf).dtype}{list(np.shape(leaf))}", batch))

@@ -63,18 +63,19 @@ def fit(
     """
     if not isinstance(ps, FlatParams):
         raise LayerError(f"fit takes the FlatParams that lux.setup returned, got {type(ps).__name__}")
-    stages = _stages(optimizer, steps)
+    if max_failures < 1:
+        raise LayerError(f"max_failures is 1 or more, got {max_failures}")
     # Typed like what the compiled loop returns, and ours: its buffers are given up to the loop.
     ps, st = _own(ps), _own(as_state(st))
     batches = Batches(data)
+    # All of them are looked at before the first one runs.
+    stages = [_stage(loss, one, number, batches) for one, number in _stages(optimizer, steps)]
     history: list[_StageRun] = []
     with failure_mode("nan"):
-        for i, (stage_optimizer, stage_steps) in enumerate(stages):
+        for i, (stepper, stage_steps) in enumerate(stages):
             title = "fit" if len(stages) == 1 else f"fit {i + 1}/{len(stages)}"
             with Progress(progress, title, stage_steps) as bar:
-                history.append(
-                    _run_stage(_stepper(loss, stage_optimizer), ps, st, batches, stage_steps, max_failures, bar)
-                )
+                history.append(_run_stage(stepper, ps, st, batches, stage_steps, max_failures, bar))
             ps, st = history[-1].ps, history[-1].st
             if history[-1].message:
                 break
@@ -95,11 +96,7 @@ class _StageRun(NamedTuple):
 
 def _stages(optimizer: Any, steps: int | None) -> list[tuple[Any, int | None]]:
     if isinstance(optimizer, list):
-        bad = [
-            stage
-            for stage in optimizer
-            if not (isinstance(stage, tuple) and len(stage) == 2 and isinstance(stage[1], int))
-        ]
+        bad = [stage for stage in optimizer if type(stage) is not tuple or len(stage) != 2]  # optax's are tuples, too
         if bad or not optimizer or steps is not None:
             raise LayerError(
                 "stages are pairs with their own steps: fit(..., [(optax.adam(1e-2), 500), (optax.lbfgs(), 100)]), without steps="
@@ -108,14 +105,24 @@ def _stages(optimizer: Any, steps: int | None) -> list[tuple[Any, int | None]]:
     return [(optimizer, steps)]
 
 
-def _stepper(loss: Loss, optimizer: Any) -> Any:
-    if isinstance(optimizer, optimistix.AbstractMinimiser):
-        return MinimiserStepper(loss, optimizer)
+def _stage(loss: Loss, optimizer: Any, steps: Any, batches: Batches) -> tuple[Any, int | None]:
+    """The stepper of a stage, and its number of steps, after the checks that need nothing to have run."""
+    if not isinstance(optimizer, optimistix.AbstractMinimiser | optax.GradientTransformation):
+        raise LayerError(
+            f"fit takes an optax transformation such as optax.adam(1e-2), an optimistix minimiser, or a list of stages; got {optimizer!r}"
+        )
+    if steps is None and not batches.streamed:
+        raise LayerError("fit needs to know when to stop: pass steps=, or data= as an iterator that ends")
+    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 0):
+        raise LayerError(f"steps is a whole number, 0 or more, got {steps!r}")
+    steps = None if steps is None else int(steps)
     if isinstance(optimizer, optax.GradientTransformation):
-        return GradientStepper(loss, optimizer)
-    raise LayerError(
-        f"fit takes an optax transformation such as optax.adam(1e-2), an optimistix minimiser, or a list of stages; got {optimizer!r}"
-    )
+        return GradientStepper(loss, optimizer), steps
+    if batches.streamed:
+        raise LayerError(
+            "a minimiser needs the same data at every step, and got an iterator; pass all of it as one tree of arrays"
+        )
+    return MinimiserStepper(loss, optimizer), steps
 
 
 def _own(tree: Any) -> Any:
@@ -125,12 +132,6 @@ def _own(tree: Any) -> Any:
 def _run_stage(
     stepper: Any, ps: FlatParams, st: State, batches: Batches, steps: int | None, max_failures: int, bar: Progress
 ) -> _StageRun:
-    if steps is None and not batches.streamed:
-        raise LayerError("fit needs to know when to stop: pass steps=, or data= as an iterator that ends")
-    if isinstance(stepper, MinimiserStepper) and batches.streamed:
-        raise LayerError(
-            "a minimiser needs the same data at every step, and got an iterator; pass all of it as one tree of arrays"
-        )
     compiled = _compiled(stepper, batches.streamed)
     carry = compiled.init(ps, st, batches.first)
     remaining = _LONGEST_CHUNK**3 if steps is None else steps
@@ -177,9 +178,16 @@ class _Compiled(NamedTuple):
     finish: Any
 
 
-@functools.lru_cache(maxsize=8)
 def _compiled(stepper: Any, streamed: bool) -> _Compiled:
     """The compiled programs of a stepper. Kept, so that fitting the same loss with the same optimiser again compiles nothing."""
+    try:
+        hash(stepper)
+    except TypeError:  # an optimistix solver that holds an array, such as a learning rate
+        return _programs(stepper, streamed)
+    return _kept_programs(stepper, streamed)
+
+
+def _programs(stepper: Any, streamed: bool) -> _Compiled:
 
     def run(carry: Any, data: Any, wanted: Any, max_failures: Any) -> tuple[Any, _Report]:
         @jax.jit  # so that asking for its shapes, below, and running it in the loop share one trace
@@ -208,6 +216,9 @@ def _compiled(stepper: Any, streamed: bool) -> _Compiled:
     return _Compiled(jax.jit(stepper.init), jax.jit(run, donate_argnums=0), jax.jit(stepper.finish))
 
 
+_kept_programs = functools.lru_cache(maxsize=8)(_programs)
+
+
 def _explain(carry: Any, ps: FlatParams, batches: Batches, step: int, max_failures: int) -> str:
     """Why the last steps were not taken, as far as can be told from outside the loss."""
     reasons = [
@@ -215,12 +226,13 @@ def _explain(carry: Any, ps: FlatParams, batches: Batches, step: int, max_failur
         for path, result in solves(carry.failed_st).items()
         if result._enumeration[result]
     ]
-    if not batches.streamed:
-        for path, leaf in jax.tree_util.tree_leaves_with_path(batches.first):
-            if jnp.issubdtype(leaf.dtype, jnp.inexact) and bool(jnp.isnan(leaf).any()):
-                reasons.append(
-                    f"data{jax.tree_util.keystr(path)} holds NaN; leave such points out, or mask them in the loss"
-                )
+    with_nan = {
+        f"data{jax.tree_util.keystr(path)}": None
+        for batch in batches.latest
+        for path, leaf in jax.tree_util.tree_leaves_with_path(batch)
+        if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) and bool(jnp.isnan(leaf).any())
+    }
+    reasons += [f"{path} holds NaN; leave such points out, or mask them in the loss" for path in with_nan]
     bad = [
         entry.path
         for entry in ps.layout.entries

@@ -45,16 +45,23 @@ class GradientStepper:
 
         (value, evaluation), gradient = jax.value_and_grad(value_and_evaluation, has_aux=True)(ps)
         okay = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient.vector)) & all_solved(evaluation.st)
-        update = optax.with_extra_args_support(self.optimizer).update
-        updates, optimizer_state = update(
-            gradient,
-            carry.optimizer_state,
-            ps,  # type: ignore[arg-type]
-            value=value,
-            grad=gradient,
-            value_fn=lambda ps: value_and_evaluation(ps)[0],
-        )
-        moved: Any = optax.apply_updates(ps, updates)  # type: ignore[arg-type]
+        promotion = jax.config.jax_numpy_dtype_promotion  # type: ignore[attr-defined]
+
+        def value_again(ps: FlatParams) -> Array:
+            with jax.numpy_dtype_promotion(promotion):
+                return value_and_evaluation(ps)[0]
+
+        # optax mixes integers and floats, which strict promotion forbids; the loss is still held to what the user chose.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, optimizer_state = optax.with_extra_args_support(self.optimizer).update(
+                gradient,
+                carry.optimizer_state,
+                ps,  # type: ignore[arg-type]
+                value=value,
+                grad=gradient,
+                value_fn=value_again,
+            )
+            moved: Any = optax.apply_updates(ps, updates)  # type: ignore[arg-type]
         retreat = jax.tree.map(lambda safe, here: safe + (here - safe) / 2, carry.safe, ps)
         taken = GradientCarry(
             moved, ps, evaluation.st, optimizer_state, carry.failed_st, jnp.zeros_like(carry.failures)
