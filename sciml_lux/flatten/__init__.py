@@ -1,9 +1,14 @@
 """Parameters and one vector, and the maps between them. Knows arrays, names and shapes; knows nothing of layers."""
 
+from ._check import check_ravel_map as check_ravel_map
+from ._complex import ComplexAsReals as ComplexAsReals
+from ._compose import Composed as Composed
+from ._compose import Scaled as Scaled
 from ._constraints import AbstractConstraint as AbstractConstraint
 from ._constraints import Bounded as Bounded
 from ._constraints import Fixed as Fixed
 from ._constraints import Positive as Positive
+from ._constraints import PositiveSoftplus as PositiveSoftplus
 from ._declare import Entry as Entry
 from ._errors import LayerError as LayerError
 from ._errors import LayoutError as LayoutError
@@ -16,6 +21,11 @@ from ._errors import unknown_name as unknown_name
 from ._flat_params import FlatParams as FlatParams
 from ._flat_params import flatten as flatten
 from ._layout import Layout as Layout
+from ._matrices import LowRank as LowRank
+from ._matrices import Orthogonal as Orthogonal
+from ._matrices import PositiveDefinite as PositiveDefinite
+from ._matrices import Symmetric as Symmetric
+from ._matrices import Triangular as Triangular
 from ._named_tree import NamedTree as NamedTree
 from ._named_tree import Params as Params
 from ._named_tree import check_name as check_name
@@ -23,12 +33,24 @@ from ._named_tree import leaf_paths as leaf_paths
 from ._parameter import Parameter as Parameter
 from ._parameter import as_constant as as_constant
 from ._parameter import bounded as bounded
+from ._parameter import complex_value as complex_value
 from ._parameter import fixed as fixed
+from ._parameter import low_rank as low_rank
+from ._parameter import ordered as ordered
+from ._parameter import orthogonal as orthogonal
 from ._parameter import positive as positive
+from ._parameter import positive_definite as positive_definite
 from ._parameter import real as real
+from ._parameter import simplex as simplex
+from ._parameter import symmetric as symmetric
+from ._parameter import triangular as triangular
+from ._parameter import unit_vector as unit_vector
 from ._ravel_map import AbstractRavelMap as AbstractRavelMap
 from ._ravel_map import ArraySpec as ArraySpec
 from ._ravel_map import Real as Real
 from ._ravel_map import all_ravel_maps as all_ravel_maps
 from ._ravel_map import register_ravel_map as register_ravel_map
 from ._ravel_map import registered_ravel_map as registered_ravel_map
+from ._vectors import Ordered as Ordered
+from ._vectors import Simplex as Simplex
+from ._vectors import UnitVector as UnitVector

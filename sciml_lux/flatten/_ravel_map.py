@@ -57,6 +57,11 @@ class AbstractRavelMap(abc.ABC):
         """Raises `ValueError` if a concrete `value` cannot be stored by this map. By default all can."""
 
     @property
+    def bijective(self) -> bool:
+        """Whether each value is stored by one segment only, so that `ravel` undoes `unravel`. By default it is."""
+        return True
+
+    @property
     def name(self) -> str:
         """What a memory map shows for it."""
         return repr(self)
@@ -88,6 +93,14 @@ class Real(AbstractRavelMap):
     def log_abs_det_jacobian(self, unconstrained: Any) -> Float[Array, ""]:
         """0: the identity changes no volume."""
         return jnp.zeros((), jnp.result_type(unconstrained))
+
+    def unconstrained_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """As many numbers as the value has."""
+        return shape
+
+    def coordinates(self, value: Any) -> Float[Array, " size"]:
+        """All elements of the value."""
+        return jnp.reshape(value, (-1,))
 
     @property
     def name(self) -> str:
