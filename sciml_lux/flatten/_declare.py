@@ -1,5 +1,6 @@
 """From a tree of declarations (arrays, `Parameter`s, foreign values) to the entries of a layout."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._complex import ComplexAsReals
 from ._errors import LayoutError, ParameterError
 from ._named_tree import NamedTree, Params, check_name
 from ._parameter import Parameter
@@ -55,21 +57,20 @@ def join_path(path: str, name: str) -> str:
 def as_parameter(path: str, value: Any) -> Parameter:
     """Any declared value as a `Parameter`: bare arrays get the default map, foreign types the one that is registered."""
     if isinstance(value, Parameter):
-        return value
+        complex_by_default = isinstance(value.ravel_map, Real) and jnp.iscomplexobj(value.value)
+        return dataclasses.replace(value, ravel_map=ComplexAsReals()) if complex_by_default else value
     registered = registered_ravel_map(type(value))
     if registered is not None:
         return Parameter(value, registered)
-    if isinstance(value, float | np.ndarray | np.generic | jax.Array | jax.ShapeDtypeStruct) or hasattr(
+    if isinstance(value, float | complex | np.ndarray | np.generic | jax.Array | jax.ShapeDtypeStruct) or hasattr(
         value, "__jax_array__"
     ):
-        return Parameter(value)
+        return Parameter(value, ComplexAsReals() if jnp.iscomplexobj(value) else Real())
     if isinstance(value, bool | int):
         raise ParameterError(
             f"parameter {path}: got {value!r}; parameters are floating-point numbers. Write {float(value)}, "
             "or return it from initial_states if it is a counter or a flag"
         )
-    if isinstance(value, complex):
-        raise ParameterError(f"parameter {path}: got {value!r}; store the real and imaginary parts as two parameters")
     raise ParameterError(
         f"parameter {path}: got {type(value).__name__}; expected an array of floating-point numbers, a declaration such as "
         f"lux.positive(...), or a mapping of names to them. For a type of your own, register_ravel_map({type(value).__name__}, ...)"
@@ -78,7 +79,7 @@ def as_parameter(path: str, value: Any) -> Parameter:
 
 def _leaf_dtype(path: str, value: Any) -> np.dtype | None:
     """The dtype of an array; None for a Python number, which takes that of the vector. Integers, keys, ... are refused."""
-    if isinstance(value, float | int):
+    if isinstance(value, float | int | complex):
         return None
     if isinstance(value, tuple):
         return None
@@ -86,9 +87,7 @@ def _leaf_dtype(path: str, value: Any) -> np.dtype | None:
     if jnp.issubdtype(dtype, jax.dtypes.prng_key):
         raise ParameterError(f"parameter {path}: got a random key; keys are state. Return it from initial_states")
     if jnp.issubdtype(dtype, jnp.complexfloating):
-        raise ParameterError(
-            f"parameter {path}: got dtype {dtype}; store the real and imaginary parts as two parameters"
-        )
+        dtype = jnp.finfo(dtype).dtype  # that of the real and imaginary parts, which are stored
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ParameterError(
             f"parameter {path}: got dtype {dtype}; parameters are floating-point numbers. "
@@ -134,7 +133,7 @@ def check_dtype(dtype: Any) -> np.dtype:
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, float | int | tuple):
+    if isinstance(value, float | int | complex | tuple):
         yield path, value
         return
     for key_path, leaf in jax.tree_util.tree_leaves_with_path(value):
@@ -143,10 +142,19 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def spec_of(value: Any, dtype: np.dtype) -> Spec:
-    """The shapes of `value`, with the dtype of the vector."""
+    """The shapes of `value`, with the dtype of the vector, or its complex counterpart."""
     if isinstance(value, NamedTree):
         return Params({name: spec_of(child, dtype) for name, child in value.items()})
-    return ArraySpec(tuple(np.shape(value)), dtype)
+    return ArraySpec(tuple(np.shape(value)), complex_dtype(dtype) if jnp.iscomplexobj(value) else dtype)
+
+
+def complex_dtype(dtype: np.dtype) -> np.dtype:
+    """The dtype of complex numbers whose parts have `dtype`. **Errors:** `LayoutError` if there is none, as for bfloat16."""
+    if dtype not in (np.float32, np.float64):
+        raise LayoutError(
+            f"there are no complex numbers of two {dtype}; a vector with complex parameters takes jnp.float32"
+        )
+    return np.result_type(dtype, np.complex64)
 
 
 def entries_of(parameters: Mapping[str, Parameter], dtype: np.dtype) -> Iterator[Entry]:

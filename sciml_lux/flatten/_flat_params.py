@@ -190,9 +190,10 @@ def show(flat: FlatParams, rows: int = 40) -> str:
     params = flat.params
     table = []
     for path in list(leaf_paths(params))[:rows]:
-        array = np.asarray(params[path], dtype=np.float64)
+        shown = np.asarray(params[path])
+        array = np.abs(shown) if np.iscomplexobj(shown) else shown.astype(np.float64)
         if array.size == 1:
-            value = f"{array.item():.6g}"
+            value = f"{shown.item():.6g}"
         elif array.size:
             value = f"mean {array.mean():.3g}, std {array.std():.3g}, min {array.min():.3g}, max {array.max():.3g}"
         else:

@@ -11,7 +11,16 @@ import numpy as np
 import wadler_lindig as wl
 from jaxtyping import Array, Float
 
-from ._declare import Entry, as_parameter, check_dtype, declarations, entries_of, join_path, resolve_dtype
+from ._declare import (
+    Entry,
+    as_parameter,
+    check_dtype,
+    complex_dtype,
+    declarations,
+    entries_of,
+    join_path,
+    resolve_dtype,
+)
 from ._errors import LayoutError, PathError, unknown_name
 from ._named_tree import Params, leaf_paths
 from ._ravel_map import ArraySpec, is_subtree
@@ -100,7 +109,7 @@ class Layout:
 
     def ravel_entry(self, entry: Entry, value: Any) -> Float[Array, "*batch size"]:
         """The segment of one entry, in the dtype of the vector."""
-        value = jax.tree.map(lambda leaf: jnp.asarray(leaf, self.dtype), value)
+        value = jax.tree.map(lambda leaf: jnp.asarray(leaf, self._dtype_of(entry, leaf)), value)
         ravel = entry.ravel_map.ravel
 
         def one(value: Any) -> Any:
@@ -109,6 +118,11 @@ class Layout:
         for _ in batch_shape(entry, value):
             one = jax.vmap(one, axis_size=None)
         return one(value)
+
+    def _dtype_of(self, entry: Entry, leaf: Any) -> np.dtype:
+        """The dtype of the vector; for complex numbers, where the entry takes them, its complex counterpart."""
+        real = isinstance(entry.spec, ArraySpec) and not jnp.issubdtype(entry.spec.dtype, jnp.complexfloating)
+        return self.dtype if real or not jnp.iscomplexobj(leaf) else complex_dtype(self.dtype)
 
     def _values(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The value of each entry, by path, after checking that `params` has the names of this layout."""
