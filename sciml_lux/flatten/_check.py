@@ -193,7 +193,7 @@ class _Trial:
 
 def _wide(numbers: Any) -> np.ndarray:
     """As numbers of double precision, in which NumPy knows everything."""
-    return np.asarray(numbers).astype(complex if jnp.iscomplexobj(numbers) else float)
+    return np.asarray(numbers).astype(complex if np.iscomplexobj(numbers) else float)
 
 
 def _largest(numbers: Any) -> float:
@@ -203,5 +203,5 @@ def _largest(numbers: Any) -> float:
 def _as_reals(value: Any) -> Any:
     """All numbers of a tree in one vector, complex ones as real and imaginary parts."""
     leaves = [jnp.ravel(leaf) for leaf in jax.tree.leaves(value)]
-    parts = [[leaf.real, leaf.imag] if jnp.iscomplexobj(leaf) else [leaf] for leaf in leaves]
+    parts = [[leaf.real, leaf.imag] if np.iscomplexobj(leaf) else [leaf] for leaf in leaves]
     return jnp.concatenate([part for pair in parts for part in pair])

@@ -57,7 +57,7 @@ def join_path(path: str, name: str) -> str:
 def as_parameter(path: str, value: Any) -> Parameter:
     """Any declared value as a `Parameter`: bare arrays get the default map, foreign types the one that is registered."""
     if isinstance(value, Parameter):
-        complex_by_default = isinstance(value.ravel_map, Real) and jnp.iscomplexobj(value.value)
+        complex_by_default = isinstance(value.ravel_map, Real) and np.iscomplexobj(value.value)
         return dataclasses.replace(value, ravel_map=ComplexAsReals()) if complex_by_default else value
     registered = registered_ravel_map(type(value))
     if registered is not None:
@@ -65,7 +65,7 @@ def as_parameter(path: str, value: Any) -> Parameter:
     if isinstance(value, float | complex | np.ndarray | np.generic | jax.Array | jax.ShapeDtypeStruct) or hasattr(
         value, "__jax_array__"
     ):
-        return Parameter(value, ComplexAsReals() if jnp.iscomplexobj(value) else Real())
+        return Parameter(value, ComplexAsReals() if np.iscomplexobj(value) else Real())
     if isinstance(value, bool | int):
         raise ParameterError(
             f"parameter {path}: got {value!r}; parameters are floating-point numbers. Write {float(value)}, "
@@ -145,7 +145,7 @@ def spec_of(value: Any, dtype: np.dtype) -> Spec:
     """The shapes of `value`, with the dtype of the vector, or its complex counterpart."""
     if isinstance(value, NamedTree):
         return Params({name: spec_of(child, dtype) for name, child in value.items()})
-    return ArraySpec(tuple(np.shape(value)), complex_dtype(dtype) if jnp.iscomplexobj(value) else dtype)
+    return ArraySpec(tuple(np.shape(value)), complex_dtype(dtype) if np.iscomplexobj(value) else dtype)
 
 
 def complex_dtype(dtype: np.dtype) -> np.dtype:

@@ -122,7 +122,7 @@ class Layout:
     def _dtype_of(self, entry: Entry, leaf: Any) -> np.dtype:
         """The dtype of the vector; for complex numbers, where the entry takes them, its complex counterpart."""
         real = isinstance(entry.spec, ArraySpec) and not jnp.issubdtype(entry.spec.dtype, jnp.complexfloating)
-        return self.dtype if real or not jnp.iscomplexobj(leaf) else complex_dtype(self.dtype)
+        return self.dtype if real or not np.iscomplexobj(leaf) else complex_dtype(self.dtype)
 
     def _values(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The value of each entry, by path, after checking that `params` has the names of this layout."""
