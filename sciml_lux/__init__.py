@@ -24,9 +24,11 @@ from .flatten import Parameter as Parameter
 from .flatten import Params as Params
 from .flatten import bounded as bounded
 from .flatten import fixed as fixed
+from .flatten import load as load
 from .flatten import positive as positive
 from .flatten import real as real
 from .flatten import register_ravel_map as register_ravel_map
+from .flatten import save as save
 from .layers import Chain as Chain
 from .layers import Dense as Dense
 from .layers import NoOp as NoOp

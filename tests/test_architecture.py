@@ -30,7 +30,7 @@ LIBRARIES = {
     "lineax": {"solvers", "training", "estimation"},
 }
 # Extras that need not be installed, so that they are imported where they are used.
-OPTIONAL = {"tqdm", "matplotlib", "safetensors", "flax", "torch"}
+OPTIONAL = {"tqdm", "matplotlib", "flax", "torch"}
 
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 70

@@ -10,6 +10,7 @@ from ._constraints import Fixed as Fixed
 from ._constraints import Positive as Positive
 from ._constraints import PositiveSoftplus as PositiveSoftplus
 from ._declare import Entry as Entry
+from ._errors import FileFormatError as FileFormatError
 from ._errors import LayerError as LayerError
 from ._errors import LayoutError as LayoutError
 from ._errors import LuxError as LuxError
@@ -18,6 +19,8 @@ from ._errors import PathError as PathError
 from ._errors import ShapeError as ShapeError
 from ._errors import SolveError as SolveError
 from ._errors import unknown_name as unknown_name
+from ._file import load as load
+from ._file import save as save
 from ._flat_params import FlatParams as FlatParams
 from ._flat_params import flatten as flatten
 from ._layout import Layout as Layout

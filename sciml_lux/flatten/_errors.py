@@ -7,6 +7,7 @@
         ├── ParameterError   (TypeError)   something that cannot be a parameter was declared as one
         ├── LayerError       (TypeError)   a layer breaks the contract `layer(x, ps, st) -> (y, st)`
         ├── ShapeError       (ValueError)  an input does not fit the layer that got it
+        ├── FileFormatError  (ValueError)  a file is damaged, or is not one that this version can read
         └── SolveError       (RuntimeError)  a solver or a fit failed
 
 They live here because everything else imports `flatten`; `core` adds the layer's path to each as it passes through.
@@ -41,6 +42,10 @@ class LayerError(LuxError, TypeError):
 
 class ShapeError(LuxError, ValueError):
     """An input whose shape does not fit the layer."""
+
+
+class FileFormatError(LuxError, ValueError):
+    """A file that is damaged, hostile, newer than this version, or not one of parameters at all."""
 
 
 class SolveError(LuxError, RuntimeError):
