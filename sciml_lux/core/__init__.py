@@ -3,6 +3,9 @@
 from ._call import as_params as as_params
 from ._call import as_state as as_state
 from ._container import AbstractContainer as AbstractContainer
+from ._container import layer_paths as layer_paths
+from ._declared import declared_parameters as declared_parameters
+from ._declared import declared_states as declared_states
 from ._declared import layout as layout
 from ._declared import parameter_length as parameter_length
 from ._declared import state_length as state_length
@@ -12,6 +15,7 @@ from ._modes import failure_mode as failure_mode
 from ._setup import check_layer as check_layer
 from ._setup import output_shape as output_shape
 from ._setup import setup as setup
+from ._setup import setup_batch as setup_batch
 from ._source import describe as describe
 from ._state import State as State
 from ._state import Training as Training

@@ -2,12 +2,13 @@
 
 import dataclasses
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 from jaxtyping import Array, Key
 
+from ..flatten import PathError
 from ._declared import declared_parameters, declared_states
 from ._layer import AbstractLayer
 
@@ -43,3 +44,24 @@ class AbstractContainer(AbstractLayer):
 def child_key(key: Key[Array, ""], name: str) -> Key[Array, ""]:
     """The key of the child called `name`: it depends on nothing else, so that adding a sibling changes no other layer's start."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def layer_paths(layer: AbstractLayer, kind: type[AbstractLayer]) -> tuple[str, ...]:
+    """The paths of the layers of a type within `layer`, for `lux.flatten.select` and its like.
+
+    **Errors:** `PathError` if there are none.
+    """
+    found = tuple(path for path, inner in _walk(layer, "") if isinstance(inner, kind) and path)
+    if not found:
+        types = sorted({type(inner).__name__ for _, inner in _walk(layer, "")})
+        raise PathError(
+            f"no layer of type {kind.__name__} below {type(layer).__name__}, which is made of {', '.join(types)}"
+        )
+    return found
+
+
+def _walk(layer: AbstractLayer, path: str) -> Iterator[tuple[str, AbstractLayer]]:
+    yield path, layer
+    if isinstance(layer, AbstractContainer):
+        for name, child in layer.children().items():
+            yield from _walk(child, f"{path}.{name}" if path else name)

@@ -29,6 +29,21 @@ def setup(key: Key[Array, ""], layer: AbstractLayer, dtype: Any = None) -> tuple
     return flatten(declared_parameters(layer, parameters_key), dtype), declared_states(layer, states_key)
 
 
+def setup_batch(key: Key[Array, ""], layer: AbstractLayer, number: int, dtype: Any = None) -> tuple[FlatParams, State]:
+    """`number` independent starts at once: a vector of shape `(number, size)`, and a state with the same leading axis.
+
+        ps, st = lux.setup_batch(key, model, 8)
+        y, st = jax.vmap(lambda ps, st: model(x, ps, st))(ps, st)
+
+    **Arguments** and **errors:** as for `setup`; `number`: 1 or more. Start `i` is `setup(jax.random.split(key, number)[i], layer)`.
+    """
+    check_layer(layer)
+    _check_key(key)
+    if number < 1:
+        raise LayerError(f"setup_batch makes at least one start, got number={number}")
+    return jax.vmap(lambda key: setup(key, layer, dtype))(jax.random.split(key, number))
+
+
 def output_shape(layer: AbstractLayer, shape: Any) -> Any:
     """The shape of the result for an input of `shape`, without computing it.
 

@@ -7,3 +7,5 @@ from ._dense import Scale as Scale
 from ._function import NoOp as NoOp
 from ._function import WrappedFunction as WrappedFunction
 from ._parameter_dict import ParameterDict as ParameterDict
+from ._sharing import Frozen as Frozen
+from ._sharing import Share as Share

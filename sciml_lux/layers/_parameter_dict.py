@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from ..core import AbstractLayer, State
-from ..flatten import Parameter, Params, as_constant, check_name, real
+from ..flatten import Parameter, Params, as_constant, check_name, complex_value, real
 
 
 class ParameterDict(AbstractLayer):
@@ -47,10 +47,15 @@ class ParameterDict(AbstractLayer):
 
 def _constant(declared: Any) -> Parameter:
     """A declaration whose value is a Python number or tuple: a layer holds no arrays."""
-    parameter = declared if isinstance(declared, Parameter) else real(declared)
+    if isinstance(declared, Parameter):
+        parameter = declared
+    else:
+        parameter = complex_value(declared) if np.iscomplexobj(declared) else real(declared)
     return Parameter(as_constant(parameter.value), parameter.ravel_map, parameter.unit)
 
 
 def _number(value: Any) -> Any:
     # A Python number has no dtype of its own, so that the vector's is taken; an array of them is made in the default one.
-    return value if isinstance(value, float) else jax.numpy.asarray(np.asarray(value), dtype=float)
+    if isinstance(value, float | complex):
+        return value
+    return jax.numpy.asarray(np.asarray(value), dtype=complex if np.iscomplexobj(value) else float)
