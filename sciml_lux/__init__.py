@@ -9,10 +9,12 @@ from .core import AbstractContainer as AbstractContainer
 from .core import AbstractLayer as AbstractLayer
 from .core import State as State
 from .core import Training as Training
+from .core import layer_paths as layer_paths
 from .core import layout as layout
 from .core import output_shape as output_shape
 from .core import parameter_length as parameter_length
 from .core import setup as setup
+from .core import setup_batch as setup_batch
 from .core import state_length as state_length
 from .core import test_mode as test_mode
 from .core import train_mode as train_mode
@@ -31,9 +33,11 @@ from .flatten import register_ravel_map as register_ravel_map
 from .flatten import save as save
 from .layers import Chain as Chain
 from .layers import Dense as Dense
+from .layers import Frozen as Frozen
 from .layers import NoOp as NoOp
 from .layers import ParameterDict as ParameterDict
 from .layers import Scale as Scale
+from .layers import Share as Share
 from .layers import WrappedFunction as WrappedFunction
 from .layers import init as init
 from .solvers import NeuralODE as NeuralODE

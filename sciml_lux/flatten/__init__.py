@@ -1,5 +1,7 @@
 """Parameters and one vector, and the maps between them. Knows arrays, names and shapes; knows nothing of layers."""
 
+from ._batch import pick as pick
+from ._batch import stack as stack
 from ._check import check_ravel_map as check_ravel_map
 from ._complex import ComplexAsReals as ComplexAsReals
 from ._compose import Composed as Composed
@@ -48,12 +50,27 @@ from ._parameter import simplex as simplex
 from ._parameter import symmetric as symmetric
 from ._parameter import triangular as triangular
 from ._parameter import unit_vector as unit_vector
+from ._partition import combine as combine
+from ._partition import partition as partition
 from ._ravel_map import AbstractRavelMap as AbstractRavelMap
 from ._ravel_map import ArraySpec as ArraySpec
 from ._ravel_map import Real as Real
 from ._ravel_map import all_ravel_maps as all_ravel_maps
 from ._ravel_map import register_ravel_map as register_ravel_map
 from ._ravel_map import registered_ravel_map as registered_ravel_map
+from ._selection import Selection as Selection
+from ._selection import block as block
+from ._selection import label_index as label_index
+from ._selection import labels as labels
+from ._selection import per_group as per_group
+from ._selection import scalar_labels as scalar_labels
+from ._selection import select as select
+from ._storage import compute_dtype as compute_dtype
+from ._surgery import TransplantReport as TransplantReport
+from ._surgery import transplant as transplant
+from ._tie import Transposed as Transposed
+from ._tie import tie as tie
+from ._tied import Tied as Tied
 from ._vectors import Ordered as Ordered
 from ._vectors import Simplex as Simplex
 from ._vectors import UnitVector as UnitVector

@@ -14,6 +14,7 @@ from ._errors import LayoutError, ParameterError
 from ._named_tree import NamedTree, Params, check_name
 from ._parameter import Parameter
 from ._ravel_map import AbstractRavelMap, ArraySpec, Real, Spec, is_subtree, registered_ravel_map
+from ._tied import Tied
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,15 @@ def entries_of(parameters: Mapping[str, Parameter], dtype: np.dtype) -> Iterator
     offset = 0
     for path, parameter in parameters.items():
         spec = spec_of(parameter.value, dtype)
-        size = parameter.ravel_map.size(spec)
-        yield Entry(path, offset, size, spec, parameter.ravel_map, parameter.unit)
+        ravel_map = _whole_path(path, parameter.ravel_map)
+        size = ravel_map.size(spec)
+        yield Entry(path, offset, size, spec, ravel_map, parameter.unit)
         offset += size
+
+
+def _whole_path(path: str, ravel_map: AbstractRavelMap) -> AbstractRavelMap:
+    """A tie that was declared within a part of a model names its source from the top."""
+    if not isinstance(ravel_map, Tied) or not ravel_map.up:
+        return ravel_map
+    above = path.split(".")[: -ravel_map.up]
+    return dataclasses.replace(ravel_map, source=".".join([*above, ravel_map.source]), up=0)

@@ -14,6 +14,7 @@ from ._errors import LayoutError, PathError, unknown_name
 from ._layout import Layout, contains
 from ._named_tree import Params, leaf_paths
 from ._segments import concatenate
+from ._tied import Tied
 
 
 class FlatParams:
@@ -106,6 +107,8 @@ class FlatParams:
         params = self.params.set(path, value)
         vector = self.vector
         for entry in touched:
+            if isinstance(entry.ravel_map, Tied) and contains(entry.path, path):
+                raise LayoutError(f"{path} is tied to {entry.ravel_map.source}; set that")
             entry_value = params[entry.path] if entry.path else params
             _check_value(entry, entry_value)
             segment = self.layout.ravel_entry(entry, entry_value)

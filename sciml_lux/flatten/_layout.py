@@ -1,5 +1,6 @@
 """`Layout`: the static description of a vector of parameters."""
 
+import dataclasses
 import threading
 import weakref
 from collections.abc import Mapping
@@ -23,8 +24,9 @@ from ._declare import (
 )
 from ._errors import LayoutError, PathError, unknown_name
 from ._named_tree import Params, leaf_paths
-from ._ravel_map import ArraySpec, is_subtree
+from ._ravel_map import ArraySpec, Real, is_subtree
 from ._segments import concatenate, split
+from ._tied import Tied
 
 _INTERNED: weakref.WeakValueDictionary[Any, "Layout"] = weakref.WeakValueDictionary()
 _INTERNED_LOCK = threading.Lock()
@@ -39,19 +41,22 @@ class Layout:
     **Arguments:** `tree`: a `Params` of `Entry` (or one entry, if all is stored as one); `dtype`: of the vector.
     Usually made by `Layout.of(declarations)`.
 
-    **Attributes:** `entries`: in the order of declaration; `size`: length of the vector; `dtype`; `tree`.
+    **Attributes:** `entries`: in the order of declaration; `size`: length of the vector; `dtype`; `tree`; `parent`: the whole of which
+    `partition` made this a part, or None.
     """
 
-    __slots__ = ("__weakref__", "_by_path", "_sizes", "_structure", "dtype", "entries", "size", "tree")
+    __slots__ = ("__weakref__", "_by_path", "_sizes", "_structure", "dtype", "entries", "parent", "size", "tree")
     tree: Params | Entry
     entries: tuple[Entry, ...]
     size: int
     dtype: np.dtype
+    parent: "Layout | None"
 
-    def __new__(cls, tree: Params | Entry, dtype: Any) -> "Layout":
+    def __new__(cls, tree: Params | Entry, dtype: Any, parent: "Layout | None" = None) -> "Layout":
         dtype = check_dtype(dtype)
+        tree = end_to_end(tree)
         entries, structure = jax.tree.flatten(tree)
-        key = (tuple(entries), structure, dtype)
+        key = (tuple(entries), structure, dtype, parent)
         with _INTERNED_LOCK:
             interned = _INTERNED.get(key)
             if interned is not None:
@@ -62,11 +67,13 @@ class Layout:
                 ("entries", tuple(entries)),
                 ("size", sum(entry.size for entry in entries)),
                 ("dtype", dtype),
+                ("parent", parent),
                 ("_structure", structure),
                 ("_sizes", tuple(entry.size for entry in entries)),
                 ("_by_path", {entry.path: entry for entry in entries}),
             ):
                 object.__setattr__(self, name, value)
+            _check_ties(self)
             _INTERNED[key] = self
             return self
 
@@ -89,9 +96,13 @@ class Layout:
         batch = vector.shape[:-1]
         # One split, whose transpose is one concatenate: slicing leaf by leaf transposes to a sum of padded vectors.
         segments = split(vector, self._sizes)
-        return self._structure.unflatten(
-            [_unravel(entry, segment, len(batch)) for entry, segment in zip(self.entries, segments, strict=True)]
-        )
+        values = {
+            entry.path: _unravel(entry, segment, len(batch))
+            for entry, segment in zip(self.entries, segments, strict=True)
+            if not isinstance(entry.ravel_map, Tied)
+        }
+        shown = [_show(entry, values[self.stored(entry).path], len(batch), self.dtype) for entry in self.entries]
+        return self._structure.unflatten(shown)
 
     def ravel(self, params: Mapping[str, Any]) -> Float[Array, "*batch size"]:
         """The vector of a structured view: each entry's map, then one `concatenate`. Leading axes of all arrays are a batch.
@@ -113,7 +124,7 @@ class Layout:
         ravel = entry.ravel_map.ravel
 
         def one(value: Any) -> Any:
-            return ravel(value, entry.spec)
+            return jnp.asarray(ravel(value, entry.spec), self.dtype)
 
         for _ in batch_shape(entry, value):
             one = jax.vmap(one, axis_size=None)
@@ -125,22 +136,15 @@ class Layout:
         return self.dtype if real or not np.iscomplexobj(leaf) else complex_dtype(self.dtype)
 
     def _values(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The value of each entry, by path, after checking that `params` has the names of this layout."""
+        """The value of each entry, by path, after checking that `params` has the names of this layout, in any order."""
         params = params if isinstance(params, Params) else Params(params)
-        try:
-            values = self._structure.flatten_up_to(params)
-        except ValueError:
-            missing = [path for path in self._by_path if path not in params]
-            extra = [
-                path
-                for path in leaf_paths(params)
-                if not any(contains(entry_path, path) for entry_path in self._by_path)
-            ]
+        missing = [path for path in self._by_path if path and path not in params]
+        extra = [path for path in leaf_paths(params) if not any(contains(known, path) for known in self._by_path)]
+        if missing or extra:
             raise LayoutError(
                 f"the names differ from the layout's: missing {missing or 'none'}, unknown {extra or 'none'}"
-                + ("" if missing or extra else "; the order or the nesting is another")
-            ) from None
-        return {entry.path: value for entry, value in zip(self.entries, values, strict=True)}
+            )
+        return {path: params[path] if path else params for path in self._by_path}
 
     # Looking up
 
@@ -150,6 +154,42 @@ class Layout:
             return self._by_path[path]
         except KeyError:
             raise PathError(unknown_name("entry", path, self._by_path)) from None
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._by_path
+
+    def stored(self, entry: Entry) -> Entry:
+        """The entry that stores what `entry` shows: its source if it is tied, itself otherwise."""
+        return self[entry.ravel_map.source] if isinstance(entry.ravel_map, Tied) else entry
+
+    def with_entries(self, changed: Mapping[str, Entry]) -> "Layout":
+        """A layout in which the entries at these paths are others; offsets follow."""
+        tree = jax.tree.map(lambda entry: changed.get(entry.path, entry), self.tree)
+        return Layout(tree, self.dtype)
+
+    def unconstrained(self) -> "Layout":
+        """The same vector as it is stored: plain arrays, without the maps.
+
+        An entry that stores one number for each element keeps its shape, others become vectors; what takes no room is left out.
+        """
+
+        def plain(node: Any) -> Any:
+            if isinstance(node, Entry):
+                same = isinstance(node.spec, ArraySpec) and node.spec.size == node.size
+                spec = ArraySpec(node.shape if same else (node.size,), self.dtype)
+                return dataclasses.replace(node, spec=spec, ravel_map=Real(), unit=None) if node.size else None
+            return Params(
+                {
+                    name: kept
+                    for name, kept in ((name, plain(child)) for name, child in node.items())
+                    if kept is not None
+                }
+            )
+
+        root = plain(self.tree)
+        return Layout(
+            Params() if root is None else root if isinstance(root, Params) else Params(layer=root), self.dtype
+        )
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -172,7 +212,7 @@ class Layout:
         raise AttributeError("a Layout is immutable")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Layout, (self.tree, self.dtype)
+        return Layout, (self.tree, self.dtype, self.parent)
 
     def __copy__(self) -> "Layout":
         return self
@@ -202,6 +242,41 @@ def _unravel(entry: Entry, segment: Any, batch_axes: int) -> Any:
     for _ in range(batch_axes):
         one = jax.vmap(one)
     return one(segment)
+
+
+def _show(entry: Entry, value: Any, batch_axes: int, dtype: np.dtype) -> Any:
+    """What a layer sees: the value of the entry, or of that which it is tied to, in the dtype that it computes in."""
+    if isinstance(entry.ravel_map, Tied):
+        show = entry.ravel_map.show
+        for _ in range(batch_axes if entry.ravel_map.through is not None else 0):
+            show = jax.vmap(show)
+        value = show(value)
+    if isinstance(entry.spec, ArraySpec) and entry.spec.dtype != dtype:
+        return jnp.asarray(value, entry.spec.dtype)
+    return value
+
+
+def _check_ties(layout: Layout) -> None:
+    for entry in layout.entries:
+        if isinstance(entry.ravel_map, Tied):
+            source = layout._by_path.get(entry.ravel_map.source)
+            if source is None or isinstance(source.ravel_map, Tied):
+                raise LayoutError(
+                    f"{entry.path} is tied to {entry.ravel_map.source}, which is not stored in this layout"
+                )
+
+
+def end_to_end(tree: Any) -> Any:
+    """A tree of entries in which each begins where the one before ends."""
+    offset = 0
+
+    def place(entry: Entry) -> Entry:
+        nonlocal offset
+        placed = entry if entry.offset == offset else dataclasses.replace(entry, offset=offset)
+        offset += entry.size
+        return placed
+
+    return jax.tree.map(place, tree)
 
 
 def batch_shape(entry: Entry, value: Any) -> tuple[int, ...]:

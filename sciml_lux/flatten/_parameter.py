@@ -226,7 +226,7 @@ def _check_number(value: Any, complex_too: bool = False) -> Any:
         value = value.astype(float) if np.issubdtype(value.dtype, np.integer) else value
     dtype = getattr(value, "dtype", type(value))
     if not jnp.issubdtype(dtype, jnp.number):
-        raise ParameterError(f"a parameter is a number or an array of them, got {value!r}")
+        raise ParameterError(f"a parameter is a real number or an array of them, got {value!r}")
     if complex_too:
         return (
             complex(value)
