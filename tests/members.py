@@ -12,7 +12,26 @@ import jax.numpy as jnp
 import numpy as np
 
 import sciml_lux as lux
-from sciml_lux.flatten import AbstractRavelMap, ArraySpec, Bounded, Fixed, Positive, Real
+from sciml_lux.flatten import (
+    AbstractRavelMap,
+    ArraySpec,
+    Bounded,
+    ComplexAsReals,
+    Composed,
+    Fixed,
+    LowRank,
+    Ordered,
+    Orthogonal,
+    Positive,
+    PositiveDefinite,
+    PositiveSoftplus,
+    Real,
+    Scaled,
+    Simplex,
+    Symmetric,
+    Triangular,
+    UnitVector,
+)
 
 
 def array(*shape: int) -> jax.Array:
@@ -81,6 +100,19 @@ class CustomContainer(lux.AbstractContainer):
         return ps.share * left + (1 - ps.share) * right, {"left": left_state, "right": right_state}
 
 
+def append_time(t_and_y):
+    t, y = t_and_y
+    return jnp.append(y, t)
+
+
+def controlled_field():
+    return lux.Chain(append_time, lux.Dense(3, 2, jnp.tanh))
+
+
+# Tolerances at which finite differences do not see the choice of the steps.
+accurate = {"t1": 0.5, "rtol": 1e-9, "atol": 1e-9}
+ode_dtypes = (jnp.float32, jnp.float64)  # times are sums of many small steps
+
 custom = {"CustomLayer": CustomLayer, "CustomContainer": CustomContainer}
 
 LAYERS = [
@@ -108,8 +140,23 @@ LAYERS = [
         array(3),
         names=custom,
     ),
+    Layer("NeuralODE", lambda: lux.NeuralODE(lux.Dense(2, 2, jnp.tanh), **accurate), array(2), dtypes=ode_dtypes),
+    Layer(
+        "NeuralODE with time",
+        lambda: lux.NeuralODE(controlled_field(), time=True, **accurate),
+        array(2),
+        dtypes=ode_dtypes,
+        names={"append_time": append_time},
+    ),
 ]
 
+
+def shown(name: str, ravel_map: AbstractRavelMap, value: Any) -> Map:
+    """A map with a value; the spec is that of the value."""
+    return Map(name, ravel_map, ArraySpec(value.shape, value.dtype), value)
+
+
+_symmetric = array(3, 3) + array(3, 3).T
 _matrix = ArraySpec((2, 3), np.dtype(np.float64))
 
 RAVEL_MAPS = [
@@ -125,4 +172,23 @@ RAVEL_MAPS = [
         ArraySpec((2, 2), np.dtype(np.float64)),
         jnp.arange(1.0, 5.0).reshape(2, 2),
     ),
+    shown("positive softplus", PositiveSoftplus(), array(2, 3) ** 2),
+    shown("ordered", Ordered(), jnp.cumsum(array(2, 3) ** 2, axis=1)),
+    shown("simplex", Simplex(), jax.nn.softmax(array(2, 3))),
+    shown("simplex of one", Simplex(), jnp.ones((2, 1))),
+    shown("unit vector", UnitVector(), array(3) / jnp.linalg.norm(array(3))),
+    shown("symmetric", Symmetric(), _symmetric),
+    shown("symmetric of none", Symmetric(), jnp.zeros((0, 0))),
+    shown("triangular", Triangular(), jnp.tril(array(3, 3))),
+    shown("strictly upper triangular", Triangular(lower=False, strict=True), jnp.triu(array(2, 3, 3), 1)),
+    shown("positive definite", PositiveDefinite(), _symmetric @ _symmetric + jnp.eye(3)),
+    shown("positive definite softplus", PositiveDefinite("softplus"), jnp.stack([2 * jnp.eye(2), jnp.eye(2)])),
+    shown("orthogonal", Orthogonal(), jnp.array([[0.6, -0.8, 0.0], [0.8, 0.6, 0.0], [0.0, 0.0, 1.0]])),
+    shown("orthogonal of one", Orthogonal(), jnp.ones((1, 1))),
+    shown("low rank", LowRank(2), array(2, 4, 2) @ array(2, 2, 3)),
+    shown("complex", ComplexAsReals(), jax.lax.complex(array(2, 3), array(3, 2).T)),
+    shown("positive ordered", Composed(Positive(), Ordered()), jnp.array([0.1, 0.5, 2.0])),
+    shown("symmetric of positive", Composed(Symmetric(), Positive()), _symmetric**2),
+    shown("scaled", Scaled(Positive(), 1e-6), 1e-6 * array(2, 3) ** 2),
+    shown("scaled matrix", Scaled(PositiveDefinite(), 8.0), jnp.eye(2)),
 ]

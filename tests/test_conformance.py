@@ -11,6 +11,7 @@ from helpers import Counted, bits, directional_difference, is_key
 from members import LAYERS, RAVEL_MAPS, array
 
 import sciml_lux as lux
+from sciml_lux.core import differentiation_mode
 from sciml_lux.flatten import AbstractRavelMap, Entry, Layout, leaf_paths
 
 every_layer = pytest.mark.parametrize("member", LAYERS, ids=lambda member: member.name)
@@ -36,7 +37,10 @@ def numbers(leaf):
 
 
 def total(y):
-    return sum((jnp.sum(jnp.sin(leaf + 0.3)) for leaf in jax.tree.leaves(y)), jnp.zeros(()))
+    parts = [
+        part for leaf in jax.tree.leaves(y) for part in ([leaf.real, leaf.imag] if jnp.iscomplexobj(leaf) else [leaf])
+    ]
+    return sum((jnp.sum(jnp.sin(part + 0.3)) for part in parts), jnp.zeros(()))
 
 
 # Layers
@@ -95,7 +99,8 @@ def test_the_gradient_is_the_finite_difference(member, made):
     direction = jnp.cos(jnp.arange(ps.layout.size, dtype=float))
     difference = directional_difference(lambda vector: loss(vector, member.x), ps.vector, direction)
     np.testing.assert_allclose(gradient @ direction, difference, rtol=member.rtol, atol=1e-8)
-    _, forward = jax.jvp(lambda vector: loss(vector, member.x), (ps.vector,), (direction,))
+    with differentiation_mode("forward"):  # adapters choose by it; nothing to other layers
+        _, forward = jax.jvp(lambda vector: loss(vector, member.x), (ps.vector,), (direction,))
     np.testing.assert_allclose(gradient @ direction, forward, rtol=1e-10, atol=1e-12)
     if isinstance(member.x, jax.Array):
         direction = jnp.cos(jnp.arange(member.x.size, dtype=float)).reshape(member.x.shape)
@@ -183,7 +188,11 @@ def test_unravel_undoes_ravel(member):
 def test_ravel_undoes_unravel(member):
     numbers = array(member.ravel_map.size(member.spec))
     value = member.ravel_map.unravel(numbers, member.spec)
-    assert_close(member.ravel_map.ravel(value, member.spec), numbers)
+    again = member.ravel_map.ravel(value, member.spec)
+    if member.ravel_map.bijective:
+        assert_close(again, numbers)
+    else:
+        assert_close(member.ravel_map.unravel(again, member.spec), value)
 
 
 @every_map
