@@ -170,4 +170,19 @@ PUBLIC = {
         "ones",
         "zeros",
     ],
+    "sciml_lux.solvers": [
+        "LevenbergMarquardt",
+        "NeuralODE",
+    ],
+    "sciml_lux.training": [
+        "FitError",
+        "Fitted",
+        "fit",
+        "per_leaf",
+    ],
+    "sciml_lux.estimation": [
+        "LeastSquaresResult",
+        "curve_fit",
+        "least_squares",
+    ],
 }

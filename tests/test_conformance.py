@@ -47,7 +47,7 @@ def total(y):
 
 
 def test_every_layer_is_listed():
-    public = {value for value in vars(lux.layers).values() if inspect.isclass(value)}
+    public = {value for part in (lux.layers, lux.solvers) for value in vars(part).values() if inspect.isclass(value)}
     layers = {value for value in public if issubclass(value, lux.AbstractLayer)}
     assert layers == {type(member.make()) for member in LAYERS} & layers
 
