@@ -76,14 +76,6 @@ def test_a_fixed_step_converges_with_the_order_of_the_solver(solver, order, step
     assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.3)
 
 
-def test_tolerances_bound_the_error():
-    errors = {}
-    for tolerance in (1e-3, 1e-9):
-        node, ps, st = made(lux.NeuralODE(Linear(), t1=2.0, rtol=tolerance, atol=tolerance))
-        errors[tolerance] = np.linalg.norm(node(Y0, ps, st)[0] - scipy.linalg.expm(2.0 * A) @ Y0)
-    assert errors[1e-9] < 1e-8 < errors[1e-3] < 1e-2
-
-
 def test_a_model_may_be_given_the_time():
     def field(t_and_y, rate):
         t, y = t_and_y
@@ -259,7 +251,7 @@ def test_a_mechanistic_model_is_a_model():
         growth, capacity = np.exp(logarithms)
         return capacity / (1.0 + (capacity - 1.0) * np.exp(-2.0 * growth))
 
-    value, gradient = jax.value_and_grad(lambda ps: node(1.0, ps, st)[0])(ps)
+    value, gradient = jax.jit(jax.value_and_grad(lambda ps: node(1.0, ps, st)[0]))(ps)
     logarithms = np.log([0.8, 3.0])
     np.testing.assert_allclose(value, exact(logarithms), rtol=1e-8)
     expected = [directional_difference(exact, logarithms, unit) for unit in np.eye(2)]
@@ -272,7 +264,7 @@ def test_float32_stays_float32_where_float64_is_the_default():
     y0 = jnp.ones((), jnp.float32)
     solution, _ = node.solve(y0, ps, st, ts=[0.0, 0.3, 1.0])
     chosen, _ = node.solve(y0, ps, st, saveat=diffrax.SaveAt(ts=np.array([0.3, 1.0])))
-    for leaf in (solution.ys, solution.ts, chosen.ys, node(y0, ps, st)[0]):
+    for leaf in (solution.ys, solution.ts, chosen.ys):
         assert leaf.dtype == jnp.float32
     np.testing.assert_allclose(solution.ys, np.exp([0.0, -0.3, -1.0]), rtol=1e-4)
 

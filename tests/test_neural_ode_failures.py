@@ -172,7 +172,7 @@ def test_a_failed_solve_gives_nan_everywhere_if_it_may_not_raise():
     assert st.solution.result == solution.result == diffrax.RESULTS.max_steps_reached
     assert st.solution.num_steps == 32
     assert "maximum number of solver steps" in diffrax.RESULTS[st.solution.result]
-    gradients = jax.grad(lambda ps, y0: node(y0, ps, ST)[0], argnums=(0, 1))(PS, 1.0)
+    gradients = jax.jit(jax.grad(lambda ps, y0: node(y0, ps, ST)[0], argnums=(0, 1)))(PS, 1.0)
     assert np.isnan(gradients[0].vector).all()
     assert np.isnan(gradients[1])
 
