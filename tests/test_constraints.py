@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sciml_lux as lux
-from sciml_lux.flatten import Bounded, Fixed, Positive, Real, flatten
+from sciml_lux.flatten import Bounded, Fixed, Positive, PositiveSoftplus, Real, flatten
 
 inf = math.inf
 MAPS = {
     "real": (Real(), -inf, inf),
     "positive": (Positive(), 0.0, inf),
+    "softplus": (PositiveSoftplus(), 0.0, inf),
     "between": (Bounded(-1.5, 4.0), -1.5, 4.0),
     "narrow": (Bounded(1.0, 1.0 + 1e-9), 1.0, 1.0 + 1e-9),
     "above": (Bounded(2.0, inf), 2.0, inf),
@@ -124,6 +125,7 @@ def test_the_same_value_may_be_set_on_a_fixed_one():
     [
         lambda unit: lux.real(0.5, unit=unit),
         lambda unit: lux.positive(0.5, unit=unit),
+        lambda unit: lux.positive(0.5, unit=unit, scale=0.1),
         lambda unit: lux.bounded(0.5, 0.0, 1.0, unit=unit),
         lambda unit: lux.fixed(0.5, unit=unit),
     ],

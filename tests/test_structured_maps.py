@@ -1,0 +1,427 @@
+"""Ravel maps of vectors, matrices and complex numbers: exact where they only move numbers, to rounding elsewhere."""
+
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import bits, random_bits, refused
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sciml_lux as lux
+from sciml_lux import flatten as lf
+from sciml_lux.flatten import (
+    ArraySpec,
+    ComplexAsReals,
+    Composed,
+    LowRank,
+    Ordered,
+    Orthogonal,
+    ParameterError,
+    Positive,
+    PositiveDefinite,
+    PositiveSoftplus,
+    Real,
+    Scaled,
+    Simplex,
+    Symmetric,
+    Triangular,
+    UnitVector,
+    flatten,
+)
+
+seeds = st.integers(0, 2**32 - 1)
+triangles = pytest.mark.parametrize(
+    "triangle", [Triangular(), Triangular(True, True), Triangular(False), Triangular(False, True)]
+)
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def positive_definite(seed, *stack, side=3):
+    factor = normal(seed, *stack, side, side)
+    return factor @ np.swapaxes(factor, -1, -2) + 0.1 * np.eye(side)
+
+
+def spec_like(value):
+    return ArraySpec(np.shape(value), np.dtype(value.dtype))
+
+
+def there_and_back(ravel_map, value):
+    spec = spec_like(value)
+    segment = ravel_map.ravel(jnp.asarray(value), spec)
+    assert segment.shape == (ravel_map.size(spec),)
+    return ravel_map.unravel(segment, spec)
+
+
+# Exact
+
+
+def any_bits(seed, shape, dtype):
+    """XLA's CPU backend moves bfloat16 as float32, which keeps every number but not the payload of a NaN."""
+    array = np.array(random_bits(seed, shape, dtype))
+    if dtype == jnp.bfloat16:
+        with np.errstate(invalid="ignore"):
+            array[np.isnan(array)] = 1
+    return array
+
+
+@given(
+    seeds, st.integers(0, 3), st.sampled_from([(), (2,), (0,)]), st.sampled_from([np.float32, np.float64, jnp.bfloat16])
+)
+def test_symmetric_matrices_keep_every_bit(seed, side, stack, dtype):
+    upper = any_bits(seed, (*stack, side, side), dtype)
+    rows, columns = np.triu_indices(side)
+    upper[..., columns, rows] = upper[..., rows, columns]
+    assert bits(there_and_back(Symmetric(), upper)) == bits(upper)
+
+
+@triangles
+@given(
+    seeds, st.integers(0, 3), st.sampled_from([(), (2,), (0,)]), st.sampled_from([np.float32, np.float64, jnp.bfloat16])
+)
+def test_triangular_matrices_keep_every_bit(triangle, seed, side, stack, dtype):
+    cut, diagonal = (np.tril, -1) if triangle.lower else (np.triu, 1)
+    full = any_bits(seed, (*stack, side, side), dtype)
+    value = np.where(cut(np.ones((side, side), bool), diagonal if triangle.strict else 0), full, dtype(0))
+    assert bits(there_and_back(triangle, value)) == bits(value)
+
+
+@given(seeds, st.sampled_from([(), (3,), (2, 0), (2, 3)]), st.sampled_from([np.complex64, np.complex128]))
+def test_complex_numbers_keep_every_bit(seed, shape, dtype):
+    value = random_bits(seed, shape, dtype)
+    assert bits(there_and_back(ComplexAsReals(), value)) == bits(value)
+    stored = ComplexAsReals().ravel(jnp.asarray(value), spec_like(value))
+    assert np.asarray(stored).tobytes() == value.tobytes()  # as in the memory of a complex array
+
+
+# To rounding
+
+starts = {
+    "softplus": (PositiveSoftplus(), lambda seed: np.exp(3 * normal(seed, 2, 3))),
+    "ordered": (Ordered(), lambda seed: np.cumsum(np.exp(normal(seed, 2, 3)), axis=-1)),
+    "simplex": (Simplex(), lambda seed: np.random.default_rng(seed).dirichlet(np.ones(3), size=2)),
+    "unit vector": (UnitVector(), lambda seed: (v := normal(seed, 2, 3)) / np.linalg.norm(v, axis=-1, keepdims=True)),
+    "positive definite": (PositiveDefinite(), lambda seed: positive_definite(seed, 2)),
+    "positive definite softplus": (PositiveDefinite("softplus"), lambda seed: positive_definite(seed, 2)),
+    "orthogonal": (Orthogonal(), lambda seed: np.asarray(Orthogonal().forward(jnp.asarray(normal(seed, 2, 3))))),
+    "low rank": (LowRank(2), lambda seed: normal(seed, 2, 4, 2) @ normal(seed + 1, 2, 2, 3)),
+    "scaled": (Scaled(Ordered(), 1e-3), lambda seed: 1e-3 * np.cumsum(np.exp(normal(seed, 2, 3)), axis=-1)),
+    "composed": (Composed(Positive(), Ordered()), lambda seed: np.cumsum(np.exp(normal(seed, 2, 3)), axis=-1)),
+}
+every_start = pytest.mark.parametrize(("ravel_map", "start"), starts.values(), ids=starts)
+
+
+@every_start
+@given(seeds)
+def test_values_come_back_to_a_few_units_in_the_last_place(ravel_map, start, seed):
+    value = start(seed)
+    ravel_map.check(value)
+    size = np.max(np.abs(value))
+    np.testing.assert_allclose(there_and_back(ravel_map, value), value, rtol=0, atol=2e-14 * size)
+
+
+@every_start
+def test_single_and_half_precision(ravel_map, start):
+    for dtype in (jnp.float32, jnp.bfloat16):
+        value = jnp.asarray(start(0), dtype)
+        again = there_and_back(ravel_map, value)
+        assert again.dtype == dtype
+        close = 16 * float(jnp.finfo(dtype).eps) * float(jnp.max(jnp.abs(value)))
+        np.testing.assert_allclose(np.asarray(again, float), np.asarray(value, float), rtol=0, atol=close)
+
+
+@every_start
+def test_a_batch_of_batches(ravel_map, start):
+    value = jnp.asarray(start(0))
+    ps = flatten({"a": lux.Parameter(value, ravel_map), "b": 1.0})
+    vectors = jnp.asarray(np.asarray(ps.vector) + 0.1 * normal(1, 2, 3, ps.layout.size))
+    mapped = ps.layout.unravel(vectors).a
+    looped = [[ps.layout.unravel(vector).a for vector in row] for row in vectors]
+    np.testing.assert_allclose(mapped, np.asarray(looped), rtol=1e-12, atol=1e-13)
+    again = ps.layout.unravel(ps.layout.ravel(ps.layout.unravel(vectors))).a
+    np.testing.assert_allclose(again, mapped, rtol=1e-11, atol=1e-12)
+
+
+@given(st.floats(1e-300, 1e300))
+def test_a_softplus_keeps_its_digits_at_both_ends(value):
+    np.testing.assert_allclose(flatten({"a": lux.positive(value, via="softplus")}).a, value, rtol=2e-13)
+
+
+def test_the_inverse_of_a_softplus_has_a_finite_slope_everywhere():
+    values = jnp.array([1e-300, 1e-20, 0.5, math.log(2.0), 0.7, 30.0, 800.0, 1e300])
+    slope = jax.vmap(jax.grad(PositiveSoftplus().inverse))(values)
+    np.testing.assert_allclose(slope, -1 / np.expm1(-np.asarray(values)), rtol=1e-14)
+
+
+# Constraints hold wherever the vector goes
+
+far = pytest.mark.parametrize("size", [1.0, 30.0, 300.0])
+
+
+@far
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_constraints_hold_far_out(size, dtype):
+    size = min(size, 40.0) if dtype == jnp.float32 else size
+    eps = float(jnp.finfo(dtype).eps)
+    for seed in range(5):
+        vector = jnp.asarray(size * np.clip(normal(seed, 4, 6), -1, 1), dtype)
+        simplex = np.asarray(Simplex().forward(vector), float)
+        assert np.all(simplex > 0)
+        np.testing.assert_allclose(simplex.sum(-1), 1, rtol=4 * eps)
+        assert np.all(np.diff(Ordered().forward(vector)) >= 0)  # equal where a step is lost in rounding
+        np.testing.assert_allclose(np.linalg.norm(UnitVector().forward(vector), axis=-1), 1, rtol=4 * eps)
+        assert np.all(PositiveSoftplus().forward(vector) > 0)
+        rotation = np.asarray(Orthogonal().forward(vector), float)
+        np.testing.assert_allclose(
+            np.swapaxes(rotation, -1, -2) @ rotation, np.eye(4) + np.zeros((4, 4, 4)), atol=8 * eps
+        )
+        np.testing.assert_allclose(np.linalg.det(rotation), 1, rtol=16 * eps)
+        matrix = np.asarray(PositiveDefinite().forward(vector / 2), float)
+        assert np.all(np.isfinite(matrix))
+        np.testing.assert_array_equal(matrix, np.swapaxes(matrix, -1, -2))
+        if size == 1.0:
+            assert np.all(np.linalg.eigvalsh(matrix) > 0)
+
+
+def test_a_unit_vector_of_any_length():
+    huge = jnp.array([3e300, 4e300])
+    np.testing.assert_allclose(UnitVector().forward(huge), [0.6, 0.8], rtol=1e-15)
+    np.testing.assert_allclose(UnitVector().forward(1e-305 * jnp.array([3.0, 4.0])), [0.6, 0.8], rtol=1e-15)
+    assert np.all(np.isnan(UnitVector().forward(jnp.zeros(2))))
+    slope = jax.jacobian(UnitVector().forward)(jnp.array([3.0, 4.0]))
+    np.testing.assert_allclose(slope, [[0.128, -0.096], [-0.096, 0.072]], atol=1e-15)  # (1 - d d^T) / |u|
+
+
+def test_empty_sizes():
+    assert np.all(np.asarray(there_and_back(Simplex(), np.ones((2, 1)))) == 1)
+    assert Simplex().size(spec_like(np.ones((2, 1)))) == 0
+    for ravel_map in (Symmetric(), PositiveDefinite(), Orthogonal(), Triangular(strict=True)):
+        for shape in ((0, 0), (2, 0, 0), (0, 3, 3), (1, 1)):
+            value = np.zeros(shape) if isinstance(ravel_map, Triangular) else np.ones(shape)
+            np.testing.assert_array_equal(there_and_back(ravel_map, value), value)
+    assert there_and_back(Ordered(), np.zeros((3, 0))).shape == (3, 0)
+    assert flatten({"a": lf.orthogonal(np.eye(1)), "b": lf.simplex([1.0])}).layout.size == 0
+
+
+# Log-determinants, each against one that is made another way
+
+
+def test_the_determinants_of_square_jacobians():
+    numbers = jnp.asarray(normal(0, 6))
+    rows, columns = np.tril_indices(3)
+    square = {
+        PositiveSoftplus(): PositiveSoftplus().forward,
+        Ordered(): Ordered().forward,
+        Simplex(): lambda u: Simplex().forward(u)[:-1],
+        PositiveDefinite(): lambda u: PositiveDefinite().forward(u)[rows, columns],
+        PositiveDefinite("softplus"): lambda u: PositiveDefinite("softplus").forward(u)[rows, columns],
+        Scaled(Ordered(), 3.0): Scaled(Ordered(), 3.0).forward,
+        Composed(Positive(), Ordered()): lambda u: jnp.exp(Ordered().forward(u)),
+    }
+    for ravel_map, function in square.items():
+        _, expected = jnp.linalg.slogdet(jax.jacobian(function)(numbers))
+        np.testing.assert_allclose(ravel_map.log_abs_det_jacobian(numbers), expected, rtol=1e-12)
+        stack = jnp.stack([numbers, numbers])
+        np.testing.assert_allclose(ravel_map.log_abs_det_jacobian(stack), 2 * expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("side", [2, 3, 4])
+def test_the_determinant_of_a_rotation_is_that_of_its_surface(side):
+    count = side * (side - 1) // 2
+    numbers = jnp.asarray(normal(1, count))
+    jacobian = jax.jacobian(lambda u: Orthogonal().forward(u).reshape(-1))(numbers)
+    # Each coordinate below the diagonal of Q^T dQ stands for two elements: a factor sqrt(2) in length.
+    surface = 0.5 * jnp.linalg.slogdet(jacobian.T @ jacobian)[1] - 0.5 * count * math.log(2.0)
+    np.testing.assert_allclose(Orthogonal().log_abs_det_jacobian(numbers), surface, rtol=1e-12)
+
+
+def test_determinants_add_up():
+    numbers = jnp.asarray(normal(2, 3))
+    composed = Composed(Scaled(Positive(), 2.0), Composed(Ordered(), Scaled(Real(), 0.5)))
+    expected = jnp.linalg.slogdet(jax.jacobian(composed.forward)(numbers))[1]
+    np.testing.assert_allclose(composed.log_abs_det_jacobian(numbers), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("ravel_map", "parts"),
+    [
+        (UnitVector(), ["UnitVector() has no log-determinant: u and 2 u are the same direction", "add -sum(u**2) / 2"]),
+        (Scaled(UnitVector(), 2.0), ["UnitVector() has no log-determinant"]),
+        (Composed(Positive(), Simplex()), ["values of Simplex() have more elements than degrees of freedom"]),
+    ],
+)
+def test_what_has_no_determinant_says_why(ravel_map, parts):
+    refused(lambda: ravel_map.log_abs_det_jacobian(jnp.ones(3)), ParameterError, *parts)
+
+
+def test_what_is_a_bijection():
+    assert PositiveDefinite().bijective
+    assert Composed(Positive(), Ordered()).bijective
+    assert not any(
+        m.bijective for m in (UnitVector(), LowRank(1), Scaled(UnitVector(), 2.0), Composed(Real(), UnitVector()))
+    )
+
+
+# Declarations
+
+declarations = {
+    "real(1e-05, scale=1e-06)": 1,
+    "positive(0.5, via=\"softplus\", unit='1/year')": 1,
+    "positive(0.5, scale=0.001)": 1,
+    "ordered((0.0, 1.0, 3.0))": 3,
+    "simplex((0.25, 0.75))": 1,
+    "unit_vector((0.6, 0.8))": 2,
+    "symmetric(((1.0, 2.0), (2.0, 5.0)), scale=10.0)": 3,
+    "triangular(((1.0, 0.0), (2.0, 5.0)))": 3,
+    "triangular(((0.0, 2.0), (0.0, 0.0)), lower=False, strict=True)": 1,
+    "positive_definite(((1.0, 0.5), (0.5, 2.0)), diagonal=\"softplus\", unit='m^2')": 3,
+    "orthogonal(((0.6, -0.8), (0.8, 0.6)))": 1,
+    "low_rank(((1.0, 2.0), (2.0, 4.0)), 1)": 4,
+    "complex_value((1+2j))": 2,
+    "complex_value((1j, (2+0j)), scale=100.0)": 4,
+}
+
+
+@pytest.mark.parametrize(("text", "size"), declarations.items())
+def test_a_declaration_is_shown_as_it_is_written(text, size, key):
+    names = vars(lf) | vars(lux) | {"__builtins__": __builtins__}
+    model = lux.ParameterDict(a=eval(text, names))
+    assert text in repr(model)
+    assert eval(repr(model), names) == model
+    ps, _ = lux.setup(key, model)
+    assert ps.layout.size == size
+    assert lux.layout(model) is ps.layout
+    np.testing.assert_allclose(ps.a, np.asarray(dict(model.declarations)["a"].value), rtol=1e-14, atol=1e-15)
+    assert isinstance(repr(ps), str)
+
+
+@pytest.mark.parametrize("ravel_map", [Scaled(Simplex(), 2.0), Composed(Positive(), Ordered())])
+def test_a_map_without_a_declaration_is_shown_as_a_parameter(ravel_map):
+    parameter = lux.Parameter((0.5, 1.5), ravel_map)
+    assert eval(repr(parameter), vars(lf)) == parameter
+
+
+def test_a_scale_makes_stored_numbers_of_order_one():
+    ps = flatten(
+        {"a": lux.real(3e-6, scale=1e-6), "b": lux.positive(3e9, scale=1e9, unit="Hz"), "c": lux.positive(1.0)}
+    )
+    np.testing.assert_allclose(ps.vector, [3.0, math.log(3.0), 0.0], rtol=1e-14)
+    np.testing.assert_allclose([ps.a, ps.b], [3e-6, 3e9], rtol=1e-15)
+    assert "scale 1e-06\n" in str(ps.layout)
+    assert "Positive(), scale 1000000000.0  Hz" in str(ps.layout)
+
+
+mistakes = {
+    "not symmetric": (lambda: lf.symmetric([[1.0, 2.0], [0.0, 1.0]]), ["equals its transpose", "differs by 2"]),
+    "not square": (lambda: lf.symmetric(np.ones((2, 3))), ["is square in its last two axes, got shape (2, 3)"]),
+    "no matrix": (lambda: lf.triangular(np.ones(3)), ["is square in its last two axes, got shape (3,)"]),
+    "not triangular": (lambda: lf.triangular(np.ones((2, 2)), lower=False), ["upper triangular matrix is 0 outside"]),
+    "not strictly": (
+        lambda: lf.triangular(np.eye(2), strict=True),
+        ["a strictly lower triangular matrix is 0 outside"],
+    ),
+    "indefinite": (lambda: lf.positive_definite([[1.0, 2.0], [2.0, 1.0]]), ["eigenvalues above 0", "with -1"]),
+    "not symmetric either": (lambda: lf.positive_definite([[1.0, 0.5], [0.0, 1.0]]), ["equals its transpose"]),
+    "another diagonal": (lambda: PositiveDefinite("exp"), ['through "log" or "softplus", got \'exp\'']),
+    "another way": (lambda: lux.positive(1.0, via="exp"), ['via "log" or "softplus", got \'exp\'']),
+    "not positive": (lambda: lux.positive(0.0, via="softplus"), ["a finite number above 0, got 0.0"]),
+    "not on the simplex": (lambda: lf.simplex([0.5, 0.6]), ["have the sum 1", "with the sum 1.1"]),
+    "on its edge": (lambda: lf.simplex([0.0, 1.0]), ["are above 0"]),
+    "an empty simplex": (lambda: lf.simplex(np.zeros((2, 0))), ["at least one number, got shape (2, 0)"]),
+    "a scalar": (lambda: lf.ordered(1.0), ["an ordered vector has at least one axis, got a scalar"]),
+    "not in order": (lambda: lf.ordered([1.0, 1.0]), ["strictly increasing along its last axis"]),
+    "not of length 1": (lambda: lf.unit_vector([1.0, 1.0]), ["has the length 1", "of length 1.414"]),
+    "of no length": (lambda: lf.unit_vector(np.zeros((3, 0))), ["at least one element, got shape (3, 0)"]),
+    "not orthogonal": (lambda: lf.orthogonal([[1.0, 0.1], [0.0, 1.0]]), ["length 1 and right angles"]),
+    "a reflection": (lambda: lf.orthogonal([[1.0, 0.0], [0.0, -1.0]]), ["only rotations", "flip the sign of a column"]),
+    "a half turn": (lambda: lf.orthogonal(-np.eye(2)), ["half a turn (eigenvalue -1) is not reached"]),
+    "of higher rank": (lambda: lf.low_rank(np.eye(3), 2), ["rank at most 2 is stored, got one of rank 3"]),
+    "ravel of higher rank": (
+        lambda: LowRank(1).ravel(jnp.eye(2), spec_like(np.eye(2))),
+        ["rank at most 1 is stored, got one of rank 2"],
+    ),
+    "a rank beyond the sides": (lambda: lf.low_rank(np.ones((2, 3)), 3), ["rank 3 has two sides of at least that"]),
+    "no rank": (lambda: lf.low_rank(np.ones((2, 3)), 0), ["the rank is at least 1, got 0"]),
+    "a negative scale": (lambda: lux.real(1.0, scale=-1.0), ["a scale is a finite number above 0, got -1.0"]),
+    "an infinite scale": (lambda: Scaled(Real(), math.inf), ["a scale is a finite number above 0, got inf"]),
+    "wrong when scaled": (
+        lambda: lux.positive(-2.0, scale=2.0),
+        ["divided by the scale 2.0: ", "a finite number above 0"],
+    ),
+    "wrong within": (
+        lambda: Composed(Positive(), Ordered()).check(np.array([2.0, 1.0])),
+        ["as Positive() stores it: an ordered vector is strictly increasing"],
+    ),
+    "no triangle": (lambda: Symmetric().forward(jnp.ones(4)), ["no triangle of a matrix has as many numbers"]),
+}
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(("make", "parts"), mistakes.values(), ids=mistakes)
+def test_mistakes(make, parts):
+    with pytest.raises(ValueError, match=re.escape(parts[0])) as caught:
+        make()
+    for part in parts:
+        assert part in str(caught.value), str(caught.value)
+
+
+def test_a_value_that_is_set_is_checked_too():
+    ps = flatten({"cov": lf.positive_definite(np.eye(2)), "b": 1.0})
+    refused(lambda: ps.set("cov", -jnp.eye(2)), lf.LayoutError, "cov: a positive definite matrix")
+    np.testing.assert_allclose(ps.set("cov", 4 * jnp.eye(2)).cov, 4 * np.eye(2), rtol=1e-15)
+
+
+# Complex parameters need no declaration
+
+
+def test_complex_parameters_are_declared_as_they_are(key):
+    model = lux.ParameterDict(z=1 + 2j, w=np.array([1j, 2.0]), x=0.5)
+    ps, _ = lux.setup(key, model)
+    np.testing.assert_array_equal(ps.vector, [1, 2, 0, 1, 2, 0, 0.5])
+    assert ps.z.dtype == np.complex128
+    assert lux.layout(model) is ps.layout
+    assert "ComplexAsReals()" in str(ps.layout)
+    assert "1+2j" in repr(ps)
+    np.testing.assert_array_equal(ps.set("z", 3j).vector[:2], [0, 3])
+    np.testing.assert_array_equal(ps.set("z", 4.0).vector[:2], [4, 0])
+    gradient = jax.grad(lambda ps: jnp.abs(ps.z) ** 2 + jnp.sum(jnp.abs(ps.w) ** 2) + ps.x)(ps)
+    np.testing.assert_allclose(gradient.vector, [2, 4, 0, 2, 4, 0, 1], rtol=1e-15)
+    single, _ = lux.setup(key, model, dtype=jnp.float32)
+    assert single.z.dtype == np.complex64
+    assert flatten({"z": jnp.ones(2, jnp.complex64)}).vector.dtype == jnp.float32
+    with_unit = flatten({"z": lux.Parameter(1j, unit="V")})
+    assert with_unit.layout["z"].ravel_map == ComplexAsReals()
+    assert with_unit.layout["z"].unit == "V"
+    batch = ps.replace(jnp.stack([ps.vector, 2 * ps.vector]))
+    np.testing.assert_array_equal(batch.z, [1 + 2j, 2 + 4j])
+    np.testing.assert_array_equal(ps.layout.ravel(batch.params), batch.vector)
+
+
+def test_there_is_no_complex_bfloat16():
+    refused(
+        lambda: flatten({"z": 1j}, jnp.bfloat16), lf.LayoutError, "no complex numbers of two bfloat16", "jnp.float32"
+    )
+
+
+# Low rank
+
+
+def test_low_rank_trains_through_its_factors():
+    matrix = jnp.asarray(normal(0, 4, 1) @ normal(1, 1, 3))
+    ps = flatten({"a": lf.low_rank(matrix, 1)})
+    assert ps.layout.size == 7
+    gradient = jax.grad(lambda ps: jnp.sum(ps.a**2))(ps).vector
+    left, right = ps.vector[:4], ps.vector[4:]
+    np.testing.assert_allclose(
+        gradient, jnp.concatenate([2 * left * (right @ right), 2 * right * (left @ left)]), rtol=1e-13
+    )
+    best = jax.jit(lambda a: LowRank(1).unravel(LowRank(1).ravel(a, spec_like(a)), spec_like(a)))(
+        jnp.diag(jnp.array([3.0, 1.0]))
+    )
+    np.testing.assert_allclose(best, [[3, 0], [0, 0]], atol=1e-15)
