@@ -29,6 +29,7 @@ from sciml_lux.flatten import (
     Scaled,
     Simplex,
     Symmetric,
+    Transposed,
     Triangular,
     UnitVector,
 )
@@ -113,6 +114,7 @@ def controlled_field():
 accurate = {"t1": 0.5, "rtol": 1e-9, "atol": 1e-9}
 ode_dtypes = (jnp.float32, jnp.float64)  # times are sums of many small steps
 
+shared = ("layer_0", "layer_1")
 custom = {"CustomLayer": CustomLayer, "CustomContainer": CustomContainer}
 
 LAYERS = [
@@ -125,6 +127,8 @@ LAYERS = [
     Layer("WrappedFunction", lambda: lux.WrappedFunction(jnp.sin), array(3)),
     Layer("Chain", lambda: lux.Chain(lux.Dense(3, 4, jax.nn.gelu), jnp.tanh, out=lux.Scale(4)), array(2, 3)),
     Layer("empty Chain", lux.Chain, array(3)),
+    Layer("Share", lambda: lux.Share(lux.Chain(lux.Dense(3, 3, jnp.tanh), lux.Dense(3, 3)), *shared), array(2, 3)),
+    Layer("Frozen", lambda: lux.Frozen(lux.Dense(3, 2, jnp.tanh)), array(2, 3), dtypes=(jnp.float64,)),
     Layer(
         "ParameterDict",
         lambda: lux.ParameterDict(
@@ -160,6 +164,8 @@ _symmetric = array(3, 3) + array(3, 3).T
 _matrix = ArraySpec((2, 3), np.dtype(np.float64))
 
 RAVEL_MAPS = [
+    Map("transposed", Transposed(), _matrix, array(2, 3)),
+    Map("axes permuted", Transposed((1, 2, 0)), ArraySpec((2, 3, 4), np.dtype(np.float64)), array(2, 3, 4)),
     Map("real", Real(), _matrix, array(2, 3)),
     Map("real scalar", Real(), ArraySpec((), np.dtype(np.float64)), jnp.float64(1.5)),
     Map("positive", Positive(), _matrix, array(2, 3) ** 2),

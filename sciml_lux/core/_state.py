@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
 from ..flatten import NamedTree, PathError, leaf_paths, unknown_name
+
+Tree = TypeVar("Tree", bound=NamedTree)
 
 
 class State(NamedTree):
@@ -29,8 +31,8 @@ class Training:
         return f"Training({self.value})"
 
 
-def _replace(state: NamedTree, wanted: Callable[[str, Any], bool], value: Any) -> State:
-    return State(
+def _replace(state: Tree, wanted: Callable[[str, Any], bool], value: Any) -> Tree:
+    return type(state)(  # a frozen layer keeps Params in its state
         {
             name: _replace(child, wanted, value)
             if isinstance(child, NamedTree) and not wanted(name, child)

@@ -42,10 +42,12 @@ class Selection:
 
     @property
     def size(self) -> int:
+        """How many numbers of the vector are selected."""
         return sum(stop - start for start, stop in self.runs)
 
     @property
     def runs(self) -> tuple[tuple[int, int], ...]:
+        """`(start, stop)` of the contiguous pieces of the vector."""
         # A tied entry lies where its source does.
         stored = {self.layout.stored(entry) for entry in self.entries}
         runs: list[tuple[int, int]] = []
