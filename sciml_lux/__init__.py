@@ -39,6 +39,9 @@ from .layers import ParameterDict as ParameterDict
 from .layers import Scale as Scale
 from .layers import Share as Share
 from .layers import WrappedFunction as WrappedFunction
+from .layers import from_equinox as from_equinox
+from .layers import from_flax as from_flax
+from .layers import from_pytree as from_pytree
 from .layers import init as init
 from .solvers import NeuralODE as NeuralODE
 from .training import FitError as FitError

@@ -9,3 +9,6 @@ from ._function import WrappedFunction as WrappedFunction
 from ._parameter_dict import ParameterDict as ParameterDict
 from ._sharing import Frozen as Frozen
 from ._sharing import Share as Share
+from .foreign import from_equinox as from_equinox
+from .foreign import from_flax as from_flax
+from .foreign import from_pytree as from_pytree
