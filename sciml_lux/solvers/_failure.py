@@ -18,8 +18,9 @@ def guard(values: Any, okay: Bool[Array, ""], result: Any, explain: Callable[[st
     number becomes NaN, and so does every gradient through it: the product with NaN, rather than a selection of NaN,
     whose derivative would be an innocent zero.
 
-    **Arguments:** `values`: any tree, of which whatever is no floating-point array stays; `okay`: a traced truth value; `result`: the solver's own, an item of
-    `optimistix.RESULTS` or a subclass; `explain`: from the solver's message to the one that is raised; `throw`.
+    **Arguments:** `values`: any tree, of which whatever is no floating-point array stays; `okay`: a traced truth value; `result`: the
+    solver's own, an item of `optimistix.RESULTS` or a subclass; `explain`: from the solver's message to the one that is
+    raised; `throw`.
     """
     if throw and failure_mode.value == "raise":
         messages = [explain(message) for message in type_of(result)._index_to_message]

@@ -214,7 +214,7 @@ def _time_dtype(y: Any) -> np.dtype:
     """The dtype of the times that go with a state: real, at least float32, since times are sums of many small steps."""
     with jax.numpy_dtype_promotion("standard"):
         widest = jnp.result_type(jnp.float32, *(leaf.dtype for leaf in jax.tree.leaves(y)))
-    return np.zeros((), widest).real.dtype
+    return np.dtype(jnp.finfo(widest).dtype)
 
 
 def _as_float_array(leaf: Any) -> Array:
