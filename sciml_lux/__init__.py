@@ -36,6 +36,7 @@ from .layers import Dense as Dense
 from .layers import Frozen as Frozen
 from .layers import NoOp as NoOp
 from .layers import ParameterDict as ParameterDict
+from .layers import Repeated as Repeated
 from .layers import Scale as Scale
 from .layers import Share as Share
 from .layers import WrappedFunction as WrappedFunction

@@ -128,6 +128,7 @@ LAYERS = [
     Layer("Chain", lambda: lux.Chain(lux.Dense(3, 4, jax.nn.gelu), jnp.tanh, out=lux.Scale(4)), array(2, 3)),
     Layer("empty Chain", lux.Chain, array(3)),
     Layer("Share", lambda: lux.Share(lux.Chain(lux.Dense(3, 3, jnp.tanh), lux.Dense(3, 3)), *shared), array(2, 3)),
+    Layer("Repeated", lambda: lux.Repeated(lux.Dense(3, 3, jnp.tanh), 4), array(2, 3)),
     Layer("Frozen", lambda: lux.Frozen(lux.Dense(3, 2, jnp.tanh)), array(2, 3), dtypes=(jnp.float64,)),
     Layer(
         "ParameterDict",

@@ -197,3 +197,33 @@ def test_fans_multiply_the_window():
 def test_a_vector_has_no_fans(initializer, key):
     with pytest.raises(ValueError, match=r"got shape \(3,\).*at least two axes.*init.normal"):
         initializer(key, (3,))
+
+
+def test_repeated_layers_are_a_chain_of_them():
+    many = lux.Repeated(lux.Dense(3, 3, jnp.tanh), 4)
+    ps, st = lux.setup(jax.random.key(0), many)
+    chain = lux.Chain(*[lux.Dense(3, 3, jnp.tanh) for _ in range(4)])
+    chain_ps, chain_st = lux.setup(jax.random.key(1), chain)
+    for i in range(4):
+        chain_ps = chain_ps.set(f"layer_{i}", jax.tree.map(lambda leaf, i=i: leaf[i], ps.params.layer))
+    x = jnp.linspace(-1.0, 1.0, 6).reshape(2, 3)
+    np.testing.assert_allclose(many(x, ps, st)[0], chain(x, chain_ps, chain_st)[0], rtol=1e-12)
+    assert len({float(leaf) for leaf in ps["layer.weight"][:, 0, 0]}) == 4
+
+
+def test_what_repeated_layers_compile_to_does_not_grow_with_their_number():
+    def operations(number):
+        many = lux.Repeated(lux.Dense(3, 3, jnp.tanh), number)
+        ps, st = lux.setup(jax.random.key(0), many)
+        program = jax.jit(jax.grad(lambda ps: jnp.sum(many(jnp.ones(3), ps, st)[0]))).lower(ps).as_text()
+        return program.count("stablehlo.")
+
+    assert operations(3) == operations(60)
+
+
+def test_repeated_layers_must_keep_shapes():
+    many = lux.Repeated(lux.Dense(3, 2), 2)
+    with pytest.raises(lux.LuxError, match="must keep both"):
+        many(jnp.ones(3), *lux.setup(jax.random.key(0), many))
+    with pytest.raises(lux.LuxError, match="1 or more, got 0"):
+        lux.Repeated(lux.Dense(3, 3), 0)
