@@ -77,8 +77,7 @@ def test_names_that_are_declared_in_another_order_make_another_layout():
     first = lux.Layout.of({"a": jnp.zeros(2), "b": jnp.zeros(2)})
     second = lux.Layout.of({"b": jnp.zeros(2), "a": jnp.zeros(2)})
     assert first != second
-    with pytest.raises(lux.LuxError, match="the order or the nesting is another"):
-        first.ravel({"b": jnp.zeros(2), "a": jnp.zeros(2)})
+    np.testing.assert_array_equal(first.ravel({"b": jnp.ones(2), "a": jnp.zeros(2)}), [0, 0, 1, 1])
 
 
 def test_equal_layouts_are_one_object():

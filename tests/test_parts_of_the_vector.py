@@ -275,3 +275,27 @@ def test_muon_trains_a_network_on_the_vector():
 
     fitted = lux.fit(loss, ps, st, lux.training.per_leaf(optax.contrib.muon(3e-2)), steps=60, data=x)
     assert fitted.losses[-1] < 0.2 * fitted.losses[0]
+
+
+# The density over the vector
+
+
+def test_the_log_determinant_of_a_layout_is_that_of_its_jacobian():
+    ps = flatten(
+        {
+            "rate": lux.positive(0.5),
+            "share": lux.bounded(jnp.array([0.2, 0.7]), 0.0, 1.0),
+            "mixture": lux.flatten.simplex(jnp.array([0.2, 0.3, 0.5])),
+            "plain": {"weight": jnp.ones((2, 2)), "constant": lux.fixed(2.0)},
+        }
+    )
+
+    def free_coordinates(vector):
+        shown = ps.layout.unravel(vector)
+        return jnp.concatenate([shown.rate[None], shown.share, shown.mixture[:-1], shown.plain.weight.ravel()])
+
+    expected = jnp.linalg.slogdet(jax.jacobian(free_coordinates)(ps.vector))[1]
+    np.testing.assert_allclose(jax.jit(ps.layout.log_abs_det_jacobian)(ps.vector), expected, rtol=1e-10)
+    direction = flatten({"orientation": {"axis": lux.flatten.unit_vector(jnp.array([0.6, 0.8]))}})
+    with pytest.raises(lux.flatten.ParameterError, match=r"orientation\.axis"):
+        direction.layout.log_abs_det_jacobian(direction.vector)

@@ -22,7 +22,7 @@ from ._declare import (
     join_path,
     resolve_dtype,
 )
-from ._errors import LayoutError, PathError, unknown_name
+from ._errors import LayoutError, ParameterError, PathError, unknown_name
 from ._named_tree import Params, leaf_paths
 from ._ravel_map import ArraySpec, Real, is_subtree
 from ._segments import concatenate, split
@@ -146,6 +146,21 @@ class Layout:
             )
         return {path: params[path] if path else params for path in self._by_path}
 
+    def log_abs_det_jacobian(self, vector: Float[Array, " size"]) -> Float[Array, ""]:
+        """`log |det d values / d vector|`, summed over the entries: what turns a density over values into one over the vector.
+
+        With `log_prior` a density over the parameters as they are shown, the density over the vector that a sampler needs is
+        `log_prior(ps.params) + ps.layout.log_abs_det_jacobian(ps.vector)`.
+
+        **Errors:** `ParameterError` for an entry whose map is not a bijection, or has no such term; it names the entry.
+        """
+        self.check_vector(vector)
+        total = jnp.zeros((), self.dtype)
+        for entry, segment in zip(self.entries, split(vector, self._sizes), strict=True):
+            if entry.size:
+                total += jnp.asarray(_log_abs_det(entry, segment), self.dtype)
+        return total
+
     # Looking up
 
     def __getitem__(self, path: str) -> Entry:
@@ -242,6 +257,16 @@ def _unravel(entry: Entry, segment: Any, batch_axes: int) -> Any:
     for _ in range(batch_axes):
         one = jax.vmap(one)
     return one(segment)
+
+
+def _log_abs_det(entry: Entry, segment: Any) -> Any:
+    ravel_map: Any = entry.ravel_map
+    if not isinstance(entry.spec, ArraySpec) or not hasattr(ravel_map, "log_abs_det_jacobian"):
+        raise ParameterError(f"{entry.path}: {ravel_map!r} has no log_abs_det_jacobian; give the map one")
+    try:
+        return ravel_map.log_abs_det_jacobian(jnp.reshape(segment, ravel_map.unconstrained_shape(entry.spec.shape)))
+    except ParameterError as error:
+        raise ParameterError(f"{entry.path}: {error}") from None
 
 
 def _show(entry: Entry, value: Any, batch_axes: int, dtype: np.dtype) -> Any:
