@@ -26,6 +26,7 @@ lint: $(VENV)/.tests
 TORCH ?= torch
 bench: $(VENV)/.benchmarks
 	$(BIN)/python benchmarks/flatten.py
+	$(BIN)/python benchmarks/segments.py
 	$(BIN)/python benchmarks/neural_ode.py
 
 clean:
