@@ -5,7 +5,9 @@ python examples/flat_vector.py            prints each step and writes flat_vecto
 
 import pathlib
 import tempfile
+from dataclasses import dataclass
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import matplotlib
@@ -119,6 +121,57 @@ def files_and_surgery(ps):
     print(report)
 
 
+class Planar(lux.AbstractLayer):
+    """A rotation of the plane, shown as a matrix."""
+
+    def initial_parameters(self, key):
+        return {"matrix": jnp.eye(2)}
+
+    def __call__(self, x, ps, st):
+        return x @ ps.matrix, st
+
+
+@lux.register_ravel_map(Planar)
+@dataclass(frozen=True)
+class AngleMap(flatten.AbstractRavelMap):
+    """Stores the rotation as its angle, in ten lines."""
+
+    def size(self, spec):
+        return 1
+
+    def ravel(self, value, spec):
+        return jnp.arctan2(value.matrix[1, 0], value.matrix[0, 0])[None]
+
+    def unravel(self, segment, spec):
+        cosine, sine = jnp.cos(segment[0]), jnp.sin(segment[0])
+        return lux.Params(matrix=jnp.stack([jnp.stack([cosine, -sine]), jnp.stack([sine, cosine])]))
+
+
+def own_maps():
+    heading("Registry: a map of your own, checked")
+    ps, _ = lux.setup(jax.random.key(0), lux.Chain(turn=Planar(), out=lux.Dense(2, 1)))
+    print(ps.layout)
+    flatten.check_ravel_map(AngleMap(), ps.params.turn)
+    print(
+        "check_ravel_map finds nothing wrong with it; 30 degrees:",
+        ps.set("turn.matrix", rotation(jnp.pi / 6))["turn.matrix"].round(3).tolist(),
+    )
+
+
+def rotation(angle):
+    return jnp.array([[jnp.cos(angle), -jnp.sin(angle)], [jnp.sin(angle), jnp.cos(angle)]])
+
+
+def wrappers_and_foreign_models(x):
+    heading("Sharing and freezing inside a model; an Equinox model as a layer")
+    block = [lux.Dense(4, 4, jnp.tanh) for _ in range(3)]
+    print("three layers, two of them one:", lux.parameter_length(lux.Share(lux.Chain(*block), "layer_0", "layer_2")))
+    print("with the first frozen:", lux.parameter_length(lux.Chain(lux.Frozen(block[0]), *block[1:])))
+    module = eqx.nn.MLP(4, 4, 8, 1, key=jax.random.key(0))
+    layer, ps, st = lux.from_equinox(module)
+    print(ps.layout, "equal results:", bool(jnp.all(layer(x[0], ps, st)[0] == module(x[0]))), sep="\n")
+
+
 def storage(ps):
     heading("Storage: a float32 vector, products in bfloat16, gradients in float32")
     half = flatten.compute_dtype(ps, {"*.weight": jnp.bfloat16})
@@ -165,6 +218,8 @@ def main():
     batches(x)
     files_and_surgery(trained)
     storage(ps)
+    own_maps()
+    wrappers_and_foreign_models(x)
     theta, _ = flatten.partition(ps, trainable="decoder.*")
     draw(
         {
