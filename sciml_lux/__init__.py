@@ -43,7 +43,9 @@ from .layers import WrappedFunction as WrappedFunction
 from .layers import from_equinox as from_equinox
 from .layers import from_flax as from_flax
 from .layers import from_pytree as from_pytree
+from .layers import from_torch as from_torch
 from .layers import init as init
+from .layers import to_torch as to_torch
 from .solvers import NeuralODE as NeuralODE
 from .training import FitError as FitError
 from .training import Fitted as Fitted

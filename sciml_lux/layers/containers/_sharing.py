@@ -6,8 +6,8 @@ from typing import Any
 import jax
 from jaxtyping import Array, Key
 
-from ..core import AbstractContainer, AbstractLayer, State, declared_parameters, declared_states
-from ..flatten import LayerError, Parameter, Params, PathError, Tied, flatten, unknown_name
+from ...core import AbstractContainer, AbstractLayer, State, declared_parameters, declared_states
+from ...flatten import LayerError, Parameter, Params, PathError, Tied, flatten, unknown_name
 
 
 class Share(AbstractContainer):

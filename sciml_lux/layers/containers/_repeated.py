@@ -6,8 +6,8 @@ import jax
 from jax import lax
 from jaxtyping import Array, Key
 
-from ..core import AbstractContainer, AbstractLayer, State, declared_parameters, declared_states
-from ..flatten import LayerError, Parameter, Params, ShapeError
+from ...core import AbstractContainer, AbstractLayer, State, declared_parameters, declared_states
+from ...flatten import LayerError, Parameter, Params, ShapeError
 
 
 class Repeated(AbstractContainer):

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ..core import AbstractContainer, AbstractLayer, State
-from ..flatten import LayerError, Params, check_name
+from ...core import AbstractContainer, AbstractLayer, State
+from ...flatten import LayerError, Params, check_name
 from ._function import WrappedFunction
 
 

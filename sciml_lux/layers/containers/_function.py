@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from ..core import AbstractLayer, State
-from ..flatten import LayerError, Params
+from ...core import AbstractLayer, State
+from ...flatten import LayerError, Params
 
 
 class WrappedFunction(AbstractLayer):

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
-from ..core import AbstractLayer, State
-from ..flatten import Parameter, Params, as_constant, check_name, complex_value, real
+from ...core import AbstractLayer, State
+from ...flatten import Parameter, Params, as_constant, check_name, complex_value, real
 
 
 class ParameterDict(AbstractLayer):

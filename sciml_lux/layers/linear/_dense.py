@@ -7,33 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ..core import AbstractLayer, State
-from ..flatten import LayerError, Params, ShapeError
-from . import init
-
-
-def check_sizes(layer: AbstractLayer, **sizes: Any) -> None:
-    """Raises `LayerError` unless each of `sizes` is a whole number, 0 or more."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-            raise LayerError(f"{type(layer).__name__}: {name} is a number of features, 0 or more, got {size!r}")
-
-
-def check_activation(layer: AbstractLayer, activation: Any) -> None:
-    """Raises `LayerError` unless `activation` is a function or None."""
-    if activation is not None and not callable(activation):
-        raise LayerError(
-            f"{type(layer).__name__}: activation is a function such as jnp.tanh, or None, got {activation!r}"
-        )
-
-
-def check_last_axis(layer: AbstractLayer, x: Any, features: int) -> None:
-    """Raises `ShapeError` unless the last axis of `x` has `features` elements."""
-    shape = jnp.shape(x)
-    if not shape or shape[-1] != features:
-        raise ShapeError(
-            f"{type(layer).__name__} expects {features} features on the last axis, got an input of shape {shape}"
-        )
+from ...core import AbstractLayer, State
+from ...flatten import Params
+from .. import init
+from .._checks import check_activation, check_last_axis, check_sizes
 
 
 class Dense(AbstractLayer):

@@ -1,0 +1,62 @@
+"""What the arguments and inputs of layers are checked for, with messages of one form."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from ..core import AbstractLayer
+from ..flatten import LayerError, ShapeError
+
+
+def check_sizes(layer: AbstractLayer, **sizes: Any) -> None:
+    """Raises `LayerError` unless each of `sizes` is a whole number, 0 or more."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+            raise LayerError(f"{type(layer).__name__}: {name} is a number of features, 0 or more, got {size!r}")
+
+
+def check_activation(layer: AbstractLayer, activation: Any) -> None:
+    """Raises `LayerError` unless `activation` is a function or None."""
+    if activation is not None and not callable(activation):
+        raise LayerError(
+            f"{type(layer).__name__}: activation is a function such as jnp.tanh, or None, got {activation!r}"
+        )
+
+
+def check_last_axis(layer: AbstractLayer, x: Any, features: int) -> None:
+    """Raises `ShapeError` unless the last axis of `x` has `features` elements."""
+    shape = jnp.shape(x)
+    if not shape or shape[-1] != features:
+        raise ShapeError(
+            f"{type(layer).__name__} expects {features} features on the last axis, got an input of shape {shape}"
+        )
+
+
+def check_positive(layer: AbstractLayer, **sizes: Any) -> None:
+    """Raises `LayerError` unless each of `sizes` is a whole number, 1 or more."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise LayerError(f"{type(layer).__name__}: {name} is a whole number, 1 or more, got {size!r}")
+
+
+def check_number(layer: AbstractLayer, lower: float, upper: float, **numbers: Any) -> None:
+    """Raises `LayerError` unless each of `numbers` is a real number from `lower` to `upper`, both included."""
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, int | float) or not lower <= number <= upper:
+            raise LayerError(f"{type(layer).__name__}: {name} is a number from {lower} to {upper}, got {number!r}")
+
+
+def check_flag(layer: AbstractLayer, **flags: Any) -> None:
+    """Raises `LayerError` unless each of `flags` is True or False."""
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise LayerError(f"{type(layer).__name__}: {name} is True or False, got {flag!r}")
+
+
+def check_choice(layer: AbstractLayer, choices: Sequence[Any], **given: Any) -> None:
+    """Raises `LayerError` unless each of `given` is one of `choices`."""
+    for name, value in given.items():
+        if value not in choices:
+            shown = ", ".join(map(repr, choices))
+            raise LayerError(f"{type(layer).__name__}: {name} is one of {shown}, got {value!r}")

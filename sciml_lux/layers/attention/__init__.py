@@ -1,0 +1,1 @@
+"""Attention over a sequence of tokens: `(..., length, features)`."""

@@ -1,0 +1,1 @@
+"""Convolutions, pooling and resampling over one to three spatial axes: `(..., *spatial, channels)`."""

@@ -1,0 +1,1 @@
+"""Finding the layer in which a number went bad."""

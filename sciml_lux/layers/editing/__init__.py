@@ -1,0 +1,1 @@
+"""Walking over a model and changing a part of it."""

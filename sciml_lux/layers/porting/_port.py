@@ -1,0 +1,34 @@
+"""`Port`: one tensor of PyTorch and the array of ours that holds the same numbers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Port:
+    """Where the numbers of one of our arrays stand in a PyTorch `state_dict`.
+
+    **Arguments:** `torch`: the tensor's name below its module, such as `"weight"`; `ours`: the path of our array below the
+    layer; `axes`: the tensor's axes in our order, as in `np.transpose` (None: the same order); `part`: `(i, n)` if ours is
+    the `i`-th of `n` equal parts of the tensor's first axis; `state`: whether ours is in the state, not the parameters.
+    """
+
+    torch: str
+    ours: str
+    axes: tuple[int, ...] | None = None
+    part: tuple[int, int] = (0, 1)
+    state: bool = False
+
+    def to_ours(self, tensor: np.ndarray) -> np.ndarray:
+        """Our array out of the tensor."""
+        index, number = self.part
+        return np.transpose(np.split(tensor, number)[index] if number > 1 else tensor, self.axes)
+
+    def to_torch(self, array: np.ndarray) -> np.ndarray:
+        """The tensor, or its part, out of our array."""
+        return np.transpose(array, None if self.axes is None else np.argsort(self.axes))
+
+    def below(self, torch: str, ours: str) -> "Port":
+        """The same of a part of a larger module: `torch` and `ours` are its names there."""
+        return Port(f"{torch}.{self.torch}", f"{ours}.{self.ours}", self.axes, self.part, self.state)

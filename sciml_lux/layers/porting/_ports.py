@@ -1,0 +1,36 @@
+"""Which arrays of which layers PyTorch has under which names."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ...core import AbstractLayer
+from ...flatten import LayerError
+from ..linear import Dense
+from ._port import Port
+
+_PORTS: dict[type, Callable[[Any], tuple[Port, ...]]] = {}
+
+
+def register_torch_ports(layer_type: type[AbstractLayer], ports: Callable[[Any], tuple[Port, ...]]) -> None:
+    """Says how a layer type's arrays are called in PyTorch: `ports(layer)` lists one `Port` for each array.
+
+    **Errors:** `LayerError` if `layer_type` is no layer type.
+    """
+    if not (isinstance(layer_type, type) and issubclass(layer_type, AbstractLayer)):
+        raise LayerError(f"register_torch_ports takes a layer type, got {layer_type!r}")
+    _PORTS[layer_type] = ports
+
+
+def ports_of(layer: AbstractLayer) -> tuple[Port, ...] | None:
+    """The ports of a layer, or None if its type has none."""
+    ports = _PORTS.get(type(layer))
+    return None if ports is None else ports(layer)
+
+
+def weight_and_bias(layer: Any, *axes: int) -> tuple[Port, ...]:
+    """`weight`, its axes in our order, and `bias` if the layer uses one."""
+    weight = Port("weight", "weight", axes or None)
+    return (weight, Port("bias", "bias")) if layer.use_bias else (weight,)
+
+
+register_torch_ports(Dense, lambda layer: weight_and_bias(layer, 1, 0))

@@ -1,0 +1,1 @@
+"""Cells with a carry, and what runs them over a sequence."""

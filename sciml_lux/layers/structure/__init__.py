@@ -1,0 +1,1 @@
+"""Networks whose result has a structure by construction: conserved energies, Lyapunov functions."""

@@ -1,0 +1,5 @@
+"""Layers of `sciml_lux.layers.attention`."""
+
+from .base import Layer
+
+LAYERS: list[Layer] = []

@@ -1,0 +1,5 @@
+"""Layers of `sciml_lux.layers.convolution`."""
+
+from .base import Layer
+
+LAYERS: list[Layer] = []

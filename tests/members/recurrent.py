@@ -1,0 +1,5 @@
+"""Layers of `sciml_lux.layers.recurrent`."""
+
+from .base import Layer
+
+LAYERS: list[Layer] = []

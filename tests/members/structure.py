@@ -1,0 +1,5 @@
+"""Layers of `sciml_lux.layers.structure`."""
+
+from .base import Layer
+
+LAYERS: list[Layer] = []
