@@ -1,5 +1,6 @@
 """The layers themselves, by subject, the initializers of their parameters, and the tools that show and edit them."""
 
+from . import activations as activations
 from . import init as init
 from .containers import Chain as Chain
 from .containers import Frozen as Frozen
@@ -13,5 +14,16 @@ from .foreign import from_flax as from_flax
 from .foreign import from_pytree as from_pytree
 from .linear import Dense as Dense
 from .linear import Scale as Scale
+from .noise import AlphaDropout as AlphaDropout
+from .noise import Dropout as Dropout
+from .noise import GaussianNoise as GaussianNoise
+from .noise import VariationalDropout as VariationalDropout
+from .normalization import BatchNorm as BatchNorm
+from .normalization import GroupNorm as GroupNorm
+from .normalization import InstanceNorm as InstanceNorm
+from .normalization import LayerNorm as LayerNorm
+from .normalization import RMSNorm as RMSNorm
+from .normalization import SpectralNorm as SpectralNorm
+from .normalization import WeightNorm as WeightNorm
 from .porting import from_torch as from_torch
 from .porting import to_torch as to_torch
