@@ -11,6 +11,7 @@ from ...core import AbstractLayer, State
 from ...flatten import Params
 from .. import init
 from .._checks import check_activation, check_last_axis, check_sizes
+from .._columns import ELEMENTWISE
 
 
 class Dense(AbstractLayer):
@@ -55,6 +56,18 @@ class Dense(AbstractLayer):
         if self.use_bias:
             y = y + jnp.broadcast_to(ps.bias, y.shape)
         return (y if self.activation is None else self.activation(y)), st
+
+    @property
+    def columns(self) -> tuple[int, int] | None:
+        """The sizes, if the activation is known to be elementwise: see `_columns.py`."""
+        return (self.in_features, self.out_features) if self.activation in ELEMENTWISE else None
+
+    def on_columns(self, x: Float[Array, "in samples"], ps: Params) -> Float[Array, "out samples"]:
+        """The same with the samples in columns: see `_columns.py`."""
+        y = ps.weight.T @ x
+        if self.use_bias:
+            y = y + jnp.broadcast_to(ps.bias[:, None], y.shape)
+        return y if self.activation is None else self.activation(y)
 
 
 class Scale(AbstractLayer):
