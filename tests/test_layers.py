@@ -1,4 +1,4 @@
-"""The layers and the initializers, each against NumPy and its formula."""
+"""The layers, each against NumPy and its formula."""
 
 import math
 
@@ -113,90 +113,7 @@ def test_mechanistic_and_network_parameters_are_one_vector():
     np.testing.assert_allclose(gradient.vector, [4.0, 1, 1, 1, 1, 1, 1], rtol=1e-14)
 
 
-# Initializers
-
-
-gain = math.sqrt(2)
-
-
-@pytest.mark.parametrize(
-    ("initializer", "shape", "variance"),
-    [
-        (lux.init.normal(), (200, 300), 0.01**2),
-        (lux.init.normal(std=2.0), (60000,), 4.0),
-        (lux.init.glorot_uniform(), (200, 300), 2 / 500),
-        (lux.init.glorot_uniform(gain=3.0), (200, 300), 9 * 2 / 500),
-        (lux.init.glorot_normal(), (200, 300), 2 / 500),
-        (lux.init.glorot_normal(gain=0.5), (3, 5, 40, 100), 0.25 * 2 / (15 * 140)),
-        (lux.init.kaiming_uniform(), (200, 300), 2 / 200),
-        (lux.init.kaiming_uniform(gain=1.0), (5, 40, 300), 1 / 200),
-        (lux.init.kaiming_normal(), (200, 300), 2 / 200),
-        (lux.init.kaiming_normal(gain=5 / 3), (200, 300), 25 / 9 / 200),
-    ],
-    ids=lambda value: repr(value).replace("init.", ""),
-)
-def test_an_initializer_has_the_mean_and_variance_of_its_formula(initializer, shape, variance, key):
-    sample = np.asarray(initializer(key, shape)).reshape(-1)
-    assert sample.dtype == np.float64
-    # Five standard errors of the mean and of the variance of a normal sample, which are the larger ones.
-    assert abs(sample.mean()) < 5 * math.sqrt(variance / sample.size)
-    assert abs(sample.var() / variance - 1) < 5 * math.sqrt(2 / sample.size)
-    if "uniform" in type(initializer).__name__:
-        assert np.max(np.abs(sample)) <= math.sqrt(3 * variance)
-    else:
-        assert np.max(np.abs(sample)) > math.sqrt(3 * variance)
-
-
-def test_constants(key):
-    np.testing.assert_array_equal(lux.init.zeros()(key, (2, 3)), np.zeros((2, 3)))
-    np.testing.assert_array_equal(lux.init.ones()(key, (2, 3)), np.ones((2, 3)))
-
-
-@pytest.mark.parametrize(
-    ("activation", "expected"),
-    [
-        # The table of torch.nn.init.calculate_gain
-        (None, 1.0),
-        (jax.nn.silu, 1.0),
-        (jax.nn.sigmoid, 1.0),
-        (jnp.tanh, 5 / 3),
-        (jax.nn.tanh, 5 / 3),
-        (jax.nn.relu, math.sqrt(2)),
-        (jax.nn.leaky_relu, math.sqrt(2 / (1 + 0.01**2))),
-        (jax.nn.selu, 3 / 4),
-    ],
-)
-def test_gains_are_those_of_torch(activation, expected):
-    assert lux.init.gain(activation) == expected
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "init.zeros()",
-        "init.normal(std=2.0)",
-        "init.normal()",
-        "init.glorot_normal(gain=2.0)",
-        "init.kaiming_uniform()",
-    ],
-)
-def test_an_initializer_is_a_value_that_is_shown_as_it_is_written(text, key):
-    made = eval(text, vars(lux))
-    assert repr(made) == text
-    assert made == eval(text, vars(lux))
-    assert hash(made) == hash(eval(text, vars(lux)))
-    np.testing.assert_array_equal(made(key, (2, 2)), made(key, (2, 2)))
-
-
-def test_fans_multiply_the_window():
-    assert lux.init.fans((3, 5)) == (3, 5)
-    assert lux.init.fans((2, 7, 3, 5)) == (42, 70)
-
-
-@pytest.mark.parametrize("initializer", [lux.init.glorot_uniform(), lux.init.kaiming_normal()])
-def test_a_vector_has_no_fans(initializer, key):
-    with pytest.raises(ValueError, match=r"got shape \(3,\).*at least two axes.*init.normal"):
-        initializer(key, (3,))
+# Many of one kind
 
 
 def test_repeated_layers_are_a_chain_of_them():
