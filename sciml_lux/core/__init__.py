@@ -3,7 +3,9 @@
 from ._call import as_params as as_params
 from ._call import as_state as as_state
 from ._container import AbstractContainer as AbstractContainer
+from ._container import child_key as child_key
 from ._container import layer_paths as layer_paths
+from ._container import with_fields as with_fields
 from ._declared import declared_parameters as declared_parameters
 from ._declared import declared_states as declared_states
 from ._declared import layout as layout

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..flatten import FlatParams, LayerError, Params
+from ._observe import call_observed, child_name
 from ._source import describe
 from ._state import State
 
@@ -40,7 +41,8 @@ def checked_call(call: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: Any, x: Any, ps: Any, st: Any, *args: Any, **kwargs: Any) -> tuple[Any, State]:
         try:
             ps, st = as_params(ps), as_state(st)
-            return _check_output(self, call(self, x, ps, st, *args, **kwargs), st)
+            bound = functools.partial(call, self)
+            return _check_output(self, call_observed(self, bound, x, ps, st, *args, **kwargs), st)
         except Exception as error:
             locate(error, self, ps)
             raise
@@ -73,22 +75,12 @@ def _check_output(layer: Any, output: Any, st: State) -> tuple[Any, State]:
 def locate(error: Exception, layer: Any, ps: Any) -> None:
     """Notes on `error` the path of the layer that raised it, as seen from `layer`; called by each layer on the way out."""
     origin, path, inner, inner_ps = getattr(error, "_lux_origin", (layer, "", None, None))
-    if inner is not None and (name := _child_name(layer, ps, inner, inner_ps)):
+    if inner is not None and (name := child_name(layer, ps, inner, inner_ps)):
         path = f"{name}.{path}" if path else name
     note = f"in layer {path or '(the top)'}: {_short(origin)}"
     notes = [old for old in getattr(error, "__notes__", []) if not old.startswith("in layer ")]
     error.__notes__ = [*notes, note]
     error._lux_origin = (origin, path, layer, ps)  # type: ignore[attr-defined]
-
-
-def _child_name(parent: Any, parent_ps: Any, child: Any, child_ps: Any) -> str | None:
-    children = parent.children() if hasattr(parent, "children") else {}
-    if isinstance(parent_ps, Params):
-        # The very object that was handed down tells equal siblings apart.
-        for name in children:
-            if parent_ps._children.get(name) is child_ps:
-                return name
-    return next((name for name, layer in children.items() if layer == child), None)
 
 
 def _short(layer: Any) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 from jaxtyping import Array, Key
 
-from ..flatten import PathError
+from ..flatten import LayerError, PathError, unknown_name
 from ._declared import declared_parameters, declared_states
-from ._layer import AbstractLayer
+from ._layer import AbstractLayer, check_fields
 
 
 class AbstractContainer(AbstractLayer):
@@ -25,6 +25,8 @@ class AbstractContainer(AbstractLayer):
                 y, decoder = self.decoder(z, ps.decoder, st.decoder)
                 return y, {"encoder": encoder, "decoder": decoder}
 
+    `model["encoder.layer_0"]` is the layer at a path, as `ps["encoder.layer_0"]` are its parameters.
+
     **Parameters** and **states**: those of the children, by name. To add some of its own, extend `initial_parameters`:
     `return {**super().initial_parameters(key), "scale": jnp.ones(())}`.
     """
@@ -34,11 +36,53 @@ class AbstractContainer(AbstractLayer):
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
         return {name: value for name, value in values.items() if isinstance(value, AbstractLayer)}
 
+    def with_children(self, children: Mapping[str, AbstractLayer]) -> "AbstractContainer":
+        """The same container of other layers. By default they take the place of those in the fields, under the same names.
+
+        Override it together with `children()`. **Errors:** `LayerError` for other names than this container has.
+        """
+        known = self.children()
+        fields = {field.name for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        if set(children) != set(known):
+            raise LayerError(
+                f"{type(self).__name__} is made of {list(known) or 'no layers'}, got {list(children)}; layers can be added to and removed "
+                "from a lux.Chain and its like. Replace one by another (lux.NoOp() does nothing) elsewhere"
+            )
+        if not set(known) <= fields:
+            raise LayerError(
+                f"{type(self).__name__} makes its layers itself, so that none can be replaced; write with_children beside children"
+            )
+        return with_fields(self, **children)
+
+    def __getitem__(self, path: str) -> AbstractLayer:
+        """The layer at a path. **Errors:** `PathError` with the nearest paths."""
+        layer: AbstractLayer = self
+        for name in str(path).split("."):
+            inner = layer.children() if isinstance(layer, AbstractContainer) else {}
+            if name not in inner:
+                raise PathError(unknown_name("layer", path, [known for known, _ in _walk(self, "") if known]))
+            layer = inner[name]
+        return layer
+
+    # Python would otherwise iterate by asking for the items 0, 1, ...
+    __iter__ = None
+
     def initial_parameters(self, key: Key[Array, ""]) -> Mapping[str, Any]:
         return {name: declared_parameters(child, child_key(key, name)) for name, child in self.children().items()}
 
     def initial_states(self, key: Key[Array, ""]) -> Mapping[str, Any]:
         return {name: declared_states(child, child_key(key, name)) for name, child in self.children().items()}
+
+
+def with_fields(layer: AbstractLayer, **changed: Any) -> Any:
+    """A layer of the same class in which some fields hold other values, checked as at construction, however it is constructed."""
+    new = object.__new__(type(layer))
+    for field in dataclasses.fields(layer):  # type: ignore[arg-type]
+        object.__setattr__(new, field.name, changed.get(field.name, getattr(layer, field.name)))
+    if hasattr(new, "__post_init__"):
+        new.__post_init__()
+    check_fields(new)
+    return new
 
 
 def child_key(key: Key[Array, ""], name: str) -> Key[Array, ""]:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, dataclass_transform
 
 import jax
@@ -137,7 +137,7 @@ def _checked_init(cls: type, init: Callable[..., None]) -> Callable[..., None]:
 
 
 def check_fields(layer: AbstractLayer) -> None:
-    """Raises `LayerError` if a field of `layer` holds an array or something that cannot be hashed."""
+    """Raises `LayerError` if a field of `layer` holds an array, something unhashable, or layers that are no children of it."""
     for field in dataclasses.fields(layer):  # type: ignore[arg-type]
         value = getattr(layer, field.name)
         where = f"{type(layer).__name__}.{field.name}"
@@ -145,6 +145,8 @@ def check_fields(layer: AbstractLayer) -> None:
             raise LayerError(
                 f"{where} is a layer, whose parameters nobody makes; write class {type(layer).__name__}(lux.AbstractContainer)"
             )
+        if isinstance(value, tuple | list | Mapping):
+            check_children(layer, where, value)
         if any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(value)):
             raise LayerError(
                 f"{where} holds an array; a layer holds only what is needed to build one. "
@@ -156,3 +158,21 @@ def check_fields(layer: AbstractLayer) -> None:
             raise LayerError(
                 f"{where} holds a {type(value).__name__}, which cannot be hashed; write a tuple for a list, and tuples of pairs for a dict"
             ) from None
+
+
+def check_children(layer: AbstractLayer, where: str, value: Any) -> None:
+    """Raises `LayerError` if `value`, which a field holds, has layers in it that `layer.children()` does not return."""
+    children = [id(child) for child in getattr(layer, "children", dict)().values()]
+    if any(id(inner) not in children for inner in _layers_in(value)):
+        raise LayerError(
+            f"{where} is a {type(value).__name__} with layers in it, whose parameters nobody makes; write one field for each, "
+            "or hold them in one layer (lux.Chain(*layers), lux.Branch(*layers)), or return them by name from children()"
+        )
+
+
+def _layers_in(value: Any) -> Iterator[AbstractLayer]:
+    if isinstance(value, AbstractLayer):
+        yield value
+    elif isinstance(value, tuple | list | Mapping):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _layers_in(item)

@@ -60,3 +60,18 @@ def check_choice(layer: AbstractLayer, choices: Sequence[Any], **given: Any) -> 
         if value not in choices:
             shown = ", ".join(map(repr, choices))
             raise LayerError(f"{type(layer).__name__}: {name} is one of {shown}, got {value!r}")
+
+
+def check_whole(layer: AbstractLayer, **numbers: Any) -> None:
+    """Raises `LayerError` unless each of `numbers` is a whole number of either sign, such as an axis or an index."""
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise LayerError(f"{type(layer).__name__}: {name} is a whole number, got {number!r}")
+
+
+def axis_size(layer: AbstractLayer, x: Any, axis: int) -> int:
+    """The size of an axis of `x`. Raises `ShapeError` if it has no such axis."""
+    shape = jnp.shape(x)
+    if not -len(shape) <= axis < len(shape):
+        raise ShapeError(f"{type(layer).__name__} acts along axis {axis}, got an input of shape {shape}")
+    return shape[axis]

@@ -2,63 +2,45 @@
 
 from typing import Any
 
-from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import LayerError, Params, check_name
-from ._function import WrappedFunction
+from ...core import AbstractLayer, State
+from ...flatten import Params
+from .._columns import length_of_run, run_on_columns
+from ._named_layers import AbstractNamedLayers
 
 
-class Chain(AbstractContainer):
+class Chain(AbstractNamedLayers):
     """Layers called one after the other, each on the result of the one before.
+
+        model = lux.Chain(lux.Dense(2, 8, jnp.tanh), lux.Dense(8, 8, jnp.tanh), head=lux.Dense(8, 1))
+        model[0], model["head"], len(model), list(model)
+        features, state = model[:2](x, ps, st)           # a part, with the parameters and the state of the whole
+        lux.Chain(*model, lux.Scale(1))                  # its layers spliced into another chain, numbered anew
+        lux.Chain(**model.children(), scale=lux.Scale(1))   # or under the names that they have
 
     **Arguments:** layers by position, named `layer_0`, `layer_1`, ..., or by name, as in `Chain(encoder=..., decoder=...)`.
     A plain function of the input alone is wrapped in a `WrappedFunction`.
 
-    **Call:** `x` goes to the first layer, the last one's result comes back; an empty chain returns `x`.
+    **Call:** `x` goes to the first layer, the last one's result comes back; an empty chain returns `x`. A slice is a `Chain`
+    whose layers keep their names: it takes the parameters and the state of the whole, and returns the state of the whole
+    with its layers' part updated. For a vector of its own, `lux.flatten.transplant` into what `lux.setup` makes for it.
 
     **Parameters** and **states:** those of the layers, by name.
 
-    **Errors:** `LayerError` for something that is neither layer nor function, and for two layers of one name.
+    **Errors:** `LayerError` for something that is neither layer nor function, and for two layers of one name; `PathError`
+    for a position or name that is not there.
     """
 
-    layers: tuple[tuple[str, AbstractLayer], ...]
-
-    def __init__(self, *layers: Any, **named: Any) -> None:
-        numbered = [(f"layer_{i}", layer) for i, layer in enumerate(layers)]
-        twice = [name for name, _ in numbered if name in named]
-        if twice:
-            raise LayerError(
-                f"Chain got two layers called {twice[0]}: the one at that position and the one by that name; rename one"
-            )
-        pairs = tuple((check_name(name), _as_layer(name, layer)) for name, layer in [*numbered, *named.items()])
-        object.__setattr__(self, "layers", pairs)
-
-    def children(self) -> dict[str, AbstractLayer]:
-        return dict(self.layers)
-
-    def constructor_arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        positional: list[AbstractLayer] = []
-        named: dict[str, AbstractLayer] = {}
-        for i, (name, layer) in enumerate(self.layers):
-            if name == f"layer_{i}" and not named:
-                positional.append(layer)
-            else:
-                named[name] = layer
-        return tuple(positional), named
-
     def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
-        states = {}
-        for name, layer in self.layers:
-            x, states[name] = layer(x, ps[name], st[name])
-        return x, State(states)
+        states, remaining = {}, self.layers
+        while remaining:
+            run = remaining[: length_of_run([layer for _, layer in remaining], x)] or remaining[:1]
+            if len(run) > 1:
+                x = run_on_columns([layer for _, layer in run], x, [ps[name] for name, _ in run])
+            else:
+                [(name, layer)] = run
+                x, states[name] = layer(x, ps[name], st[name])
+            remaining = remaining[len(run) :]
+        return x, State({**st, **states})
 
-
-def _as_layer(name: str, layer: Any) -> AbstractLayer:
-    if isinstance(layer, AbstractLayer):
-        return layer
-    if isinstance(layer, type) and issubclass(layer, AbstractLayer):
-        raise LayerError(
-            f"Chain: {name} is the class {layer.__name__}, not a layer; write {layer.__name__}(...), with its arguments"
-        )
-    if callable(layer):
-        return WrappedFunction(layer)
-    raise LayerError(f"Chain: {name} is neither a layer nor a function, got {layer!r}")
+    def _part(self, layers: tuple[tuple[str, AbstractLayer], ...]) -> "Chain":
+        return Chain(**dict(layers))  # of a subclass that does more, such as adding the input, too

@@ -7,50 +7,65 @@ from jax import lax
 from jaxtyping import Array, Key
 
 from ...core import AbstractContainer, AbstractLayer, State, declared_parameters, declared_states
-from ...flatten import LayerError, Parameter, Params, ShapeError
+from ...flatten import LayerError, Params, ShapeError
+from .._checks import check_flag, check_positive
 
 
 class Repeated(AbstractContainer):
-    """`number` layers of one kind after each other, each with its own parameters, run by one `scan`.
+    """One layer, `number` times in a row, run by one `scan`: the time to compile does not grow with `number`.
 
-    Equal layers in a row compile as one: the time to compile does not grow with their number, and their parameters are
-    contiguous in the vector. A few small layers run faster unrolled, in a `Chain`.
+    - Untied (the default): `number` layers of one kind, each with its own parameters and state, stacked. A few small
+      ones run faster unrolled, in a `Chain`.
+    - Tied: one layer that is iterated. Its state goes from each iteration into the next.
 
-    **Arguments:** `layer`: its result must have the shape and dtype of its input; `number`: 1 or more.
+    **Arguments:** `layer`; `number`: 1 or more; `tied`; `injection`: whether the layer is called on the tuple `(z, x)` of
+    the value so far and the input of all, as the cell of a `DeepEquilibrium` is, instead of on `z` alone.
 
-    **Call:** `x` goes through all of them; the result has the same shape.
+    **Call:** `z = x`, then `number` times `z = layer(z)`, or `z = layer((z, x))`; the last `z` comes back, with the shape and
+    dtype of `x`.
 
-    **Parameters:** `layer`: those of one layer, each with a leading axis of length `number`. **States:** `layer`, likewise.
+    **Parameters:** `layer`: those of the layer; untied, each with a leading axis of length `number`. **States:** `layer`, likewise.
 
-    **Errors:** `LayerError` for a number that is not 1 or more; `ShapeError` if the layer changes the shape of its input.
+    **Errors:** `LayerError` for a number that is not 1 or more, and for flags that are none; `ShapeError` if the layer's result
+    has another shape or dtype than `x`.
     """
 
     layer: AbstractLayer
     number: int
+    tied: bool = False
+    injection: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.layer, AbstractLayer):
             raise LayerError(f"Repeated: layer is a layer, got {self.layer!r}")
-        if isinstance(self.number, bool) or not isinstance(self.number, int) or self.number < 1:
-            raise LayerError(f"Repeated: number is a whole number, 1 or more, got {self.number!r}")
+        check_positive(self, number=self.number)
+        check_flag(self, tied=self.tied, injection=self.injection)
 
     def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
-        keys = jax.random.split(key, self.number)
-        declared: Params | Parameter = jax.vmap(lambda key: declared_parameters(self.layer, key))(keys)
-        return {"layer": declared}
+        return {"layer": self._declared(declared_parameters, key)}
 
     def initial_states(self, key: Key[Array, ""]) -> dict[str, Any]:
-        keys = jax.random.split(key, self.number)
-        return {"layer": jax.vmap(lambda key: declared_states(self.layer, key))(keys)}
+        return {"layer": self._declared(declared_states, key)}
+
+    def _declared(self, declared: Any, key: Key[Array, ""]) -> Any:
+        if self.tied:
+            return declared(self.layer, key)
+        return jax.vmap(lambda key: declared(self.layer, key))(jax.random.split(key, self.number))
 
     def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
-        def step(x: Any, own: Any) -> tuple[Any, State]:
-            y, state = self.layer(x, *own)
+        x = jax.tree.map(jax.numpy.asarray, x)
+
+        def one(z: Any, params: Any, state: Any) -> tuple[Any, State]:
+            y, state = self.layer((z, x) if self.injection else z, params, state)
             got, expected = (jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (y, x))
             if got != expected:
                 raise ShapeError(f"Repeated: the layer returned {got} for an input of {expected}; it must keep both")
             return y, state
 
-        x = jax.tree.map(jax.numpy.asarray, x)
-        y, state = lax.scan(step, x, (ps.layer, st.layer), length=self.number)
+        if self.tied:
+            y, state = lax.scan(
+                lambda carry, _: (one(carry[0], ps.layer, carry[1]), None), (x, st.layer), length=self.number
+            )[0]
+        else:
+            y, state = lax.scan(lambda z, own: one(z, *own), x, (ps.layer, st.layer), length=self.number)
         return y, State(layer=state)

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 from jaxtyping import Array, Key
 
-from ...core import AbstractContainer, AbstractLayer, State, declared_parameters, declared_states
+from ...core import AbstractContainer, AbstractLayer, State, declared_parameters, declared_states, with_fields
 from ...flatten import LayerError, Parameter, Params, PathError, Tied, flatten, unknown_name
+from ._precision import cast_floating, floating_dtype
 
 
 class Share(AbstractContainer):
@@ -16,12 +17,10 @@ class Share(AbstractContainer):
         model = lux.Share(lux.Chain(lux.Dense(4, 4, jnp.tanh), lux.Dense(4, 4, jnp.tanh), lux.Dense(4, 2)), "layer_0", "layer_1")
 
     **Arguments:** `model`: a container; `first`: the path of the layer whose parameters are stored; `others`: those
-    that show them, in layers of
-    equal structure.
+    that show them, in layers of equal structure.
 
     **Call:** as `model`. **Parameters** and **states:** those of `model`, under the same names; the others take no
-    room in the vector, and gradients of
-    all uses add up in the first. To tie parameters that exist already, `lux.flatten.tie`.
+    room in the vector, and gradients of all uses add up in the first. For a model that is trained already, `lux.share_parameters`.
 
     **Errors:** `PathError` for a path that `model` does not have; `LayerError` for fewer than two paths or layers that differ.
     """
@@ -43,6 +42,10 @@ class Share(AbstractContainer):
 
     def children(self) -> dict[str, AbstractLayer]:
         return self.model.children()
+
+    def with_children(self, children: Mapping[str, AbstractLayer]) -> "Share":
+        """The same sharing within a model of other layers."""
+        return with_fields(self, model=self.model.with_children(children))
 
     def initial_parameters(self, key: Key[Array, ""]) -> Params:
         declared = Params(self.model.initial_parameters(key))
@@ -79,8 +82,8 @@ class Frozen(AbstractLayer):
     **Arguments:** `layer`.
 
     **Call:** as `layer`. **Parameters:** none. **States:** `parameters`: those of `layer`, as `Params`; `layer`: its
-    state. To freeze what was trained,
-    `st.set("parameters", ps.params)`; to freeze by name from outside, `lux.flatten.partition`.
+    state. `lux.freeze` makes one of a trained layer, `lux.unfreeze` undoes it; to freeze by name from outside, `lux.flatten.partition`.
+    The dtype of the vector does not reach the frozen parameters: they are cast to that of the input.
     """
 
     layer: AbstractLayer
@@ -97,5 +100,7 @@ class Frozen(AbstractLayer):
         return {"parameters": parameters, "layer": declared_states(self.layer, key)}
 
     def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
-        y, layer = self.layer(x, st.parameters, st.layer)
+        dtype = floating_dtype(x)
+        parameters = st.parameters if dtype is None else cast_floating(st.parameters, dtype)
+        y, layer = self.layer(x, parameters, st.layer)
         return y, State(parameters=st.parameters, layer=layer)

@@ -1,0 +1,87 @@
+"""Seeing every call of a layer inside a model: what a summary records and debug mode checks."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+
+from ..flatten import Params
+
+
+class Observer(Protocol):
+    """What is called in place of every layer of a model, with what it needs to make the call.
+
+    It is hashable, and equal observers may share compiled functions.
+    """
+
+    def __call__(self, path: str, layer: Any, call: Callable[..., Any], x: Any, ps: Any, st: Any, *rest: Any) -> Any:
+        """The `(y, st)` of the call, usually `call(x, ps, st, *rest)`; `rest` may come by name as well."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """The observer, and the path of the container that is being called."""
+
+    observer: Any
+    path: str = ""
+
+
+# Part of the key of every compilation cache: what was compiled unobserved, or for another of several equal containers, is not reused.
+_watch = jax.make_user_context(None)
+# The layer that is being called, its parameters and its path.
+_caller: ContextVar[tuple[Any, Any, str] | None] = ContextVar("caller", default=None)
+
+
+@contextlib.contextmanager
+def observed(observer: Observer | None) -> Iterator[None]:
+    """Within it, every call of a layer goes through `observer`; paths are counted from the first one called. None ends this."""
+    outside = _caller.set(None)
+    try:
+        with _watch(None if observer is None else _Watch(observer)):
+            yield
+    finally:
+        _caller.reset(outside)
+
+
+def call_observed(layer: Any, call: Callable[..., Any], x: Any, ps: Params, st: Any, *args: Any, **kwargs: Any) -> Any:
+    """`call(x, ps, st, ...)`, through the observer if there is one."""
+    watch = _watch.value
+    if watch is None:
+        return call(x, ps, st, *args, **kwargs)
+    caller = _caller.get()
+    name = child_name(caller[0], caller[1], layer, ps) if caller else None
+    path = (f"{caller[2]}.{name}" if caller[2] and name else caller[2] or name or "") if caller else ""
+    # Layers without children share what is compiled for them: they call nothing whose path could be another one.
+    inside = _Watch(watch.observer, path if children_of(layer) else "")
+
+    def proceed(x: Any, ps: Any, st: Any, *args: Any, **kwargs: Any) -> Any:
+        outside = _caller.set((layer, ps, path))
+        try:
+            with _watch(inside):
+                return call(x, ps, st, *args, **kwargs)
+        finally:
+            _caller.reset(outside)
+
+    if caller and name is None:  # no child of the caller but the caller itself in other words, such as the model that Share wraps
+        return proceed(x, ps, st, *args, **kwargs)
+    return watch.observer(path, layer, proceed, x, ps, st, *args, **kwargs)
+
+
+def children_of(layer: Any) -> dict[str, Any]:
+    """The child layers by name; none for a layer that is no container."""
+    return layer.children() if hasattr(layer, "children") else {}
+
+
+def child_name(parent: Any, parent_ps: Any, child: Any, child_ps: Any) -> str | None:
+    """The name by which `parent` knows the layer that it called, or None."""
+    children = children_of(parent)
+    if isinstance(parent_ps, Params):
+        # The very object that was handed down tells equal siblings apart.
+        for name in children:
+            if parent_ps._children.get(name) is child_ps:
+                return name
+    return next((name for name, layer in children.items() if layer == child), None)

@@ -1,0 +1,98 @@
+"""Along the axis of time: a layer step by step, and sequences backwards."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Shaped
+
+from ...core import AbstractContainer, AbstractLayer, State
+from ...flatten import LayerError, Params, ShapeError
+from .._checks import check_whole, axis_size
+
+
+class Scan(AbstractContainer):
+    """A layer applied to every step of a sequence, with the same parameters; its state goes from each step into the next.
+
+    For cells that hand a carry from step to step there is `Recurrence`; here only the state (statistics, keys, counters,
+    whatever the layer keeps there) does. The steps run one after the other, in one compiled loop: a layer without
+    state that takes leading axes is faster called as it is.
+
+    **Arguments:** `layer`; `axis`: that of time, -2 by default (features come last).
+
+    **Call:** `x`, an array `(..., time, features)` or a tree of them, of one length; the layer is called on `(..., features)`. Its
+    results are stacked along `axis`, counted from the end of the result if negative.
+
+    **Parameters** and **states:** `layer`: those of the layer.
+
+    **Errors:** `LayerError` for an axis that is no whole number; `ShapeError` for an input without that axis, or with
+    several lengths.
+    """
+
+    layer: AbstractLayer
+    axis: int = -2
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.layer, AbstractLayer):
+            raise LayerError(f"Scan: layer is a layer, got {self.layer!r}")
+        check_whole(self, axis=self.axis)
+
+    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+        lengths = {axis_size(self, leaf, self.axis) for leaf in jax.tree.leaves(x)}
+        if len(lengths) != 1:
+            raise ShapeError(f"Scan: the input has sequences of the lengths {sorted(lengths)}; expected one length")
+
+        def step(state: State, x: Any) -> tuple[State, Any]:
+            y, state = self.layer(x, ps.layer, state)
+            return state, y
+
+        steps = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, self.axis, 0), x)
+        state, ys = lax.scan(step, st.layer, steps)
+        for leaf in jax.tree.leaves(ys):
+            axis_size(self, leaf, self.axis)
+        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, self.axis), ys), State(layer=state)
+
+
+class ReverseSequence(AbstractLayer):
+    """A sequence backwards; of padded sequences, the part before the padding, which stays where it is.
+
+    **Arguments:** `axis`: that of time, -2 by default (features come last).
+
+    **Call:** `x` gives `x` reversed along `axis`. A tuple `(x, mask)` gives `(y, mask)`: `mask` is True at the steps that count,
+    which come first, and has the shape of `x` up to and including `axis`; or of its last axes, if `x` has batch axes
+    that it lacks.
+
+    **Parameters** and **states:** none.
+
+    **Errors:** `LayerError` for an axis that is no whole number; `ShapeError` for an input without that axis, and for a mask
+    of another shape or dtype.
+    """
+
+    axis: int = -2
+
+    def __post_init__(self) -> None:
+        check_whole(self, axis=self.axis)
+
+    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+        if isinstance(x, tuple) and len(x) == 2:
+            x, mask = x
+            return (self._reversed(x, mask), mask), st
+        axis_size(self, x, self.axis)
+        return jnp.flip(x, self.axis), st
+
+    def _reversed(self, x: Shaped[Array, "..."], mask: Any) -> Shaped[Array, "..."]:
+        length = axis_size(self, x, self.axis)
+        axis = self.axis % x.ndim
+        shape = x.shape[: axis + 1]
+        mask = jnp.asarray(mask)
+        if mask.dtype != bool or not mask.ndim or mask.shape != shape[len(shape) - mask.ndim :]:
+            raise ShapeError(
+                f"ReverseSequence: the mask is of booleans and of shape {shape}, got {mask.dtype} of shape {mask.shape}"
+            )
+        steps = jnp.arange(length)
+        count = jnp.sum(mask, axis=-1, keepdims=True)
+        steps = jnp.broadcast_to(steps, mask.shape)
+        source = jnp.where(steps < count, count - 1 - steps, steps)
+        source = source.reshape((1,) * (len(shape) - mask.ndim) + mask.shape + (1,) * (x.ndim - axis - 1))
+        return jnp.take_along_axis(x, jnp.broadcast_to(source, x.shape), axis=axis)
