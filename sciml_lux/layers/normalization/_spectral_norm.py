@@ -20,8 +20,8 @@ _FIRST = 15  # steps of the power iteration from a random start, as many as PyTo
 class SpectralNorm(AbstractContainer):
     """A layer whose weights are divided by their largest singular value, `weight / (left @ matrix @ right)`.
 
-    `matrix`, of shape `(outputs, everything else)`, is the weight with its last axis in front (PyTorch's `dim=0` for linear layers
-    and convolutions). `left` and `right` approximate its first singular vectors by power iteration: in train mode each call takes
+    `matrix`, of shape `(outputs, everything else)`, is the weight with the axis of outputs, its last, in front, followed by that of inputs
+    (PyTorch's `dim=0` for linear layers and convolutions). `left` and `right` approximate its first singular vectors by power iteration: in train mode each call takes
     `iterations` steps, `left = normalized(matrix @ right)`, `right = normalized(left @ matrix)`. They are constants to the derivative.
 
     **Arguments:** `layer`: any layer; `names`: paths of its parameters to normalize, such as `("weight",)` (the default) or
@@ -59,7 +59,7 @@ class SpectralNorm(AbstractContainer):
         params, vectors = ps.layer, st.vectors
         for name in self.names:
             weight, old = params[name], vectors[name]
-            matrix = wide(weight).reshape(-1, weight.shape[-1]).T
+            matrix = jnp.moveaxis(wide(weight), (-1, -2), (0, 1)).reshape(weight.shape[-1], -1)
             left, right = (old[side].astype(matrix.dtype) for side in ("left", "right"))
             steps = self.iterations if st.training else 0
             steps = jnp.where(jnp.any(left != 0), steps, max(steps, _FIRST))

@@ -91,7 +91,8 @@ def _ported(layer: AbstractLayer, path: str = "") -> Iterator[tuple[str, Abstrac
     """The layers that hold arrays, in order, with their paths and ports."""
     ports = ports_of(layer)
     if ports is not None:
-        yield path, layer, ports
+        if ports:  # a layer may hold nothing, by its options
+            yield path, layer, ports
     elif isinstance(layer, AbstractContainer):
         for name, child in layer.children().items():
             yield from _ported(child, f"{path}.{name}" if path else name)

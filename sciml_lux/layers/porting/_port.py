@@ -23,11 +23,12 @@ class Port:
     def to_ours(self, tensor: np.ndarray) -> np.ndarray:
         """Our array out of the tensor."""
         index, number = self.part
-        return np.transpose(np.split(tensor, number)[index] if number > 1 else tensor, self.axes)
+        part = np.split(tensor, number)[index] if number > 1 else tensor
+        return part if self.axes is None else np.transpose(part, self.axes)
 
     def to_torch(self, array: np.ndarray) -> np.ndarray:
         """The tensor, or its part, out of our array."""
-        return np.transpose(array, None if self.axes is None else np.argsort(self.axes))
+        return array if self.axes is None else np.transpose(array, np.argsort(self.axes))
 
     def below(self, torch: str, ours: str) -> "Port":
         """The same of a part of a larger module: `torch` and `ours` are its names there."""

@@ -6,6 +6,8 @@ from typing import Any
 from ...core import AbstractLayer
 from ...flatten import LayerError
 from ..linear import Dense
+from ..normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, SpectralNorm, WeightNorm
+from ._normalization import normalization_ports, spectral_norm_ports, weight_norm_ports
 from ._port import Port
 
 _PORTS: dict[type, Callable[[Any], tuple[Port, ...]]] = {}
@@ -34,3 +36,7 @@ def weight_and_bias(layer: Any, *axes: int) -> tuple[Port, ...]:
 
 
 register_torch_ports(Dense, lambda layer: weight_and_bias(layer, 1, 0))
+for _normalizing in (BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm):
+    register_torch_ports(_normalizing, normalization_ports)
+register_torch_ports(WeightNorm, lambda wrapper: weight_norm_ports(wrapper, ports_of(wrapper.layer)))
+register_torch_ports(SpectralNorm, lambda wrapper: spectral_norm_ports(wrapper, ports_of(wrapper.layer)))
