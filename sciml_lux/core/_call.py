@@ -37,12 +37,14 @@ def as_state(st: Any) -> State:
 def checked_call(call: Callable[..., Any]) -> Callable[..., Any]:
     """Wraps a layer's `__call__`: see the module. Costs nothing in a compiled program."""
 
+    def checked(self: Any, x: Any, ps: Params, st: State, *args: Any, **kwargs: Any) -> tuple[Any, State]:
+        return _check_output(self, call(self, x, ps, st, *args, **kwargs), st)
+
     @functools.wraps(call)
     def wrapper(self: Any, x: Any, ps: Any, st: Any, *args: Any, **kwargs: Any) -> tuple[Any, State]:
         try:
             ps, st = as_params(ps), as_state(st)
-            bound = functools.partial(call, self)
-            return _check_output(self, call_observed(self, bound, x, ps, st, *args, **kwargs), st)
+            return call_observed(self, checked, x, ps, st, *args, **kwargs)
         except Exception as error:
             locate(error, self, ps)
             raise

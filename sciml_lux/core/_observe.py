@@ -4,13 +4,14 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
 from ..flatten import Params
 
 
+@runtime_checkable
 class Observer(Protocol):
     """What is called in place of every layer of a model, with what it needs to make the call.
 
@@ -48,10 +49,10 @@ def observed(observer: Observer | None) -> Iterator[None]:
 
 
 def call_observed(layer: Any, call: Callable[..., Any], x: Any, ps: Params, st: Any, *args: Any, **kwargs: Any) -> Any:
-    """`call(x, ps, st, ...)`, through the observer if there is one."""
+    """`call(layer, x, ps, st, ...)`, through the observer if there is one."""
     watch = _watch.value
     if watch is None:
-        return call(x, ps, st, *args, **kwargs)
+        return call(layer, x, ps, st, *args, **kwargs)
     caller = _caller.get()
     name = child_name(caller[0], caller[1], layer, ps) if caller else None
     path = (f"{caller[2]}.{name}" if caller[2] and name else caller[2] or name or "") if caller else ""
@@ -62,11 +63,13 @@ def call_observed(layer: Any, call: Callable[..., Any], x: Any, ps: Params, st: 
         outside = _caller.set((layer, ps, path))
         try:
             with _watch(inside):
-                return call(x, ps, st, *args, **kwargs)
+                return call(layer, x, ps, st, *args, **kwargs)
         finally:
             _caller.reset(outside)
 
-    if caller and name is None:  # no child of the caller but the caller itself in other words, such as the model that Share wraps
+    if (
+        caller and name is None
+    ):  # no child of the caller but the caller itself in other words, such as the model that Share wraps
         return proceed(x, ps, st, *args, **kwargs)
     return watch.observer(path, layer, proceed, x, ps, st, *args, **kwargs)
 
