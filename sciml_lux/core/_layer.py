@@ -13,6 +13,7 @@ from jaxtyping import Array, Key
 from ..flatten import LayerError, Params
 from ._call import checked_call
 from ._declared import parameter_length
+from ._print import printed
 from ._source import source
 from ._state import State
 
@@ -113,6 +114,9 @@ class AbstractLayer:
 
     def __repr__(self) -> str:
         return source(self, parameter_length)
+
+    def __str__(self) -> str:
+        return printed(self)
 
 
 def _fields(layer: AbstractLayer) -> tuple[Any, ...]:
