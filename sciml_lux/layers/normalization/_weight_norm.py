@@ -25,7 +25,8 @@ class WeightNorm(AbstractContainer):
     `direction` `(..., out)` and `magnitude` `(1, ..., out)`. **States:** `layer`.
 
     **Errors:** `LayerError` for something that is no layer, no tuple of names, or a parameter stored by a ravel map of its own;
-    `PathError` for a name that the layer does not have. A direction of zeros stands for a weight of zeros.
+    `PathError` for a name that the layer does not have. A direction of zeros stands for a weight of
+    zeros, which no gradient leads away from.
 
     **Source:** Salimans and Kingma 2016, Weight Normalization.
     """
