@@ -5,7 +5,7 @@ from typing import Any
 
 from ...core import AbstractLayer
 from ...flatten import LayerError
-from ..linear import Dense
+from ..linear import Bilinear, Dense, Embedding
 from ..normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, SpectralNorm, WeightNorm
 from ._normalization import normalization_ports, spectral_norm_ports, weight_norm_ports
 from ._port import Port
@@ -14,7 +14,7 @@ _PORTS: dict[type, Callable[[Any], tuple[Port, ...]]] = {}
 
 
 def register_torch_ports(layer_type: type[AbstractLayer], ports: Callable[[Any], tuple[Port, ...]]) -> None:
-    """Says how a layer type's arrays are called in PyTorch: `ports(layer)` lists one `Port` for each array.
+    """Says how a layer type's arrays are called in PyTorch: `ports(layer)` lists one `Port` for each array. Subclasses inherit it.
 
     **Errors:** `LayerError` if `layer_type` is no layer type.
     """
@@ -24,8 +24,8 @@ def register_torch_ports(layer_type: type[AbstractLayer], ports: Callable[[Any],
 
 
 def ports_of(layer: AbstractLayer) -> tuple[Port, ...] | None:
-    """The ports of a layer, or None if its type has none."""
-    ports = _PORTS.get(type(layer))
+    """The ports of a layer, by its type or the nearest of its base classes, or None if there are none."""
+    ports = next((_PORTS[base] for base in type(layer).__mro__ if base in _PORTS), None)
     return None if ports is None else ports(layer)
 
 
@@ -36,6 +36,8 @@ def weight_and_bias(layer: Any, *axes: int) -> tuple[Port, ...]:
 
 
 register_torch_ports(Dense, lambda layer: weight_and_bias(layer, 1, 0))
+register_torch_ports(Bilinear, lambda layer: weight_and_bias(layer, 1, 2, 0))
+register_torch_ports(Embedding, lambda layer: (Port("weight", "weight"),))
 for _normalizing in (BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm):
     register_torch_ports(_normalizing, normalization_ports)
 register_torch_ports(WeightNorm, lambda wrapper: weight_norm_ports(wrapper, ports_of(wrapper.layer)))
