@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from ...core import AbstractContainer, AbstractLayer, State, as_params, as_state, check_layer, setup
-from ...flatten import FlatParams, LayerError, ShapeError
+from ...core import AbstractLayer, State, as_params, as_state, check_layer, setup
+from ...flatten import FlatParams, LayerError, Layout, NamedTree, Params, Real, ShapeError
 from ._port import Port
-from ._ports import ports_of
+from ._walk import Place, ported_layers
 
 # Counters that PyTorch keeps and nothing here needs.
 _UNUSED = ("num_batches_tracked",)
@@ -20,37 +21,28 @@ def from_torch(state_dict: Mapping[str, Any], layer: AbstractLayer, dtype: Any =
 
         ps, st = lux.from_torch(torch_model.state_dict(), lux.Chain(lux.Dense(4, 8, jnp.tanh), lux.Dense(8, 2)))
 
-    Layers that hold arrays are taken in order on both sides, so that names need not agree: PyTorch counts activations
-    (`0.weight`, `2.weight`), a `Chain` does not. Axes are permuted to ours.
+    Layers that hold arrays are taken in the order in which both sides list them, so that names need not agree: PyTorch counts
+    activations (`0.weight`, `2.weight`), a `Chain` does not. Axes are permuted to ours. An untied `Repeated` is as many layers in a row,
+    a tied one is one; the parameters of a `Frozen` layer go into the state; layers that share parameters take equal tensors.
 
     **Arguments:** `state_dict`: tensors, or arrays, by name; PyTorch itself is not imported. `layer`; `dtype`: of the
-    parameters, as in `setup`.
+    parameters, as in `setup`, to which the numbers are rounded.
 
     **Returns:** `(ps, st)`, running statistics included; random keys in the state start from `jax.random.key(0)`.
 
-    **Errors:** `LayerError` for a layer with parameters that PyTorch has no counterpart of, and for tensors that are missing or left
-    over; `ShapeError` for another shape. Both name the layer's path and the tensor.
+    **Errors:** `LayerError` for a layer with parameters that PyTorch has no counterpart of, for tensors that are missing or left
+    over, and for numbers that a constraint or a tie cannot hold; `ShapeError` for another shape. All name the path and the tensor.
     """
     check_layer(layer)
+    tensors = _tensors("from_torch", state_dict)
     ps, st = setup(jax.random.key(0), layer, dtype)
-    remaining = {name: _as_array(value) for name, value in state_dict.items() if not name.endswith(_UNUSED)}
-    params = ps.params
-    for path, leaf, ports in _ported(layer):
-        prefix = _prefix(path, leaf, ports, remaining)
-        for port in ports:
-            tensor, where = remaining[prefix + port.torch], f"{path}.{port.ours}" if path else port.ours
-            old = (st if port.state else params)[where]
-            new = _checked(port, tensor, np.shape(old), where, prefix + port.torch)
-            new = jax.numpy.asarray(new, old.dtype)
-            if port.state:
-                st = st.set(where, new)
-            else:
-                params = params.set(where, new)
-        for port in ports:
-            remaining.pop(prefix + port.torch, None)
-    if remaining:
-        raise LayerError(f"from_torch: no layer of {type(layer).__name__} takes {', '.join(remaining)}")
-    return ps.replace(ps.layout.ravel(params)), st
+    params, states = _Arrays(ps.params), _Arrays(st)
+    for ours, theirs in _pairs("from_torch", layer, tensors, params, states):
+        ours[...] = theirs
+    filled = params.tree()
+    ps = ps.replace(ps.layout.ravel(filled))
+    _check_held(ps.layout, filled, ps.params)
+    return ps, states.tree()
 
 
 def to_torch(ps: Any, st: Any, layer: AbstractLayer, names: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -59,77 +51,115 @@ def to_torch(ps: Any, st: Any, layer: AbstractLayer, names: Mapping[str, Any]) -
         arrays = lux.to_torch(ps, st, layer, torch_model.state_dict())
         torch_model.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
 
-    **Arguments:** `ps`, `st`, `layer`; `names`: a `state_dict` of the model to be filled, which gives names and order; entries
+    **Arguments:** `ps`, `st`, `layer`; `names`: a `state_dict` of the model to be filled, which gives names, order and dtypes; entries
     that have no counterpart here (`num_batches_tracked`) come back as they are.
 
     **Errors:** as `from_torch`.
     """
     check_layer(layer)
-    params, st = as_params(ps), as_state(st)
-    filled = {name: _as_array(value).copy() for name, value in names.items()}
-    remaining = {name: value for name, value in filled.items() if not name.endswith(_UNUSED)}
-    for path, leaf, ports in _ported(layer):
-        prefix = _prefix(path, leaf, ports, remaining)
+    arrays = {name: array.copy() for name, array in _tensors("to_torch", names, unused=True).items()}
+    used = {name: array for name, array in arrays.items() if not name.endswith(_UNUSED)}
+    for ours, theirs in _pairs("to_torch", layer, used, _Arrays(as_params(ps)), _Arrays(as_state(st))):
+        theirs[...] = ours
+    return arrays
+
+
+class _Arrays:
+    """The arrays of a tree by path, as arrays of NumPy that can be written into."""
+
+    def __init__(self, tree: NamedTree) -> None:
+        self._tree = tree
+        self._arrays: dict[str, np.ndarray] = {}
+
+    def __getitem__(self, path: str) -> np.ndarray:
+        if path not in self._arrays:
+            self._arrays[path] = np.array(self._tree[path])
+        return self._arrays[path]
+
+    def tree(self) -> Any:
+        """The tree with what was written."""
+        tree = self._tree
+        for path, array in self._arrays.items():
+            tree = tree.set(path, jnp.asarray(array))
+        return tree
+
+
+def _pairs(
+    verb: str, layer: AbstractLayer, tensors: Mapping[str, np.ndarray], params: _Arrays, states: _Arrays
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each of our arrays with the tensor of its numbers, both as views in our order of axes."""
+    remaining = dict(tensors)
+    for place, leaf, ports in ported_layers(layer, Place()):
+        prefix = _prefix(verb, place, leaf, ports, remaining)
         for port in ports:
-            where, name = f"{path}.{port.ours}" if path else port.ours, prefix + port.torch
-            array = port.to_torch(np.asarray((st if port.state else params)[where]))
-            index, number = port.part
-            target = np.split(filled[name], number)[index] if number > 1 else filled[name]
-            if target.shape != array.shape:
+            in_state, path = place.array(port)
+            # With the ellipsis also what has no axes is a view, rather than a number.
+            ours = (states if in_state else params)[path][(*place.index, ...)]
+            theirs = remaining[prefix + port.torch]
+            expected = port.tensor_shape(ours.shape)
+            if theirs.shape != expected:
                 raise ShapeError(
-                    f"to_torch: {where} is {array.shape} in PyTorch's order of axes, but {name} is {target.shape}"
+                    f"{verb}: {prefix}{port.torch} has the shape {theirs.shape}, expected {expected} of {type(leaf).__name__} "
+                    f"at {place}, whose {port.ours} is {ours.shape}"
                 )
-            target[...] = array
-        for port in ports:
-            remaining.pop(prefix + port.torch, None)
+            yield ours, port.view(theirs)
+        for name in {port.torch for port in ports}:
+            del remaining[prefix + name]
     if remaining:
-        raise LayerError(f"to_torch: no layer of {type(layer).__name__} fills {', '.join(remaining)}")
-    return filled
-
-
-def _ported(layer: AbstractLayer, path: str = "") -> Iterator[tuple[str, AbstractLayer, tuple[Port, ...]]]:
-    """The layers that hold arrays, in order, with their paths and ports."""
-    ports = ports_of(layer)
-    if ports is not None:
-        if ports:  # a layer may hold nothing, by its options
-            yield path, layer, ports
-    elif isinstance(layer, AbstractContainer):
-        for name, child in layer.children().items():
-            yield from _ported(child, f"{path}.{name}" if path else name)
-    elif len(layer.initial_parameters(jax.random.key(0))):
         raise LayerError(
-            f"PyTorch has no counterpart of {type(layer).__name__}, at {path or 'the top'}; name its tensors with "
-            f"lux.layers.porting.register_torch_ports({type(layer).__name__}, ...)"
+            f"{verb}: {', '.join(remaining)} left over, which no layer of {type(layer).__name__} takes. "
+            "Both models must have the same layers, with the same options"
         )
 
 
-def _prefix(path: str, layer: AbstractLayer, ports: tuple[Port, ...], remaining: Mapping[str, Any]) -> str:
+def _prefix(
+    verb: str, place: Place, layer: AbstractLayer, ports: tuple[Port, ...], remaining: Mapping[str, np.ndarray]
+) -> str:
     """What stands before the layer's names in the `state_dict`: that of the first module not taken yet."""
     first = next(iter(remaining), "")
-    wanted = [port.torch for port in ports]
+    wanted = list(dict.fromkeys(port.torch for port in ports))
+    found = f"the next of the state_dict is {first}" if first else "no tensor of the state_dict is left"
     for name in wanted:
-        prefix = first.removesuffix(name)
-        if (
-            prefix != first
-            and (not prefix or prefix.endswith("."))
-            and all(prefix + name in remaining for name in wanted)
-        ):
-            return prefix
+        if f".{first}".endswith(f".{name}"):
+            prefix = first.removesuffix(name)
+            missing = [prefix + name for name in wanted if prefix + name not in remaining]
+            if not missing:
+                return prefix
+            found = f"the next of the state_dict is {first}, but there is no {', '.join(missing)}"
     raise LayerError(
-        f"{type(layer).__name__} at {path or 'the top'} takes tensors called {', '.join(wanted)}; the next in the "
-        f"state_dict is {first or 'none, as all are taken'}. Both models must list their layers in the same order"
+        f"{verb}: {type(layer).__name__} at {place} takes tensors called {', '.join(wanted)}; {found}. "
+        "Both models must list the same layers, with the same options, in the same order"
     )
 
 
+def _tensors(verb: str, state_dict: Any, unused: bool = False) -> dict[str, np.ndarray]:
+    """The tensors as arrays, those that nothing here needs only if `unused`."""
+    if not isinstance(state_dict, Mapping):
+        hint = ", write model.state_dict()" if hasattr(state_dict, "state_dict") else ""
+        raise LayerError(f"{verb} takes a mapping of names to tensors, got {type(state_dict).__name__}{hint}")
+    return {name: _as_array(value) for name, value in state_dict.items() if unused or not name.endswith(_UNUSED)}
+
+
 def _as_array(tensor: Any) -> np.ndarray:
-    return tensor.detach().cpu().numpy() if hasattr(tensor, "detach") else np.asarray(tensor)
+    if not hasattr(tensor, "detach"):
+        return np.asarray(tensor)
+    tensor = tensor.detach().cpu()
+    try:
+        return tensor.numpy()
+    except TypeError:  # bfloat16, which NumPy lacks and float32 contains
+        return tensor.float().numpy()
 
 
-def _checked(port: Port, tensor: np.ndarray, shape: tuple[int, ...], ours: str, name: str) -> np.ndarray:
-    fits = tensor.ndim == len(port.axes or shape) and tensor.shape[:1] and tensor.shape[0] % port.part[1] == 0
-    array = port.to_ours(tensor) if fits or tensor.ndim == 0 else tensor
-    if array.shape != shape:
-        raise ShapeError(
-            f"from_torch: {name} has the shape {tensor.shape}, which is {array.shape} here, but {ours} has {shape}"
-        )
-    return array
+def _check_held(layout: Layout, given: Params, held: Params) -> None:
+    """Raises `LayerError` if a map that cannot store every value, or a tie, has changed one by more than rounding."""
+    tolerance = float(jnp.finfo(layout.dtype).eps) ** 0.5
+    for entry in layout.entries:
+        if type(entry.ravel_map) is Real:
+            continue
+        before, after = (jax.tree.leaves(tree[entry.path] if entry.path else tree) for tree in (given, held))
+        for one, other in zip(before, after, strict=True):
+            one, other = (np.asarray(leaf).astype(complex) for leaf in (one, other))
+            if not np.allclose(one, other, rtol=tolerance, atol=tolerance * np.max(np.abs(one), initial=0.0)):
+                raise LayerError(
+                    f"from_torch: {entry.path or 'the parameters'} cannot hold the numbers of the tensor: {entry.ravel_map.name}"
+                )

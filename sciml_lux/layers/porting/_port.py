@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...flatten import LayerError
+
 
 @dataclass(frozen=True)
 class Port:
@@ -20,15 +22,19 @@ class Port:
     part: tuple[int, int] = (0, 1)
     state: bool = False
 
-    def to_ours(self, tensor: np.ndarray) -> np.ndarray:
-        """Our array out of the tensor."""
+    def tensor_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape that the whole tensor has if our array has `shape`."""
+        axes = tuple(range(len(shape))) if self.axes is None else self.axes
+        if sorted(axes) != list(range(len(shape))):
+            raise LayerError(f"the port of {self.ours} orders the axes {axes}, but the array has the shape {shape}")
+        theirs = tuple(shape[axes.index(axis)] for axis in range(len(shape)))
+        return (theirs[0] * self.part[1], *theirs[1:]) if self.part[1] > 1 else theirs
+
+    def view(self, tensor: np.ndarray) -> np.ndarray:
+        """The tensor, or its part, with the axes in our order: a view, to be read or written."""
         index, number = self.part
         part = np.split(tensor, number)[index] if number > 1 else tensor
         return part if self.axes is None else np.transpose(part, self.axes)
-
-    def to_torch(self, array: np.ndarray) -> np.ndarray:
-        """The tensor, or its part, out of our array."""
-        return array if self.axes is None else np.transpose(array, np.argsort(self.axes))
 
     def below(self, torch: str, ours: str) -> "Port":
         """The same of a part of a larger module: `torch` and `ours` are its names there."""
