@@ -6,7 +6,7 @@ from typing import Any
 
 from ..flatten import FlatParams, LayerError, Params
 from ._observe import call_observed, child_name
-from ._source import describe
+from ._source import short
 from ._state import State
 
 
@@ -79,12 +79,7 @@ def locate(error: Exception, layer: Any, ps: Any) -> None:
     origin, path, inner, inner_ps = getattr(error, "_lux_origin", (layer, "", None, None))
     if inner is not None and (name := child_name(layer, ps, inner, inner_ps)):
         path = f"{name}.{path}" if path else name
-    note = f"in layer {path or '(the top)'}: {_short(origin)}"
+    note = f"in layer {path or '(the top)'}: {short(origin)}"
     notes = [old for old in getattr(error, "__notes__", []) if not old.startswith("in layer ")]
     error.__notes__ = [*notes, note]
     error._lux_origin = (origin, path, layer, ps)  # type: ignore[attr-defined]
-
-
-def _short(layer: Any) -> str:
-    text = describe(layer)
-    return text if len(text) <= 100 else f"{type(layer).__name__}(...)"

@@ -19,6 +19,12 @@ def describe(layer: Any) -> str:
     return wl.pformat(_value_doc(layer), width=10**9)
 
 
+def short(layer: Any) -> str:
+    """The layer as one line of at most 100 characters."""
+    text = describe(layer)
+    return text if len(text) <= 100 else f"{type(layer).__name__}(...)"
+
+
 def head(layer: Any, hidden: Callable[[Any], bool]) -> str:
     """The layer as one line of Python without the arguments that are `hidden`; its name alone if none is left."""
     docs = [_argument_doc(name, value) for name, value in _arguments(layer) if not hidden(value)]

@@ -12,6 +12,7 @@ from ._constraints import Fixed as Fixed
 from ._constraints import Positive as Positive
 from ._constraints import PositiveSoftplus as PositiveSoftplus
 from ._declare import Entry as Entry
+from ._errors import DebugError as DebugError
 from ._errors import FileFormatError as FileFormatError
 from ._errors import LayerError as LayerError
 from ._errors import LayoutError as LayoutError

@@ -8,7 +8,8 @@
         ├── LayerError       (TypeError)   a layer breaks the contract `layer(x, ps, st) -> (y, st)`
         ├── ShapeError       (ValueError)  an input does not fit the layer that got it
         ├── FileFormatError  (ValueError)  a file is damaged, or is not one that this version can read
-        └── SolveError       (RuntimeError)  a solver or a fit failed
+        ├── SolveError       (RuntimeError)  a solver or a fit failed
+        └── DebugError       (RuntimeError)  debug mode found the layer that went wrong first
 
 They live here because everything else imports `flatten`; `core` adds the layer's path to each as it passes through.
 """
@@ -50,6 +51,17 @@ class FileFormatError(LuxError, ValueError):
 
 class SolveError(LuxError, RuntimeError):
     """A solver or a fit that could not go on."""
+
+
+class DebugError(LuxError, RuntimeError):
+    """The first layer that went wrong under `lux.debug`: the message shows its input, parameters, state and output.
+
+    `path`: of the layer, within the model that is debugged; `culprit`: what was bad first, one of `"input"`, `"parameters"`, `"state"`,
+    `"output"`, `"exception"`, or, backward, `"cotangent of the output"`, `"... input"`, `"... parameters"`.
+    """
+
+    path: str = ""
+    culprit: str = ""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:

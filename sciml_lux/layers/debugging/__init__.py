@@ -1,1 +1,4 @@
-"""Finding the layer in which a number went bad."""
+"""Finding the layer that goes wrong."""
+
+from ._debug import Debug as Debug
+from ._debug import debug as debug
