@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Compiled programs are kept between runs of the examples.
 CACHE := JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.jax_cache JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.5
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow oracle lint bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.examples
@@ -14,8 +14,12 @@ demo: $(VENV)/.examples
 test: $(VENV)/.tests lint
 	$(BIN)/python -m pytest -n auto -m "not slow"
 
-test-slow: $(VENV)/.tests
+test-slow: $(VENV)/.tests $(VENV)/.oracle
 	$(BIN)/python -m pytest -n auto
+
+# Writes the figures of PyTorch that the tests compare with; test-slow checks that they are what it computes.
+oracle: $(VENV)/.tests $(VENV)/.oracle
+	$(BIN)/python tests/torch_oracle/record.py
 
 lint: $(VENV)/.tests
 	$(BIN)/ruff check
@@ -37,7 +41,7 @@ $(VENV)/bin/python:
 		{ echo "sciml_lux needs Python 3.11 or newer, and $(PYTHON) is older; write make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.examples $(VENV)/.tests: $(VENV)/.%: $(VENV)/bin/python pyproject.toml
+$(VENV)/.examples $(VENV)/.tests $(VENV)/.oracle: $(VENV)/.%: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
