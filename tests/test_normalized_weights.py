@@ -124,13 +124,16 @@ def test_in_test_mode_the_vectors_stay_and_the_weight_is_divided_by_what_they_sa
     assert bits(after) == bits(st)
 
 
-def test_each_call_in_train_mode_takes_the_steps_asked_for():
-    layer = lux.SpectralNorm(Shown((3, 5)), iterations=2)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_each_call_in_train_mode_takes_the_steps_asked_for(shape):
+    layer = lux.SpectralNorm(Shown(shape), iterations=2)
     ps, st = setup(layer)
     _, st = layer(None, ps, st)
     ps = moved(ps)
     _, after = layer(None, ps, st)
-    matrix, right = np.asarray(ps["layer.weight"]).T, np.asarray(st["vectors.weight.right"])
+    in_front = (-1, -2, *range(len(shape) - 2))  # PyTorch's order of the axes
+    matrix = np.transpose(ps["layer.weight"], in_front).reshape(shape[-1], -1)
+    right = np.asarray(st["vectors.weight.right"])
     for _ in range(2):
         left = matrix @ right / np.linalg.norm(matrix @ right)
         right = left @ matrix / np.linalg.norm(left @ matrix)

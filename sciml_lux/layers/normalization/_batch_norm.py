@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from jax import lax
 from jaxtyping import Array, Float, Key
 
 from ...core import AbstractLayer, State
@@ -12,7 +11,7 @@ from ...flatten import Params, ShapeError
 from .. import init
 from .._checks import check_last_axis, check_number, check_positive
 from ._running import advanced, by_running, initial_running
-from ._statistics import affine_parameters, centered, check_options, finished, wide
+from ._statistics import affine_parameters, check_options, finished, mean_over, moments, wide
 
 
 class BatchNorm(AbstractLayer):
@@ -65,17 +64,16 @@ class BatchNorm(AbstractLayer):
         self, x: Float[Array, "... features"], ps: Params, st: State
     ) -> tuple[Float[Array, "... features"], State]:
         check_last_axis(self, x, self.features)
-        numbers = wide(x)
         if self.track_running_stats and not st.training:
-            return finished(self, by_running(numbers, st, self.epsilon), ps, x.dtype), st
+            return by_running(self, x, ps, st), st
         samples = math.prod(x.shape[:-1])
         if samples < 2:
             raise ShapeError(
                 f"BatchNorm takes statistics from a batch of at least 2 samples, got an input of shape {x.shape}, which has {samples}; "
                 "give it a larger batch, or judge the model in lux.test_mode(st)"
             )
-        deviation, mean, var = centered(numbers, tuple(range(x.ndim - 1)))
-        y = finished(self, deviation * lax.rsqrt(var + self.epsilon), ps, x.dtype)
+        deviation, rest, mean, var = moments(wide(x), mean_over(tuple(range(x.ndim - 1))))
+        y = finished(self, deviation, rest, var, ps, x.dtype)
         if not self.track_running_stats:
             return y, st
         unbiased = var.reshape(-1) * (samples / (samples - 1))

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, Key
 
 from ...core import AbstractLayer, State
@@ -13,7 +12,7 @@ from ...flatten import LayerError, Params, ShapeError
 from .. import init
 from .._checks import check_last_axis, check_number, check_positive, check_sizes
 from ._running import advanced, by_running, initial_running
-from ._statistics import affine_parameters, centered, check_options, finished, wide
+from ._statistics import affine_parameters, check_options, finished, mean_over, moments, wide
 
 
 class GroupNorm(AbstractLayer):
@@ -63,10 +62,14 @@ class GroupNorm(AbstractLayer):
     ) -> tuple[Float[Array, "... features"], State]:
         channels = self.features // self.groups
         space = _space(self, x, self.dimensions, channels)
-        grouped = wide(x).reshape(*x.shape[:-1], self.groups, channels)
-        deviation, _, var = centered(grouped, (*(axis - 1 for axis in space), -1))
-        y = (deviation * lax.rsqrt(var + self.epsilon)).reshape(x.shape)
-        return finished(self, y, ps, x.dtype), st
+
+        def average(x: Any) -> Any:  # first over space, which makes it small
+            mean = jnp.mean(x, space, keepdims=True)
+            grouped = mean.reshape(*mean.shape[:-1], self.groups, channels)
+            return jnp.broadcast_to(jnp.mean(grouped, -1, keepdims=True), grouped.shape).reshape(mean.shape)
+
+        deviation, rest, _, var = moments(wide(x), average)
+        return finished(self, deviation, rest, var, ps, x.dtype), st
 
 
 class InstanceNorm(AbstractLayer):
@@ -118,13 +121,12 @@ class InstanceNorm(AbstractLayer):
     def __call__(
         self, x: Float[Array, "... features"], ps: Params, st: State
     ) -> tuple[Float[Array, "... features"], State]:
-        numbers = wide(x)
         if self.track_running_stats and not st.training:
             _space(self, x, self.dimensions, 2)
-            return finished(self, by_running(numbers, st, self.epsilon), ps, x.dtype), st
+            return by_running(self, x, ps, st), st
         space = _space(self, x, self.dimensions, 1)
-        deviation, mean, var = centered(numbers, space)
-        y = finished(self, deviation * lax.rsqrt(var + self.epsilon), ps, x.dtype)
+        deviation, rest, mean, var = moments(wide(x), mean_over(space))
+        y = finished(self, deviation, rest, var, ps, x.dtype)
         if not self.track_running_stats:
             return y, st
         if x.size == 0:

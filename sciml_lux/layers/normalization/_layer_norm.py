@@ -11,7 +11,7 @@ from ...core import AbstractLayer, State
 from ...flatten import Params, ShapeError
 from .. import init
 from .._checks import check_positive
-from ._statistics import across, affine_parameters, centered, check_options, finished, wide
+from ._statistics import across, affine_parameters, check_options, finished, mean_over, moments, wide
 
 
 class LayerNorm(AbstractLayer):
@@ -48,8 +48,8 @@ class LayerNorm(AbstractLayer):
         return affine_parameters(self, key, _as_tuple(self.shape))
 
     def __call__(self, x: Float[Array, "..."], ps: Params, st: State) -> tuple[Float[Array, "..."], State]:
-        deviation, _, var = centered(wide(x), _last_axes(self, x, self.shape))
-        return finished(self, deviation * lax.rsqrt(var + self.epsilon), ps, x.dtype), st
+        deviation, rest, _, var = moments(wide(x), mean_over(_last_axes(self, x, self.shape)))
+        return finished(self, deviation, rest, var, ps, x.dtype), st
 
 
 class RMSNorm(AbstractLayer):

@@ -7,7 +7,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ...core import State, Training
-from ._statistics import across
+from ...flatten import Params
+from ._statistics import across, finished, wide
 
 
 def initial_running(layer: Any) -> dict[str, Any]:
@@ -17,9 +18,11 @@ def initial_running(layer: Any) -> dict[str, Any]:
     return {"running_mean": jnp.zeros(layer.features), "running_var": jnp.ones(layer.features), "training": Training()}
 
 
-def by_running(x: Float[Array, "..."], st: State, epsilon: float | int) -> Float[Array, "..."]:
+def by_running(layer: Any, x: Float[Array, "..."], ps: Params, st: State) -> Float[Array, "..."]:
     """`x` normalized by the running statistics."""
-    return (x - across(st.running_mean, x)) * lax.rsqrt(across(st.running_var, x) + epsilon)
+    numbers = wide(x)
+    deviation = numbers - across(st.running_mean, numbers)
+    return finished(layer, deviation, 0.0, across(st.running_var, numbers), ps, x.dtype)
 
 
 def advanced(

@@ -20,9 +20,10 @@ _FIRST = 15  # steps of the power iteration from a random start, as many as PyTo
 class SpectralNorm(AbstractContainer):
     """A layer whose weights are divided by their largest singular value, `weight / (left @ matrix @ right)`.
 
-    `matrix`, of shape `(outputs, everything else)`, is the weight with the axis of outputs, its last, in front, followed by that of inputs
-    (PyTorch's `dim=0` for linear layers and convolutions). `left` and `right` approximate its first singular vectors by power iteration: in train mode each call takes
-    `iterations` steps, `left = normalized(matrix @ right)`, `right = normalized(left @ matrix)`. They are constants to the derivative.
+    `matrix`, of shape `(outputs, everything else)`, is the weight with the axis of outputs, its last, in front, followed by that of
+    inputs: PyTorch's `dim=0` for its linear layers and convolutions (`dim=1` for transposed ones). `left` and `right` approximate its
+    first singular vectors by power iteration: in train mode each call takes `iterations` steps,
+    `left = normalized(matrix @ right)`, `right = normalized(left @ matrix)`. They are constants to the derivative.
 
     **Arguments:** `layer`: any layer; `names`: paths of its parameters to normalize, such as `("weight",)` (the default) or
     `("layer_0.weight", "layer_1.weight")`, each of two axes or more; `iterations`: 1 or more.
