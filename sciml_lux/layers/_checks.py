@@ -75,3 +75,15 @@ def axis_size(layer: AbstractLayer, x: Any, axis: int) -> int:
     if not -len(shape) <= axis < len(shape):
         raise ShapeError(f"{type(layer).__name__} acts along axis {axis}, got an input of shape {shape}")
     return shape[axis]
+
+
+def check_mask(layer: Any, mask: Any, shape: tuple[int, ...], what: str) -> None:
+    """Raises `ShapeError` unless `mask` is boolean and has `shape`. `layer`: one, or the name of a function."""
+    name = layer if isinstance(layer, str) else type(layer).__name__
+    got = jnp.shape(mask)
+    if jnp.result_type(mask) != jnp.bool_:
+        raise ShapeError(
+            f"{name}: a mask is boolean, True where there is something to take, got {jnp.result_type(mask)}; write mask != 0"
+        )
+    if got != shape:
+        raise ShapeError(f"{name}: the mask of {what} has the shape {shape}, got {got}")

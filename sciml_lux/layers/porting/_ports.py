@@ -7,8 +7,10 @@ from ...core import AbstractLayer
 from ...flatten import LayerError
 from ..linear import Bilinear, Dense, Embedding
 from ..normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, SpectralNorm, WeightNorm
+from ..recurrent import Bidirectional, GRUCell, LSTMCell, Recurrence, RNNCell
 from ._normalization import normalization_ports, spectral_norm_ports, weight_norm_ports
 from ._port import Port
+from ._recurrent import bidirectional_ports, cell_ports, recurrence_ports
 
 _PORTS: dict[type, Callable[[Any], tuple[Port, ...]]] = {}
 
@@ -42,3 +44,7 @@ for _normalizing in (BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm):
     register_torch_ports(_normalizing, normalization_ports)
 register_torch_ports(WeightNorm, lambda wrapper: weight_norm_ports(wrapper, ports_of(wrapper.layer)))
 register_torch_ports(SpectralNorm, lambda wrapper: spectral_norm_ports(wrapper, ports_of(wrapper.layer)))
+for _cell in (RNNCell, LSTMCell, GRUCell):
+    register_torch_ports(_cell, cell_ports)
+register_torch_ports(Recurrence, recurrence_ports)
+register_torch_ports(Bidirectional, bidirectional_ports)

@@ -1,0 +1,113 @@
+"""`RNNCell`, `LSTMCell`, `GRUCell`."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ...flatten import LayerError, Params
+from ._gated_cell import AbstractGatedCell
+
+
+class RNNCell(AbstractGatedCell):
+    """The plain recurrent cell, `h' = activation(x @ weight_input + bias_input + h @ weight_hidden + bias_hidden)`.
+
+    **Arguments:** `in_features`, `hidden_features`; `use_bias`; `train_carry`: whether the initial `h` is a parameter
+    (starting at zero) instead of zero; `activation`: tanh by default; `init_weight_input`, `init_weight_hidden`, `init_bias`: Glorot
+    uniform, orthogonal, zeros.
+
+    **Call:** `(x, h)` of shapes `(..., in_features)`, `(..., hidden_features)` gives `(h', h')`.
+
+    **Parameters:** `weight_input` `(in_features, hidden_features)`; `weight_hidden` `(hidden_features, hidden_features)`; if
+    `use_bias`, `bias_input`, `bias_hidden` `(hidden_features,)`, as in PyTorch (only their sum matters); if `train_carry`,
+    `initial_hidden` `(hidden_features,)`. **States:** none.
+
+    **Errors:** `LayerError` for arguments that cannot be; `ShapeError` for an input or carry of another shape.
+    """
+
+    gates: ClassVar[int] = 1
+
+    activation: Callable[[Any], Any] = jnp.tanh
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not callable(self.activation):
+            raise LayerError(f"RNNCell: activation is a function such as jnp.tanh, got {self.activation!r}")
+
+    def advance(self, gates: tuple[Array, ...], rest: Any, carry: Any) -> Any:
+        return self.activation(gates[0])
+
+
+class LSTMCell(AbstractGatedCell):
+    """The long short-term memory cell, with PyTorch's equations and its order of the gates: input, forget, cell, output.
+
+        i, f, g, o = split(x @ weight_input + bias_input + h @ weight_hidden + bias_hidden, 4)
+        c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
+        h' = sigmoid(o) * tanh(c')
+
+    **Arguments:** `in_features`, `hidden_features`; `use_bias`; `train_carry`: whether the initial `h` and `c` are
+    parameters (starting at zero) instead of zero; `init_weight_input`, `init_weight_hidden`, `init_bias`: Glorot uniform,
+    orthogonal, zeros (also for the forget gate, where Flax and Keras differ in part).
+
+    **Call:** `(x, (h, c))` of shapes `(..., in_features)` and twice `(..., hidden_features)` gives `(h', (h', c'))`.
+
+    **Parameters:** `weight_input` `(in_features, 4 * hidden_features)`; `weight_hidden` `(hidden_features, 4 * hidden_features)`; if
+    `use_bias`, `bias_input`, `bias_hidden` `(4 * hidden_features,)`, as in PyTorch (only their sum matters); if
+    `train_carry`, `initial_hidden`, `initial_memory` `(hidden_features,)`. **States:** none.
+
+    **Errors:** `LayerError` for arguments that cannot be; `ShapeError` for an input or carry of another shape.
+
+    **Source:** Hochreiter and Schmidhuber 1997; forget gate: Gers, Schmidhuber and Cummins 2000.
+    """
+
+    gates: ClassVar[int] = 4
+    carry: ClassVar[tuple[str, ...]] = ("hidden", "memory")
+
+    def advance(self, gates: tuple[Array, ...], rest: Any, carry: Any) -> Any:
+        enter, forget, content, leave = gates
+        memory = jax.nn.sigmoid(forget) * carry[1] + jax.nn.sigmoid(enter) * jnp.tanh(content)
+        return jax.nn.sigmoid(leave) * jnp.tanh(memory), memory
+
+
+class GRUCell(AbstractGatedCell):
+    """The gated recurrent unit, with PyTorch's equations and its order of the gates: reset, update, new.
+
+        a_r, a_z, a_n = split(x @ weight_input + bias_input, 3)
+        b_r, b_z, b_n = split(h @ weight_hidden + bias_hidden, 3)
+        r, z = sigmoid(a_r + b_r), sigmoid(a_z + b_z)
+        h' = (1 - z) * tanh(a_n + r * b_n) + z * h
+
+    The reset gate acts after the product with `weight_hidden`, as in PyTorch, cuDNN and Flax; in the original paper it acts before it.
+
+    **Arguments:** `in_features`, `hidden_features`; `use_bias`; `train_carry`: whether the initial `h` is a parameter
+    (starting at zero) instead of zero; `init_weight_input`, `init_weight_hidden`, `init_bias`: Glorot uniform, orthogonal, zeros.
+
+    **Call:** `(x, h)` of shapes `(..., in_features)`, `(..., hidden_features)` gives `(h', h')`.
+
+    **Parameters:** `weight_input` `(in_features, 3 * hidden_features)`; `weight_hidden` `(hidden_features, 3 * hidden_features)`; if
+    `use_bias`, `bias_input`, `bias_hidden` `(3 * hidden_features,)`; if `train_carry`, `initial_hidden`
+    `(hidden_features,)`. **States:** none.
+
+    **Errors:** `LayerError` for arguments that cannot be; `ShapeError` for an input or carry of another shape.
+
+    **Source:** Cho et al. 2014.
+    """
+
+    gates: ClassVar[int] = 3
+
+    def project(self, x: Array, ps: Params) -> tuple[Array, Any]:
+        y = x @ ps.weight_input
+        if self.use_bias:
+            y = y + jnp.broadcast_to(ps.bias_input, y.shape)
+        reset_and_update, new = jnp.split(y, [2 * self.hidden_features], axis=-1)
+        added = jnp.concatenate([reset_and_update, jnp.zeros_like(new)], axis=-1)
+        if self.use_bias:
+            added = added + jnp.broadcast_to(ps.bias_hidden, added.shape)
+        return added, new
+
+    def advance(self, gates: tuple[Array, ...], rest: Any, carry: Any) -> Any:
+        reset, update, from_hidden = gates
+        new = jnp.tanh(rest + jax.nn.sigmoid(reset) * from_hidden)
+        return new + jax.nn.sigmoid(update) * (carry - new)
