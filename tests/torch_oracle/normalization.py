@@ -95,12 +95,20 @@ def rms_norm(batch, shape, eps, affine):
     )
 
 
-def spectral_norm(steps):
+def wrapped(name, ours, theirs, kernel=(), **options):
+    """A wrapper around a dense layer, or a convolution with a window of that size."""
+    if not kernel:
+        layer, module = (lambda: lux.Dense(3, 5)), (lambda torch: torch.nn.Linear(3, 5))
+    else:
+        layer = lambda: lux.Conv(3, 5, kernel)  # noqa: E731
+        module = lambda torch: getattr(torch.nn, f"Conv{len(kernel)}d")(3, 5, kernel)  # noqa: E731
     return Case(
-        f"SpectralNorm of {steps} steps",
-        lambda: lux.SpectralNorm(lux.Dense(3, 5), iterations=steps),
-        lambda torch: torch.nn.utils.parametrizations.spectral_norm(torch.nn.Linear(3, 5), n_power_iterations=steps),
-        numbers(4, 3),
+        f"{name} {kernel}{flags(**options)}",
+        lambda: ours(layer()),
+        lambda torch: getattr(torch.nn.utils.parametrizations, theirs)(module(torch), **options),
+        numbers(2, *(size + 1 for size in kernel), 3),
+        channels_first,
+        channels_last,
     )
 
 
@@ -131,7 +139,6 @@ def module_of_network(torch):
 CASES = [
     *(batch_norm(4, space, *options) for space in [(), *SPACES] for options in STATISTICS),
     *(batch_norm(1, space, *STATISTICS[0]) for space in SPACES),
-    *(batch_norm(2, (3,), 1e-5, momentum, True, True) for momentum in (0.0, 1.0)),
     Case(
         "BatchNorm1d without bias",
         lambda: lux.BatchNorm(3, use_bias=False),
@@ -147,12 +154,10 @@ CASES = [
     layer_norm((2,), (2, 1, 3), 1e-5, False, True),
     *(rms_norm(batch, (5,), 1e-5, True) for batch in ((), (1,), (2, 3))),
     rms_norm((2,), (3, 2), 0.1, False),
-    Case(
-        "WeightNorm",
-        lambda: lux.WeightNorm(lux.Dense(3, 5)),
-        lambda torch: torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(3, 5)),
-        numbers(4, 3),
-    ),
-    *map(spectral_norm, (1, 3)),
+    wrapped("WeightNorm", lux.WeightNorm, "weight_norm"),
+    wrapped("WeightNorm", lux.WeightNorm, "weight_norm", (2, 3)),
+    wrapped("SpectralNorm", lux.SpectralNorm, "spectral_norm"),
+    wrapped("SpectralNorm", lambda layer: lux.SpectralNorm(layer, iterations=3), "spectral_norm", n_power_iterations=3),
+    wrapped("SpectralNorm", lux.SpectralNorm, "spectral_norm", (2, 3)),
     Case("network", network, module_of_network, numbers(5, 3)),
 ]
