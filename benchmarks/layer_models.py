@@ -1,5 +1,6 @@
 """The same four models three times: ours, Equinox, Flax NNX. Each is a pure function of its arrays and an input, and the arrays."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +35,7 @@ def equinox(module: Any, batched: bool = True) -> Model:
 
 def flax_nnx(module: nnx.Module) -> Model:
     definition, params, rest = nnx.split(module, nnx.Param, ...)
-    return lambda params, x: nnx.merge(definition, params, rest)(x), params
+    return lambda params, x: nnx.merge(definition, params, rest, copy=True)(x), params
 
 
 # A multilayer perceptron
@@ -45,7 +46,7 @@ SIZES = (64, 256, 256, 10)
 class NnxMLP(nnx.Module):
     def __init__(self, sizes: tuple[int, ...], activation: Callable[[Any], Any]) -> None:
         rngs = nnx.Rngs(0)
-        self.layers = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in zip(sizes, sizes[1:], strict=False)])
+        self.layers = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in itertools.pairwise(sizes)])
         self.activation = activation
 
     def __call__(self, x: Any) -> Any:
@@ -59,7 +60,7 @@ class EquinoxMLP(eqx.Module):
     activation: Callable[[Any], Any]
 
     def __init__(self, sizes: tuple[int, ...], activation: Callable[[Any], Any]) -> None:
-        pairs = list(zip(sizes, sizes[1:], strict=False))
+        pairs = list(itertools.pairwise(sizes))
         keys = jax.random.split(KEY, len(pairs))
         self.layers = [eqx.nn.Linear(a, b, key=key) for (a, b), key in zip(pairs, keys, strict=True)]
         self.activation = activation
@@ -71,7 +72,7 @@ class EquinoxMLP(eqx.Module):
 
 
 def chain_of(sizes: tuple[int, ...], activation: Callable[[Any], Any]) -> lux.Chain:
-    pairs = list(zip(sizes, sizes[1:], strict=False))
+    pairs = list(itertools.pairwise(sizes))
     return lux.Chain(*[lux.Dense(a, b, activation) for a, b in pairs[:-1]], lux.Dense(*pairs[-1]))
 
 

@@ -2,6 +2,7 @@
 
 from ._call import as_params as as_params
 from ._call import as_state as as_state
+from ._call import locate as locate
 from ._container import AbstractContainer as AbstractContainer
 from ._container import child_key as child_key
 from ._container import layer_paths as layer_paths
@@ -16,12 +17,15 @@ from ._modes import differentiation_mode as differentiation_mode
 from ._modes import failure_mode as failure_mode
 from ._observe import Observer as Observer
 from ._observe import children_of as children_of
+from ._observe import is_observed as is_observed
 from ._observe import observed as observed
+from ._observe import split_arrays as split_arrays
 from ._print import Node as Node
 from ._print import align as align
 from ._print import bytes_text as bytes_text
 from ._print import node_of as node_of
 from ._print import totals as totals
+from ._setup import abstract_input as abstract_input
 from ._setup import check_layer as check_layer
 from ._setup import output_shape as output_shape
 from ._setup import setup as setup

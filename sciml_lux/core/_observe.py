@@ -1,12 +1,13 @@
 """Seeing every call of a layer inside a model: what a summary records and debug mode checks."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import numpy as np
 
 from ..flatten import Params
 
@@ -48,6 +49,11 @@ def observed(observer: Observer | None) -> Iterator[None]:
         _caller.reset(outside)
 
 
+def is_observed() -> bool:
+    """Whether there is an observer, who wants to see every call as it is written."""
+    return _watch.value is not None
+
+
 def call_observed(layer: Any, call: Callable[..., Any], x: Any, ps: Params, st: Any, *args: Any, **kwargs: Any) -> Any:
     """`call(layer, x, ps, st, ...)`, through the observer if there is one."""
     watch = _watch.value
@@ -72,6 +78,20 @@ def call_observed(layer: Any, call: Callable[..., Any], x: Any, ps: Params, st: 
     ):  # no child of the caller but the caller itself in other words, such as the model that Share wraps
         return proceed(x, ps, st, *args, **kwargs)
     return watch.observer(path, layer, proceed, x, ps, st, *args, **kwargs)
+
+
+def split_arrays(tree: Any) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
+    """The arrays in a tree, and the function that puts others in their place; what is no array stays, for no tracing touches it."""
+    leaves, structure = jax.tree.flatten(tree)
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array | np.ndarray)]
+
+    def join(arrays: Sequence[Any]) -> Any:
+        filled = list(leaves)
+        for place, array in zip(places, arrays, strict=True):
+            filled[place] = array
+        return structure.unflatten(filled)
+
+    return [leaves[place] for place in places], join
 
 
 def children_of(layer: Any) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from ..core import is_observed, locate
 from ..flatten import Params
 
 # Functions that are known to act on each number alone: a softmax in their place would go along the wrong axis.
@@ -47,16 +49,18 @@ class OnColumns(Protocol):
 
 def length_of_run(layers: Sequence[Any], x: Any) -> int:
     """How many of the first `layers` should run on columns for an input like `x`: 0, or at least 2."""
-    if jax.default_backend() != "cpu" or not isinstance(x, jax.Array) or x.ndim < 2:
+    if is_observed() or jax.default_backend() != "cpu" or not isinstance(x, jax.Array | np.ndarray) or x.ndim < 2:
         return 0
     samples, features = math.prod(x.shape[:-1]), x.shape[-1]
+    if samples < _FEWEST_SAMPLES or not jnp.issubdtype(x.dtype, jnp.floating):
+        return 0
     widest, length = features, 0
     for layer in layers:
         sizes = layer.columns if isinstance(layer, OnColumns) else None
         if sizes is None or sizes[0] != features or max(widest, sizes[1]) > samples // 2:
             break
         widest, features, length = max(widest, sizes[1]), sizes[1], length + 1
-    return length if length >= 2 and samples >= _FEWEST_SAMPLES else 0
+    return length if length >= 2 else 0
 
 
 def run_on_columns(layers: Sequence[Any], x: Float[Array, "... in"], ps: Sequence[Params]) -> Float[Array, "... out"]:
@@ -65,5 +69,9 @@ def run_on_columns(layers: Sequence[Any], x: Float[Array, "... in"], ps: Sequenc
     # again; in a training loop the one of the data leaves the loop.
     columns = lax.optimization_barrier(x.reshape(-1, x.shape[-1]).T)
     for layer, own in zip(layers, ps, strict=True):
-        columns = layer.on_columns(columns, own)
+        try:
+            columns = layer.on_columns(columns, own)
+        except Exception as error:
+            locate(error, layer, own)
+            raise
     return lax.optimization_barrier(columns).T.reshape(*x.shape[:-1], -1)
