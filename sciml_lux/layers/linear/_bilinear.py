@@ -58,7 +58,7 @@ class Bilinear(AbstractLayer):
         pair: Any = x if isinstance(x, tuple | list) and len(x) == 2 else (x, x)
         a, b = pair
         self._check_inputs(a, b)
-        rows = a @ ps.weight.reshape(self.in_features_1, -1)
+        rows = a @ ps.weight.reshape(self.in_features_1, self.in_features_2 * self.out_features)
         rows = rows.reshape(*a.shape[:-1], self.in_features_2, self.out_features)
         y = (b[..., None, :] @ rows)[..., 0, :]
         if self.use_bias:

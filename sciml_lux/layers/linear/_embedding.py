@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 from ...core import AbstractLayer, State
 from ...flatten import Params, ShapeError
 from .. import init
-from .._checks import check_sizes
+from .._checks import check_positive, check_sizes
 
 
 class Embedding(AbstractLayer):
@@ -18,7 +18,7 @@ class Embedding(AbstractLayer):
     A number outside that range, a negative one included, gives NaN: a compiled program cannot raise an error, and the vector of
     another number would go unnoticed.
 
-    **Arguments:** `num_embeddings`; `features`: size of the vectors; `init_weight`: normal with standard deviation 1 by default.
+    **Arguments:** `num_embeddings`, 1 or more; `features`: size of the vectors; `init_weight`: normal with standard deviation 1 by default.
 
     **Call:** `x` of integers, of any shape `(...)`, gives `(..., features)`.
 
@@ -32,7 +32,8 @@ class Embedding(AbstractLayer):
     init_weight: Callable[..., Any] = init.normal(std=1.0)
 
     def __post_init__(self) -> None:
-        check_sizes(self, num_embeddings=self.num_embeddings, features=self.features)
+        check_positive(self, num_embeddings=self.num_embeddings)
+        check_sizes(self, features=self.features)
 
     def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
         return {"weight": self.init_weight(key, (self.num_embeddings, self.features))}
@@ -41,7 +42,8 @@ class Embedding(AbstractLayer):
         x = jnp.asarray(x)
         if not jnp.issubdtype(x.dtype, jnp.integer):
             raise ShapeError(f"Embedding takes integers, 0 to {self.num_embeddings - 1}, got {x.dtype}{list(x.shape)}")
-        # In 8 bits the number of vectors could not be compared with.
+        # Compared here, in enough bits: indexing takes 64-bit numbers modulo 2**32 and counts negative ones from the end.
         x = x.astype(jnp.int32) if x.dtype.itemsize <= 4 else x.astype(jnp.int64)
-        y = ps.weight.at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
-        return y, st
+        known = (x >= 0) & (x < self.num_embeddings)
+        rows = ps.weight[jnp.where(known, x, 0).astype(jnp.int32)]
+        return jnp.where(known[..., None], rows, jnp.nan), st

@@ -55,5 +55,6 @@ def combined(factors: Sequence[Float[Array, "..."]], weight: Float[Array, "..."]
     """The products of one entry of each factor `(..., n_i)`, in the order of rows, times `weight` `(n_1, n_2, ..., out)`."""
     products, *rest = factors
     for factor in rest:
-        products = (products[..., :, None] * factor[..., None, :]).reshape(*factor.shape[:-1], -1)
-    return products @ weight.reshape(-1, weight.shape[-1])
+        number = products.shape[-1] * factor.shape[-1]
+        products = (products[..., :, None] * factor[..., None, :]).reshape(*factor.shape[:-1], number)
+    return products @ weight.reshape(products.shape[-1], weight.shape[-1])

@@ -30,7 +30,8 @@ class Fourier(AbstractBasis):
     def evaluate(self, x: Float[Array, "..."]) -> Float[Array, "... number"]:
         """The series at `x`."""
         angles = _multiples(x, self.period, self.number // 2)
-        pairs = jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=-1).reshape(*x.shape, -1)
+        pairs = jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+        pairs = pairs.reshape(*x.shape, 2 * (self.number // 2))
         return jnp.concatenate([jnp.ones_like(x)[..., None], pairs], axis=-1)[..., : self.number]
 
 
