@@ -74,9 +74,9 @@ class AbstractContainer(AbstractLayer):
         return {name: declared_states(child, child_key(key, name)) for name, child in self.children().items()}
 
 
-def with_fields(layer: AbstractLayer, **changed: Any) -> Any:
+def with_fields(layer: AbstractLayer, /, **changed: Any) -> Any:
     """A layer of the same class in which some fields hold other values, checked as at construction, however it is constructed."""
-    new = object.__new__(type(layer))
+    new: Any = object.__new__(type(layer))
     for field in dataclasses.fields(layer):  # type: ignore[arg-type]
         object.__setattr__(new, field.name, changed.get(field.name, getattr(layer, field.name)))
     if hasattr(new, "__post_init__"):

@@ -2,6 +2,10 @@
 
 from . import activations as activations
 from . import init as init
+from .attention import MultiHeadAttention as MultiHeadAttention
+from .attention import PatchEmbedding as PatchEmbedding
+from .attention import TransformerEncoderBlock as TransformerEncoderBlock
+from .attention import scaled_dot_product_attention as scaled_dot_product_attention
 from .containers import AlternatePrecision as AlternatePrecision
 from .containers import Branch as Branch
 from .containers import Chain as Chain
@@ -19,6 +23,20 @@ from .containers import SelectDim as SelectDim
 from .containers import Share as Share
 from .containers import SkipConnection as SkipConnection
 from .containers import WrappedFunction as WrappedFunction
+from .convolution import AdaptiveLpPool as AdaptiveLpPool
+from .convolution import AdaptiveMaxPool as AdaptiveMaxPool
+from .convolution import AdaptiveMeanPool as AdaptiveMeanPool
+from .convolution import Conv as Conv
+from .convolution import ConvTranspose as ConvTranspose
+from .convolution import GlobalLpPool as GlobalLpPool
+from .convolution import GlobalMaxPool as GlobalMaxPool
+from .convolution import GlobalMeanPool as GlobalMeanPool
+from .convolution import LpPool as LpPool
+from .convolution import MaxPool as MaxPool
+from .convolution import MeanPool as MeanPool
+from .convolution import PixelShuffle as PixelShuffle
+from .convolution import PixelUnshuffle as PixelUnshuffle
+from .convolution import Upsample as Upsample
 from .custom import Compact as Compact
 from .custom import StatefulLayer as StatefulLayer
 from .custom import compact as compact

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import sciml_lux as lux
 
@@ -41,7 +42,31 @@ class CustomContainer(lux.AbstractContainer):
         return ps.share * left + (1 - ps.share) * right, {"left": left_state, "right": right_state}
 
 
-custom = {"CustomLayer": CustomLayer, "CustomContainer": CustomContainer}
+@lux.compact(
+    inner=CustomLayer(3),
+    w=lux.parameter(lux.init.normal(std=0.5), (3, 2)),
+    shift=np.array([0.1, 0.2]),
+    gain=lux.positive(0.5),
+    calls=lux.state(lux.init.zeros(), (), int),
+    key=lux.state(),
+    training=lux.Training(),
+    power=2,
+)
+def compact_layer(self, x):
+    """Everything that a compact layer may declare; its sub-layer is called twice."""
+    self.calls = self.calls + 1
+    now, self.key = jax.random.split(self.key)
+    x = x + jax.random.normal(now, x.shape, x.dtype) if self.training else x
+    y = self.inner(self.inner(x)) @ self.w
+    return self.gain * y**self.power + jnp.broadcast_to(self.shift, y.shape)
+
+
+@lux.compact(encoder=lux.Dense(4, 8, jnp.tanh), w=lux.parameter(lux.init.orthogonal(), (8, 8)))
+def net(self, x):
+    return self.encoder(x) @ self.w
+
+
+custom = {"CustomLayer": CustomLayer, "CustomContainer": CustomContainer, "compact_layer": compact_layer, "net": net}
 
 LAYERS = [
     Layer("a user's layer", lambda: CustomLayer(3), array(2, 3), names=custom),
@@ -51,4 +76,12 @@ LAYERS = [
         array(3),
         names=custom,
     ),
+    Layer("compact", lambda: net, array(2, 4), names=custom),
+    Layer(
+        "compact with other declarations",
+        lambda: lux.compact(net, encoder=lux.Chain(lux.Dense(4, 8), jnp.sin)),
+        array(4),
+        names=custom,
+    ),
+    Layer("compact with state", lambda: lux.compact(compact_layer), array(2, 3), names=custom),
 ]

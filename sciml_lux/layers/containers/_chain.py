@@ -30,6 +30,10 @@ class Chain(AbstractNamedLayers):
     for a position or name that is not there.
     """
 
+    # Said again for type checkers, which would take the fields for arguments.
+    def __init__(self, *layers: Any, **named: Any) -> None:
+        super().__init__(*layers, **named)
+
     def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
         states, remaining = {}, self.layers
         while remaining:
@@ -37,8 +41,8 @@ class Chain(AbstractNamedLayers):
             if len(run) > 1:
                 x = run_on_columns([layer for _, layer in run], x, [ps[name] for name, _ in run])
             else:
-                [(name, layer)] = run
-                x, states[name] = layer(x, ps[name], st[name])
+                for name, layer in run:
+                    x, states[name] = layer(x, ps[name], st[name])
             remaining = remaining[len(run) :]
         return x, State({**st, **states})
 

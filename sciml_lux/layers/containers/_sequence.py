@@ -9,7 +9,7 @@ from jaxtyping import Array, Shaped
 
 from ...core import AbstractContainer, AbstractLayer, State
 from ...flatten import LayerError, Params, ShapeError
-from .._checks import check_whole, axis_size
+from .._checks import axis_size, check_mask, check_whole
 
 
 class Scan(AbstractContainer):
@@ -60,8 +60,7 @@ class ReverseSequence(AbstractLayer):
     **Arguments:** `axis`: that of time, -2 by default (features come last).
 
     **Call:** `x` gives `x` reversed along `axis`. A tuple `(x, mask)` gives `(y, mask)`: `mask` is True at the steps that count,
-    which come first, and has the shape of `x` up to and including `axis`; or of its last axes, if `x` has batch axes
-    that it lacks.
+    which come first, and has the shape of `x` up to and including `axis`.
 
     **Parameters** and **states:** none.
 
@@ -75,7 +74,7 @@ class ReverseSequence(AbstractLayer):
         check_whole(self, axis=self.axis)
 
     def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
-        if isinstance(x, tuple) and len(x) == 2:
+        if isinstance(x, tuple):
             x, mask = x
             return (self._reversed(x, mask), mask), st
         axis_size(self, x, self.axis)
@@ -84,15 +83,9 @@ class ReverseSequence(AbstractLayer):
     def _reversed(self, x: Shaped[Array, "..."], mask: Any) -> Shaped[Array, "..."]:
         length = axis_size(self, x, self.axis)
         axis = self.axis % x.ndim
-        shape = x.shape[: axis + 1]
-        mask = jnp.asarray(mask)
-        if mask.dtype != bool or not mask.ndim or mask.shape != shape[len(shape) - mask.ndim :]:
-            raise ShapeError(
-                f"ReverseSequence: the mask is of booleans and of shape {shape}, got {mask.dtype} of shape {mask.shape}"
-            )
-        steps = jnp.arange(length)
+        check_mask(self, mask, x.shape[: axis + 1], f"an input of shape {x.shape}")
+        steps = jnp.broadcast_to(jnp.arange(length), mask.shape)
         count = jnp.sum(mask, axis=-1, keepdims=True)
-        steps = jnp.broadcast_to(steps, mask.shape)
         source = jnp.where(steps < count, count - 1 - steps, steps)
-        source = source.reshape((1,) * (len(shape) - mask.ndim) + mask.shape + (1,) * (x.ndim - axis - 1))
+        source = source.reshape(mask.shape + (1,) * (x.ndim - axis - 1))
         return jnp.take_along_axis(x, jnp.broadcast_to(source, x.shape), axis=axis)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Shaped
 
 from ...core import AbstractLayer, State
 from ...flatten import LayerError, Params, ShapeError
-from .._checks import check_whole, check_positive, axis_size
+from .._checks import axis_size, check_positive, check_whole
 
 
 class Reshape(AbstractLayer):

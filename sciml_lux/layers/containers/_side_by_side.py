@@ -59,6 +59,10 @@ class Branch(AbstractNamedLayers):
     **Parameters** and **states:** those of the layers, by name. **Errors:** `LayerError` as for `Chain`.
     """
 
+    # Said again for type checkers, which would take the fields for arguments.
+    def __init__(self, *layers: Any, **named: Any) -> None:
+        super().__init__(*layers, **named)
+
     def __call__(self, x: Any, ps: Params, st: State) -> tuple[tuple[Any, ...], State]:
         results, states = [], {}
         for name, layer in self.layers:
