@@ -5,18 +5,24 @@ from typing import Any
 
 from ...core import AbstractLayer
 from ...flatten import LayerError
+from ..convolution import Conv, ConvTranspose
+from ..attention import MultiHeadAttention, PatchEmbedding, TransformerEncoderBlock
 from ..linear import Bilinear, Dense, Embedding
 from ..normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, SpectralNorm, WeightNorm
 from ..recurrent import Bidirectional, GRUCell, LSTMCell, Recurrence, RNNCell
+from ._attention import attention_ports, encoder_block_ports, patch_ports
+from ._convolution import conv_ports, conv_transpose_ports
 from ._normalization import normalization_ports, spectral_norm_ports, weight_norm_ports
 from ._port import Port
 from ._recurrent import bidirectional_ports, cell_ports, recurrence_ports
 
-_PORTS: dict[type, Callable[[Any], tuple[Port, ...]]] = {}
+_PORTS: dict[type, Callable[[Any], tuple[Port, ...] | None]] = {}
 
 
-def register_torch_ports(layer_type: type[AbstractLayer], ports: Callable[[Any], tuple[Port, ...]]) -> None:
-    """Says how a layer type's arrays are called in PyTorch: `ports(layer)` lists one `Port` for each array. Subclasses inherit it.
+def register_torch_ports(layer_type: type[AbstractLayer], ports: Callable[[Any], tuple[Port, ...] | None]) -> None:
+    """Says how a layer type's arrays are called in PyTorch: `ports(layer)` lists one `Port` for each array.
+
+    Subclasses inherit it. A container without ports, or for which `ports` returns None, is as good as the layers that it is made of.
 
     **Errors:** `LayerError` if `layer_type` is no layer type.
     """
@@ -39,6 +45,8 @@ def weight_and_bias(layer: Any, *axes: int) -> tuple[Port, ...]:
 
 register_torch_ports(Dense, lambda layer: weight_and_bias(layer, 1, 0))
 register_torch_ports(Bilinear, lambda layer: weight_and_bias(layer, 1, 2, 0))
+register_torch_ports(Conv, conv_ports)
+register_torch_ports(ConvTranspose, conv_transpose_ports)
 register_torch_ports(Embedding, lambda layer: (Port("weight", "weight"),))
 for _normalizing in (BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm):
     register_torch_ports(_normalizing, normalization_ports)
@@ -48,3 +56,6 @@ for _cell in (RNNCell, LSTMCell, GRUCell):
     register_torch_ports(_cell, cell_ports)
 register_torch_ports(Recurrence, recurrence_ports)
 register_torch_ports(Bidirectional, bidirectional_ports)
+register_torch_ports(MultiHeadAttention, attention_ports)
+register_torch_ports(TransformerEncoderBlock, lambda layer: encoder_block_ports(layer, ports_of))
+register_torch_ports(PatchEmbedding, patch_ports)

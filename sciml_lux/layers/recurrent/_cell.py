@@ -83,4 +83,3 @@ def where(valid: Bool[Array, "..."], new: Any, old: Any) -> Any:
         return jnp.where(jnp.expand_dims(valid, tuple(range(valid.ndim, new.ndim))), new, old)
 
     return jax.tree.map(choose, new, old)
-

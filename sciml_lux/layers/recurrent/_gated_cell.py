@@ -49,7 +49,7 @@ class AbstractGatedCell(AbstractRecurrentCell):
             "weight_hidden": (self.init_weight_hidden, (hidden, hidden)),
         }
         if self.use_bias:
-            starts |= {name: (self.init_bias, (hidden,)) for name in ("bias_input", "bias_hidden")}
+            starts |= dict.fromkeys(("bias_input", "bias_hidden"), (self.init_bias, (hidden,)))
         keys = jax.random.split(key, (len(starts), self.gates))
         parameters = {
             name: jnp.concatenate([initializer(gate_key, shape) for gate_key in gate_keys], -1)
@@ -76,7 +76,9 @@ class AbstractGatedCell(AbstractRecurrentCell):
 
     def advance(self, gates: tuple[Array, ...], rest: Any, carry: Any) -> Any:
         """The next carry out of the gates before their nonlinearities, and the second result of `project`."""
-        raise LayerError(f"{type(self).__name__} has no advance(self, gates, rest, carry); write one that returns the next carry")
+        raise LayerError(
+            f"{type(self).__name__} has no advance(self, gates, rest, carry); write one that returns the next carry"
+        )
 
     def hidden(self, carry: Any) -> Array:
         """The hidden state, which is the output, out of a carry."""

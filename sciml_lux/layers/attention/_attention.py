@@ -1,0 +1,120 @@
+"""`scaled_dot_product_attention`, and the two halves that it is made of."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ...flatten import ShapeError
+from ._fused import fused_applies, fused_attention
+
+
+def scaled_dot_product_attention(
+    query: Float[Array, "... length heads head_features"],
+    key: Float[Array, "... key_length key_value_heads head_features"],
+    value: Float[Array, "... key_length key_value_heads value_features"],
+    mask: Bool[Array, "..."] | None = None,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+) -> Float[Array, "... length heads value_features"]:
+    """Attention, `y = softmax(scale * query @ key.T) @ value` for each head.
+
+    The softmax is computed in float32 or more. On a GPU, in float16 and bfloat16 and without a mask, JAX's fused kernel runs.
+
+    **Arguments:** `query` `(..., length, heads, head_features)`; `key` `(..., key_length, key_value_heads, head_features)`; `value`
+    `(..., key_length, key_value_heads, value_features)`; the leading axes agree, any number of them. Fewer heads of keys
+    and values (grouped-query attention) divide those of the queries; consecutive queries share one, as in PyTorch
+    with `enable_gqa`. `mask`: boolean, True where a query may look at a key, with shape `(..., heads, length, key_length)` or one that
+    broadcasts to it: sequences that are padded have `valid[..., None, None, :]`. `causal`: whether query `i` looks at the keys
+    `0 ... i` only; together with a mask both hold. `scale`: `1 / sqrt(head_features)` by default.
+
+    **Returns:** `(..., length, heads, value_features)`. A query that may look at no key gets zeros, and no gradient (PyTorch: NaN).
+
+    **Errors:** `ShapeError` for shapes that do not go together, heads that do not divide, and a mask that is not boolean.
+
+    **Source:** Vaswani et al. 2017; grouped queries: Ainslie et al. 2023.
+    """
+    check_heads(query, key, value)
+    scale = 1.0 / math.sqrt(max(1, query.shape[-1])) if scale is None else scale
+    if fused_applies(query, key, value, mask):
+
+        def fused(*heads: Array) -> Array:
+            return fused_attention(*heads, causal, scale)
+
+        def plain(query: Array, key: Array, value: Array) -> Array:
+            return weighted_values(attention_weights(query, key, None, causal, scale), value)
+
+        return jax.lax.platform_dependent(query, key, value, cuda=fused, default=plain)
+    return weighted_values(attention_weights(query, key, mask, causal, scale), value)
+
+
+def attention_weights(query: Array, key: Array, mask: Any, causal: bool, scale: float) -> Float[Array, "..."]:
+    """How much each query takes of each key, `(..., heads, length, key_length)`, in the dtype of `query`."""
+    *leading, length, heads, features = query.shape
+    key_length, groups = key.shape[-3:-1]
+    if key_length == 0:
+        return jnp.zeros((*leading, heads, length, 0), query.dtype)
+    grouped = query.reshape(*leading, length, groups, heads // groups, features)
+    wide = jnp.float32 if jnp.finfo(query.dtype).bits < 32 else query.dtype
+    scores = scale * jnp.einsum("...qghf,...kgf->...ghqk", grouped, key, preferred_element_type=wide)
+    scores = scores.reshape(*leading, heads, length, key_length)
+    if mask is None and not causal:
+        return jax.nn.softmax(scores).astype(query.dtype)
+    allowed = _allowed(mask, causal, scores.shape)
+    weights = jax.nn.softmax(jnp.where(allowed, scores, float(jnp.finfo(wide).min)))
+    if mask is not None:  # a causal mask alone leaves each query its first key
+        weights = jnp.where(jnp.any(allowed, axis=-1, keepdims=True), weights, 0)
+    return weights.astype(query.dtype)
+
+
+def weighted_values(weights: Array, value: Array) -> Array:
+    """The sums of values that the weights ask for, `(..., length, heads, value_features)`."""
+    *leading, heads, length, key_length = weights.shape
+    groups, features = value.shape[-2:]
+    grouped = weights.reshape(*leading, groups, heads // groups, length, key_length)
+    y = jnp.einsum("...ghqk,...kgf->...qghf", grouped, value)
+    return y.reshape(*leading, length, heads, features)
+
+
+def _allowed(mask: Any, causal: bool, shape: tuple[int, ...]) -> Array:
+    if mask is not None:
+        _check_mask(mask, shape)
+        mask = jnp.expand_dims(mask, tuple(range(len(shape) - mask.ndim)))
+    if not causal:
+        return jnp.broadcast_to(mask, shape)
+    triangle = jnp.expand_dims(jnp.tri(*shape[-2:], dtype=bool), tuple(range(len(shape) - 2)))
+    return jnp.broadcast_to(triangle if mask is None else triangle & mask, shape)
+
+
+def _check_mask(mask: Any, shape: tuple[int, ...]) -> None:
+    got = jnp.shape(mask)
+    if jnp.result_type(mask) != jnp.bool_:
+        raise ShapeError(
+            f"attention: a mask is boolean, True where a query may look at a key, got {jnp.result_type(mask)}; write mask != 0"
+        )
+    if len(got) > len(shape) or any(a not in (1, b) for a, b in zip(got[::-1], shape[::-1], strict=False)):
+        raise ShapeError(
+            f"attention: the mask has a shape that broadcasts to (..., heads, length, key_length), here {shape}, got {got}; "
+            "for padded sequences, write valid[..., None, None, :]"
+        )
+
+
+def check_heads(query: Any, key: Any, value: Any) -> None:
+    """Raises `ShapeError` unless the three go together."""
+    q, k, v = (jnp.shape(x) for x in (query, key, value))
+    if min(len(q), len(k), len(v)) < 3:
+        raise ShapeError(
+            f"attention: query, key and value are (..., length, heads, head_features), got {q}, {k} and {v}"
+        )
+    if q[:-3] != k[:-3] or k[:-1] != v[:-1] or q[-1] != k[-1]:
+        raise ShapeError(
+            f"attention: query, key and value of shapes {q}, {k} and {v} do not go together; all have the same leading axes, "
+            "key and value the same length and heads, query and key the same features"
+        )
+    if k[-2] < 1 or q[-2] % k[-2]:
+        raise ShapeError(
+            f"attention: the heads of keys and values divide those of the queries, got {k[-2]} and {q[-2]}"
+        )

@@ -1,0 +1,124 @@
+"""`MultiHeadAttention`: attention between projections of the inputs."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ...core import AbstractContainer, AbstractLayer, State
+from ...flatten import LayerError, Params, ShapeError
+from .. import init
+from .._checks import check_flag, check_last_axis, check_number, check_positive
+from ..linear import Dense
+from ..noise import Dropout
+from ._attention import attention_weights, check_heads, scaled_dot_product_attention, weighted_values
+
+
+class MultiHeadAttention(AbstractContainer):
+    """Attention in several heads, between linear projections of the inputs, projected back.
+
+        y = output(concatenate(attention(query(q), key(k), value(v)) for each head))
+
+    **Arguments:** `features`: of the queries and the result; `heads`: divides `features`; `key_value_heads`: fewer heads of keys and
+    values, which divide `heads` (grouped-query attention; 1: multi-query); `context_features`: of the keys and values, where
+    these differ from `features`; `causal`: whether a position looks only at itself and those before it; `use_bias`: of
+    all four projections; `dropout`: with which probability a weight of the attention is dropped in train mode;
+    `position`: a function of queries, and of keys, of shape `(..., length, heads, head_features)`, such as `lux.rotary_embedding`;
+    `init_weight`, `init_bias`: Glorot uniform and zeros.
+
+    **Call:** self attention: `x` `(..., length, features)` gives the same shape; `(x, mask)` with a mask. Cross attention: `(query, key,
+    value)` or `(query, key, value, mask)`, of shapes `(..., length, features)` and `(..., key_length, context_features)`, gives
+    `(..., length, features)`. The mask is boolean, True where a query may look at a key, and broadcasts to `(..., heads, length,
+    key_length)`: for padded sequences, `valid[..., None, None, :]`. A query that may look at nothing gets zeros before the projection
+    `output`.
+
+    **Parameters:** `query`, `output`: `weight` `(features, features)`, `bias` `(features,)`; `key`, `value`: `weight`
+    `(context_features, key_value_heads * features / heads)`, `bias`. **States:** with dropout, that of a `Dropout`, under `dropout`.
+
+    **Errors:** `LayerError` for heads that do not divide; `ShapeError` for inputs and masks that do not fit.
+
+    **Source:** Vaswani et al. 2017, Attention is all you need.
+    """
+
+    features: int
+    heads: int
+    key_value_heads: int | None = None
+    context_features: int | None = None
+    causal: bool = False
+    use_bias: bool = True
+    dropout: float = 0.0
+    position: Callable[[Any], Any] | None = None
+    init_weight: Callable[..., Any] = init.glorot_uniform()
+    init_bias: Callable[..., Any] = init.zeros()
+
+    def __post_init__(self) -> None:
+        check_positive(self, features=self.features, heads=self.heads)
+        for name in ("key_value_heads", "context_features"):
+            if getattr(self, name) is not None:
+                check_positive(self, **{name: getattr(self, name)})
+        check_flag(self, causal=self.causal, use_bias=self.use_bias)
+        check_number(self, 0.0, 1.0, dropout=self.dropout)
+        if self.features % self.heads:
+            raise LayerError(f"MultiHeadAttention: heads divides features, got {self.heads} heads for {self.features}")
+        if self.heads % self._groups:
+            raise LayerError(
+                f"MultiHeadAttention: key_value_heads divides heads, got {self.key_value_heads} for {self.heads}"
+            )
+        if self.position is not None and not callable(self.position):
+            raise LayerError(
+                f"MultiHeadAttention: position is a function such as lux.rotary_embedding, or None, got {self.position!r}"
+            )
+
+    @property
+    def _groups(self) -> int:
+        return self.heads if self.key_value_heads is None else self.key_value_heads
+
+    def children(self) -> dict[str, AbstractLayer]:
+        options = {"use_bias": self.use_bias, "init_weight": self.init_weight, "init_bias": self.init_bias}
+        context = self.features if self.context_features is None else self.context_features
+        shared = self._groups * (self.features // self.heads)
+        layers: dict[str, AbstractLayer] = {
+            "query": Dense(self.features, self.features, **options),
+            "key": Dense(context, shared, **options),
+            "value": Dense(context, shared, **options),
+            "output": Dense(self.features, self.features, **options),
+        }
+        return layers | ({"dropout": Dropout(self.dropout)} if self.dropout else {})
+
+    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Array, State]:
+        layers, states = self.children(), dict(st)
+        *inputs, mask = self._inputs(x)
+        heads = []
+        for name, given, number in zip(
+            ("query", "key", "value"), inputs, (self.heads, *[self._groups] * 2), strict=True
+        ):
+            check_last_axis(self, given, layers[name].in_features)  # type: ignore[attr-defined]
+            y, states[name] = layers[name](given, ps[name], st[name])
+            y = y.reshape(*y.shape[:-1], number, self.features // self.heads)
+            heads.append(y if self.position is None or name == "value" else self.position(y))
+        if self.dropout and st.dropout.training:
+            check_heads(*heads)
+            scale = 1.0 / math.sqrt(self.features // self.heads)
+            weights = attention_weights(heads[0], heads[1], mask, self.causal, scale)
+            weights, states["dropout"] = layers["dropout"](weights, ps.dropout, st.dropout)
+            y = weighted_values(weights, heads[2])
+        else:
+            y = scaled_dot_product_attention(*heads, mask, causal=self.causal)
+        y = y.reshape(*y.shape[:-2], self.features)
+        y, states["output"] = layers["output"](y, ps.output, st.output)
+        return y, State(states)
+
+    def _inputs(self, x: Any) -> tuple[Any, Any, Any, Any]:
+        given = x if isinstance(x, tuple) else (x,)
+        if not 1 <= len(given) <= 4:
+            raise ShapeError(
+                f"MultiHeadAttention takes x, (x, mask), (query, key, value) or (query, key, value, mask), got {len(given)} parts"
+            )
+        mask = given[-1] if len(given) in (2, 4) else None
+        if any(jnp.ndim(part) < 2 for part in given[:3] if part is not mask):
+            raise ShapeError(
+                f"MultiHeadAttention expects inputs (..., length, features), got {', '.join(str(jnp.shape(part)) for part in given)}"
+            )
+        return (*given[:3], mask) if len(given) > 2 else (given[0], given[0], given[0], mask)

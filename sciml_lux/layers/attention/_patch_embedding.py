@@ -1,0 +1,76 @@
+"""`PatchEmbedding`: an image as a sequence of patches."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from ...core import AbstractLayer, State
+from ...flatten import LayerError, Params, ShapeError
+from .. import init
+from .._checks import check_flag, check_positive
+
+
+class PatchEmbedding(AbstractLayer):
+    """Images cut into patches, each of which is projected: a convolution whose stride is its window, as one matrix product.
+
+    **Arguments:** `in_channels`; `features`: of a patch; `patch_size`: `(height, width)`, or one number for both; `use_bias`;
+    `init_weight`, `init_bias`: Glorot uniform and zeros.
+
+    **Call:** `x` of shape `(..., height, width, in_channels)` gives `(..., patches, features)`, row by row; height and width are
+    multiples of those of a patch.
+
+    **Parameters:** `weight` `(patch_height, patch_width, in_channels, features)`; `bias` `(features,)` if `use_bias`. **States:** none.
+
+    **Errors:** `LayerError` for sizes that are not whole numbers; `ShapeError` for another number of channels and an image that
+    does not divide into patches.
+
+    **Source:** Dosovitskiy et al. 2021, An image is worth 16x16 words.
+    """
+
+    in_channels: int
+    features: int
+    patch_size: int | tuple[int, int]
+    use_bias: bool = True
+    init_weight: Callable[..., Any] = init.glorot_uniform()
+    init_bias: Callable[..., Any] = init.zeros()
+
+    def __post_init__(self) -> None:
+        check_positive(self, in_channels=self.in_channels, features=self.features)
+        check_flag(self, use_bias=self.use_bias)
+        if isinstance(self.patch_size, tuple) and len(self.patch_size) != 2:
+            raise LayerError(f"PatchEmbedding: patch_size is (height, width) or one number, got {self.patch_size!r}")
+        height, width = self._patch
+        check_positive(self, patch_height=height, patch_width=width)
+
+    @property
+    def _patch(self) -> tuple[int, int]:
+        return self.patch_size if isinstance(self.patch_size, tuple) else (self.patch_size, self.patch_size)
+
+    def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
+        weight_key, bias_key = jax.random.split(key)
+        weight = self.init_weight(weight_key, (*self._patch, self.in_channels, self.features))
+        return (
+            {"weight": weight, "bias": self.init_bias(bias_key, (self.features,))}
+            if self.use_bias
+            else {"weight": weight}
+        )
+
+    def __call__(
+        self, x: Float[Array, "..."], ps: Params, st: State
+    ) -> tuple[Float[Array, "... patches features"], State]:
+        height, width = self._patch
+        shape = x.shape
+        if len(shape) < 3 or shape[-1] != self.in_channels or shape[-3] % height or shape[-2] % width:
+            raise ShapeError(
+                f"PatchEmbedding expects images (..., height, width, {self.in_channels}) whose height and width are multiples of {height} "
+                f"and {width}, got {shape}; pad or cut them before"
+            )
+        *leading, _, _, _ = shape
+        rows, columns = shape[-3] // height, shape[-2] // width
+        patches = x.reshape(*leading, rows, height, columns, width, self.in_channels)
+        patches = jnp.swapaxes(patches, -4, -3).reshape(*leading, rows * columns, height * width * self.in_channels)
+        y = patches @ ps.weight.reshape(-1, self.features)
+        return (y + jnp.broadcast_to(ps.bias, y.shape) if self.use_bias else y), st
