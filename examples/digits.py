@@ -1,6 +1,6 @@
 """Handwritten digits: a small convolutional network, from the picture of the model to its mistakes.
 
-1437 of scikit-learn's digits to learn from, 360 to be judged on. Prints the model, its cost, and the accuracy, and draws what it gets wrong.
+1437 of scikit-learn's digits to learn from, 360 to be judged on. Prints the model with its cost and its accuracy, and draws its mistakes.
 
     python examples/digits.py                   writes digits.png
 """
