@@ -356,6 +356,31 @@ def test_a_model_of_pytorch_and_ours_agree_after_training():
 
 
 @pytest.mark.slow
+def test_a_convolutional_model_of_pytorch_and_ours_agree():
+    torch = pytest.importorskip("torch", reason="python -m pip install 'sciml-lux[oracle]'")
+    theirs = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 3),
+        torch.nn.BatchNorm2d(4),
+        torch.nn.ReLU(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(4 * 2 * 3, 5),
+    ).double()
+    ours = lux.Chain(
+        lux.Conv(2, 4, (3, 3)),
+        lux.BatchNorm(4, jax.nn.relu),
+        lambda x: jnp.moveaxis(x, -1, -3),  # PyTorch flattens channels first
+        lux.Flatten(3),
+        lux.Dense(4 * 2 * 3, 5),
+    )
+    x = array(3, 4, 5, 2)
+    expected = theirs(torch.from_numpy(np.array(jnp.moveaxis(x, -1, 1))))
+    ps, st = lux.from_torch(theirs.state_dict(), ours)
+    np.testing.assert_allclose(ours(x, ps, st)[0], expected.detach().numpy(), rtol=1e-10, atol=1e-10)
+    again = lux.to_torch(ps, st, ours, theirs.state_dict())
+    assert all(np.array_equal(again[name], tensor.numpy()) for name, tensor in theirs.state_dict().items())
+
+
+@pytest.mark.slow
 def test_bfloat16_and_tensors_that_require_gradients_are_read():
     torch = pytest.importorskip("torch", reason="python -m pip install 'sciml-lux[oracle]'")
     model = torch.nn.Linear(3, 2).to(torch.bfloat16)

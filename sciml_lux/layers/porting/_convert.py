@@ -25,6 +25,9 @@ def from_torch(state_dict: Mapping[str, Any], layer: AbstractLayer, dtype: Any =
     activations (`0.weight`, `2.weight`), a `Chain` does not. Axes are permuted to ours. An untied `Repeated` is as many layers in a row,
     a tied one is one; the parameters of a `Frozen` layer go into the state; layers that share parameters take equal tensors.
 
+    PyTorch's channels come first, ours last, so that a `Flatten` after convolutions orders the features otherwise: for the
+    `Linear` that follows, put `lambda x: jnp.moveaxis(x, -1, -3)` (in two dimensions) before `Flatten(3)`.
+
     **Arguments:** `state_dict`: tensors, or arrays, by name; PyTorch itself is not imported. `layer`; `dtype`: of the
     parameters, as in `setup`, to which the numbers are rounded.
 
