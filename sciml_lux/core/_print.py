@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from ..flatten import ArraySpec, Entry, NamedTree, Parameter, Real, Tied, leaf_paths
+from ..flatten import ArraySpec, Entry, Layout, NamedTree, Parameter, Real, Tied, leaf_paths
 from ._declared import abstract_states, layout
 from ._observe import children_of
 from ._source import head, is_layer
@@ -110,22 +110,22 @@ def printed(layer: Any) -> str:
     used = [column for column in range(4) if column == 0 or any(row[column] for row in rows[1:])]
     lines = align([[row[column] for column in used] for row in rows], [column >= 2 for column in used])
     rule = "-" * max(map(len, lines))
-    return "\n".join([lines[0], rule, *lines[1:], rule, totals(layer)])
+    return "\n".join([lines[0], rule, *lines[1:], rule, totals(layout(layer), abstract_states(layer))])
 
 
-def totals(layer: Any) -> str:
+def totals(whole: Layout, state: Any) -> str:
     """The numbers of parameters and states, and the bytes that they take."""
-    whole, states = layout(layer), jax.tree.leaves(abstract_states(layer))
-    counts = [(whole.size, "parameter"), (sum(math.prod(leaf.shape) for leaf in states), "state")]
-    parameters, state = (f"{number:,} {noun}{'' if number == 1 else 's'}" for number, noun in counts)
-    state_bytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in states)
-    return f"{parameters}: {bytes_text(whole.size * whole.dtype.itemsize)} of {whole.dtype}; {state}: {bytes_text(state_bytes)}"
+    leaves = jax.tree.leaves(state)
+    counts = [(whole.size, "parameter"), (sum(math.prod(leaf.shape) for leaf in leaves), "state")]
+    parameters, states = (f"{number:,} {noun}{'' if number == 1 else 's'}" for number, noun in counts)
+    state_bytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+    return f"{parameters}: {bytes_text(whole.size * whole.dtype.itemsize)} of {whole.dtype}; {states}: {bytes_text(state_bytes)}"
 
 
-def bytes_text(number: float) -> str:
+def bytes_text(number: int) -> str:
     """A number of bytes with three digits and a decimal unit; below 10,000 the number itself."""
     if number < 10_000:
-        return f"{number:,.0f} byte{'' if number == 1 else 's'}"
+        return f"{number:,} byte{'' if number == 1 else 's'}"
     power = min(int(math.log10(number) / 3), 6)
     return f"{number / 1000**power:.3g} {'kMGTPE'[power - 1]}B"
 
@@ -174,7 +174,7 @@ def _row(node: Node, label: str, times: int, depth: int) -> tuple[str, str, str,
     call = textwrap.wrap(
         prefix + node.call(), room, subsequent_indent=f"{indent}    ", max_lines=_LINES, placeholder=" ..."
     )
-    shapes = [text.replace(" ", _UNBROKEN) for text in node.shapes[:_SHAPES]]
+    shapes = [text.replace("= ", f"={_UNBROKEN}") for text in node.shapes[:_SHAPES]]
     if len(node.shapes) > _SHAPES:
         shapes.append(f"... ({len(node.shapes)} arrays)")
     repeated = f"{times} x " if times > 1 else ""

@@ -53,11 +53,17 @@ def output_shape(layer: AbstractLayer, shape: Any) -> Any:
     **Errors:** those of the layer for an input of that shape, with its path.
     """
     check_layer(layer)
-    if isinstance(shape, tuple) and all(isinstance(size, int) for size in shape):
-        shape = jax.ShapeDtypeStruct(shape, jnp.result_type(float))
+    shape = abstract_input(shape)
     ps, _ = jax.eval_shape(lambda: setup(jax.random.key(0), layer))
     y, _ = jax.eval_shape(lambda x, ps, st: layer(x, ps, st), shape, ps, abstract_states(layer))
     return jax.tree.map(lambda leaf: leaf.shape, y)
+
+
+def abstract_input(shape: Any, dtype: Any = None) -> Any:
+    """A tree of `jax.ShapeDtypeStruct`: `shape` itself, or an array of `dtype` (JAX's default float) of that tuple of sizes."""
+    if isinstance(shape, tuple) and all(isinstance(size, int) for size in shape):
+        return jax.ShapeDtypeStruct(shape, jnp.result_type(float) if dtype is None else dtype)
+    return shape
 
 
 def check_layer(layer: Any) -> None:

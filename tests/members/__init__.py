@@ -3,7 +3,19 @@
 `LAYERS` holds one `Layer` for each way of building a layer that is worth its own run; `RAVEL_MAPS` one `Map` each.
 """
 
-from . import attention, containers, convolution, custom, linear, noise, normalization, recurrent, solvers, structure
+from . import (
+    attention,
+    containers,
+    convolution,
+    custom,
+    debugging,
+    linear,
+    noise,
+    normalization,
+    recurrent,
+    solvers,
+    structure,
+)
 from .base import Layer as Layer
 from .base import Map as Map
 from .base import array as array
@@ -21,5 +33,6 @@ LAYERS = [
     *structure.LAYERS,
     *containers.LAYERS,
     *custom.LAYERS,
+    *debugging.LAYERS,
     *solvers.LAYERS,
 ]

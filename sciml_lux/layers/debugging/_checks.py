@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ...core import children_of, differentiation_mode, observed, short
+from ...core import children_of, differentiation_mode, observed, short, split_arrays
 from ...flatten import DebugError
 from ._measure import Line, Measured, lines_of
 
@@ -166,18 +166,10 @@ def _explain(site: Site, groups: dict[str, Any], error: Exception) -> NoReturn:
 
 def _with_backward(site: Site, run: Callable[..., Any], given: Any, named: Any) -> Any:
     """`run(*given, **named)`, whose backward pass is checked."""
-    leaves, tree = jax.tree.flatten((given, named))
-    traced = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
-
-    def rebuild(arrays: Any, other: bool = True) -> Any:
-        ahead = iter(arrays)
-        filled = [
-            next(ahead) if is_array else leaf if other else None for leaf, is_array in zip(leaves, traced, strict=True)
-        ]
-        return tree.unflatten(filled)
+    arrays, join = split_arrays((given, named))
 
     def plain(arrays: Any) -> Any:
-        given, named = rebuild(arrays)
+        given, named = join(arrays)
         return run(*given, **named)
 
     def forward(arrays: Any) -> Any:
@@ -187,7 +179,7 @@ def _with_backward(site: Site, run: Callable[..., Any], given: Any, named: Any) 
     def backward(kept: Any, cotangents: Any) -> Any:
         pullback, arrays, result = kept
         came = {"cotangent of the output": cotangents[0]}
-        given, named = rebuild(arrays)
+        given, named = join(arrays)
         groups = site.inputs(*given, **named) | {"output": result[0]} | came
         if children_of(site.layer):
             cotangents = _enforce(site, _backward_fault, groups, cotangents)
@@ -195,10 +187,10 @@ def _with_backward(site: Site, run: Callable[..., Any], given: Any, named: Any) 
             (made,) = pullback(cotangents)
         except Exception as error:
             _explain(site, groups, error)
-        given, named = rebuild(made, other=False)
+        given, named = join(made)
         made_groups = {f"cotangent of the {group}": value for group, value in site.inputs(*given, **named).items()}
         return (_enforce(site, _backward_fault, groups | made_groups, made),)
 
     checked = jax.custom_vjp(plain)
     checked.defvjp(forward, backward)
-    return checked([leaf for leaf, is_array in zip(leaves, traced, strict=True) if is_array])
+    return checked(arrays)
