@@ -20,9 +20,9 @@ class LagrangianNN(AbstractContainer):
     Coordinates can be any, angles for example; momenta need not be known.
 
     Where `M` is singular the motion is undefined. A sample whose `M` is singular to working precision (condition number above
-    `1 / (n epsilon)`, `epsilon` that of the dtype) gets accelerations, and derivatives, of NaN: a solver that calls
-    this layer then fails, instead of following numbers without meaning. Layers that are piecewise linear, relu networks for example,
-    have `M = 0`: give smooth activations such as `jax.nn.softplus` or `jnp.tanh`.
+    `1 / (n epsilon)`, `epsilon` that of the dtype) gets accelerations of NaN, and NaN in what is differentiated through them:
+    a solver that calls this layer then fails, instead of following numbers without meaning. Layers that are piecewise
+    linear, relu networks for example, have `M = 0`: give smooth activations such as `jax.nn.softplus` or `jnp.tanh`.
 
     **Arguments:** `layer`: from `(..., 2 n)` to one number for each sample, `(..., 1)` or `(...)`; `regularization`: 0 or more, is added to
     the diagonal of `M`; it changes the motion, by as much as a kinetic energy `regularization * |v|² / 2`.
@@ -57,21 +57,19 @@ class LagrangianNN(AbstractContainer):
         along_velocity = jnp.concatenate([velocity, jnp.zeros_like(velocity)], axis=-1)
         units = jnp.eye(2 * size, dtype=x.dtype)[size:].reshape(size, *(1,) * (x.ndim - 1), 2 * size)
         directions = jnp.concatenate([jnp.broadcast_to(units, (size, *x.shape)), along_velocity[None]])
-        *columns, drift = jax.vmap(second)(directions)[..., size:]
-        mass = jnp.stack(columns, axis=-1) if size else jnp.zeros((*velocity.shape, 0), x.dtype)
-        mass = precise(mass) + self.regularization * jnp.broadcast_to(jnp.eye(size), mass.shape).astype(
-            precise(mass).dtype
-        )
-        acceleration = _solve(mass, precise(gradient[..., :size] - drift)).astype(x.dtype)
+        second_derivatives = jax.vmap(second)(directions)[..., size:]
+        mass = precise(jnp.moveaxis(second_derivatives[:size], 0, -1))
+        mass = mass + self.regularization * jnp.broadcast_to(jnp.eye(size, dtype=mass.dtype), mass.shape)
+        right = precise(gradient[..., :size] - second_derivatives[size])
+        acceleration = _solve(mass, right, epsilon=float(jnp.finfo(x.dtype).eps)).astype(x.dtype)
         return jnp.concatenate([velocity, acceleration], axis=-1), State(layer=state)
 
 
-def _solve(matrix: Float[Array, "... n n"], right: Float[Array, "... n"]) -> Float[Array, "... n"]:
-    """The solution, and NaN with NaN derivatives where the matrix is singular to working precision."""
-    size = matrix.shape[-1]
+def _solve(matrix: Float[Array, "... n n"], right: Float[Array, "... n"], epsilon: float) -> Float[Array, "... n"]:
+    """The solution, times NaN, for the derivatives' sake, where the matrix is singular to the precision `epsilon`."""
     fixed = jax.lax.stop_gradient(matrix)
     condition = _norm(fixed) * _norm(jnp.linalg.inv(fixed))  # of few numbers: exact, and no dearer than an estimate
-    sound = condition < 1 / (max(1, size) * float(jnp.finfo(matrix.dtype).eps))
+    sound = condition < 1 / (max(1, matrix.shape[-1]) * epsilon)
     solution = jnp.linalg.solve(matrix, right[..., None])[..., 0]
     return solution * jnp.where(sound, 1.0, jnp.nan).astype(solution.dtype)[..., None]
 
