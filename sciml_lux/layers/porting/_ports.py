@@ -5,8 +5,8 @@ from typing import Any
 
 from ...core import AbstractLayer
 from ...flatten import LayerError
-from ..convolution import Conv, ConvTranspose
 from ..attention import MultiHeadAttention, PatchEmbedding, TransformerEncoderBlock
+from ..convolution import Conv, ConvTranspose
 from ..linear import Bilinear, Dense, Embedding
 from ..normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, SpectralNorm, WeightNorm
 from ..recurrent import Bidirectional, GRUCell, LSTMCell, Recurrence, RNNCell
