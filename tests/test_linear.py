@@ -115,6 +115,14 @@ def test_an_mlp_names_its_layers():
     assert lux.MLP(3, (4,), 2)["hidden_0"] == lux.Dense(3, 4, jnp.tanh)
 
 
+def test_an_mlp_with_another_layer_is_a_chain():
+    mlp = lux.MLP(3, (4,), 2)
+    other = mlp.with_children(mlp.children() | {"output": lux.Dense(4, 5)})
+    assert other == lux.Chain(hidden_0=lux.Dense(3, 4, jnp.tanh), output=lux.Dense(4, 5))
+    residual = lux.MLP(3, (3,), 2, residual=True)
+    refused(lambda: residual.with_children(residual.children()), LayerError, "write a lux.Chain of lux.SkipConnection")
+
+
 def test_a_hidden_layer_is_norm_activation_dropout():
     mlp = lux.MLP(3, (4, 4), 2, jnp.sin, norm=lux.LayerNorm, dropout=0.5, residual=True)
     ps, st = setup(mlp)

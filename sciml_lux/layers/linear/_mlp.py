@@ -1,7 +1,7 @@
 """A multilayer perceptron."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -95,6 +95,14 @@ class MLP(AbstractContainer):
 
     def children(self) -> dict[str, AbstractLayer]:
         return self._whole.children()
+
+    def with_children(self, children: Mapping[str, AbstractLayer]) -> AbstractContainer:
+        """The `Chain` of other layers under these names. **Errors:** `LayerError` for one with `residual`, which is no chain."""
+        if self.residual:
+            raise LayerError(
+                "MLP(residual=True) makes its layers itself, so that none can be replaced; write a lux.Chain of lux.SkipConnection"
+            )
+        return Chain(**children)
 
     def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
         check_last_axis(self, x, self.in_features)
