@@ -41,8 +41,8 @@ def scaled_dot_product_attention(
     scale = 1.0 / math.sqrt(max(1, query.shape[-1])) if scale is None else scale
     if fused_applies(query, key, value, mask):
 
-        def fused(*heads: Array) -> Array:
-            return fused_attention(*heads, causal, scale)
+        def fused(query: Array, key: Array, value: Array) -> Array:
+            return fused_attention(query, key, value, causal, scale)
 
         def plain(query: Array, key: Array, value: Array) -> Array:
             return weighted_values(attention_weights(query, key, None, causal, scale), value)
@@ -80,13 +80,11 @@ def weighted_values(weights: Array, value: Array) -> Array:
 
 
 def _allowed(mask: Any, causal: bool, shape: tuple[int, ...]) -> Array:
-    if mask is not None:
-        _check_mask(mask, shape)
-        mask = jnp.expand_dims(mask, tuple(range(len(shape) - mask.ndim)))
-    if not causal:
-        return jnp.broadcast_to(mask, shape)
-    triangle = jnp.expand_dims(jnp.tri(*shape[-2:], dtype=bool), tuple(range(len(shape) - 2)))
-    return jnp.broadcast_to(triangle if mask is None else triangle & mask, shape)
+    allowed = jnp.broadcast_to(jnp.tri(*shape[-2:], dtype=bool) if causal else True, shape)
+    if mask is None:
+        return allowed
+    _check_mask(mask, shape)
+    return allowed & jnp.broadcast_to(mask, shape)
 
 
 def _check_mask(mask: Any, shape: tuple[int, ...]) -> None:

@@ -59,7 +59,7 @@ class TransformerEncoderBlock(AbstractContainer):
         self.children()  # the parts refuse what is theirs
 
     def children(self) -> dict[str, AbstractLayer]:
-        bias = {"use_bias": self.use_bias}
+        bias: dict[str, Any] = {"use_bias": self.use_bias}
         wide = 4 * self.features if self.hidden_features is None else self.hidden_features
         attention = MultiHeadAttention(
             self.features,

@@ -76,7 +76,11 @@ class MultiHeadAttention(AbstractContainer):
         return self.heads if self.key_value_heads is None else self.key_value_heads
 
     def children(self) -> dict[str, AbstractLayer]:
-        options = {"use_bias": self.use_bias, "init_weight": self.init_weight, "init_bias": self.init_bias}
+        options: dict[str, Any] = {
+            "use_bias": self.use_bias,
+            "init_weight": self.init_weight,
+            "init_bias": self.init_bias,
+        }
         context = self.features if self.context_features is None else self.context_features
         shared = self._groups * (self.features // self.heads)
         layers: dict[str, AbstractLayer] = {
@@ -98,20 +102,21 @@ class MultiHeadAttention(AbstractContainer):
             y, states[name] = layers[name](given, ps[name], st[name])
             y = y.reshape(*y.shape[:-1], number, self.features // self.heads)
             heads.append(y if self.position is None or name == "value" else self.position(y))
+        query, key, value = heads
         if self.dropout and st.dropout.training:
-            check_heads(*heads)
+            check_heads(query, key, value)
             scale = 1.0 / math.sqrt(self.features // self.heads)
-            weights = attention_weights(heads[0], heads[1], mask, self.causal, scale)
+            weights = attention_weights(query, key, mask, self.causal, scale)
             weights, states["dropout"] = layers["dropout"](weights, ps.dropout, st.dropout)
-            y = weighted_values(weights, heads[2])
+            y = weighted_values(weights, value)
         else:
-            y = scaled_dot_product_attention(*heads, mask, causal=self.causal)
+            y = scaled_dot_product_attention(query, key, value, mask, causal=self.causal)
         y = y.reshape(*y.shape[:-2], self.features)
         y, states["output"] = layers["output"](y, ps.output, st.output)
         return y, State(states)
 
     def _inputs(self, x: Any) -> tuple[Any, Any, Any, Any]:
-        given = x if isinstance(x, tuple) else (x,)
+        given: list[Any] = list(x) if isinstance(x, tuple) else [x]
         if not 1 <= len(given) <= 4:
             raise ShapeError(
                 f"MultiHeadAttention takes x, (x, mask), (query, key, value) or (query, key, value, mask), got {len(given)} parts"
@@ -121,4 +126,5 @@ class MultiHeadAttention(AbstractContainer):
             raise ShapeError(
                 f"MultiHeadAttention expects inputs (..., length, features), got {', '.join(str(jnp.shape(part)) for part in given)}"
             )
-        return (*given[:3], mask) if len(given) > 2 else (given[0], given[0], given[0], mask)
+        query, key, value = (given[0], given[1], given[2]) if len(given) > 2 else (given[0], given[0], given[0])
+        return query, key, value, mask

@@ -61,11 +61,11 @@ class AbstractGatedCell(AbstractRecurrentCell):
 
     def initial_carry(self, ps: Params, batch_shape: tuple[int, ...], dtype: Any) -> Any:
         shape = (*batch_shape, self.hidden_features)
-        if self.train_carry:
-            parts = tuple(jnp.broadcast_to(ps[f"initial_{name}"], shape) for name in self.carry)
-        else:
-            parts = tuple(jnp.zeros(shape, dtype) for _ in self.carry)
-        return parts if len(parts) > 1 else parts[0]
+        parts = [
+            jnp.broadcast_to(ps[f"initial_{name}"], shape) if self.train_carry else jnp.zeros(shape, dtype)
+            for name in self.carry
+        ]
+        return tuple(parts) if len(parts) > 1 else parts[0]
 
     def project(self, x: Array, ps: Params) -> tuple[Array, Any]:
         """What `x` adds to the gates before the product with the hidden state is added too, and whatever else a step needs of it."""
