@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import bits, refused, setup
+from members import LAYERS
 
 import sciml_lux as lux
 from sciml_lux.flatten import DebugError, LayerError, ShapeError
@@ -131,6 +132,27 @@ def test_arguments_by_position_and_by_name():
     np.testing.assert_array_equal(lux.debug(weighted)(X, ps, st, scale=2.0)[0], expected)
     gradient = jax.grad(lambda scale: jnp.sum(lux.debug(weighted)(X, ps, st, scale=scale)[0]))(2.0)
     np.testing.assert_allclose(gradient, jax.grad(lambda scale: jnp.sum(weighted(X, ps, st, scale)[0]))(2.0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("member", LAYERS, ids=lambda member: member.name)
+def test_every_layer_is_the_same_in_debug_mode(member):
+    layer = member.make()
+    ps, st = setup(layer)
+    debugged = lux.debug(layer)
+    assert lux.layout(debugged) is ps.layout
+    results = [jax.tree.leaves(one(member.x, ps, st)[0]) for one in (layer, debugged)]
+    gradients = [
+        jax.grad(
+            lambda vector: sum(jnp.sum(jnp.sin(y)) for y in jax.tree.leaves(one(member.x, ps.replace(vector), st)[0]))
+        )(  # noqa: B023
+            ps.vector
+        )
+        for one in (layer, debugged)
+    ]
+    for one, other in zip(results[0], results[1], strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-12)
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-10, atol=1e-12)
 
 
 # Forward
