@@ -3,7 +3,9 @@
 Differentiated as it stands, a scan adds up the gradient of the hidden weight step by step, in matrix products of a few rows. The product
 enters the gates by addition, so that a change `dW` of the weight acts like the change `h @ dW` of what is added to the gates,
 for all steps at once: one large matrix product, whose transpose is one as well. The steps are then linearized with the weight held
-constant. Backward on a CPU, LSTM of 256 features on a batch of one: half the time; of 64 on a batch of 32: 0.85 of it.
+constant. Value and gradient of an LSTM on two CPU cores, against the plain scan: 0.6 of the time for 256 features and a batch of 1,
+0.85 for 64 features and a batch of 32. What is added to the gates is kept for all steps, so that large batches of long sequences need
+more memory than a cell that multiplies step by step.
 """
 
 import functools
