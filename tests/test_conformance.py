@@ -57,7 +57,9 @@ def three(leaf):
 
 def test_every_layer_is_listed():
     public = {value for part in (lux.layers, lux.solvers) for value in vars(part).values() if inspect.isclass(value)}
-    layers = {value for value in public if issubclass(value, lux.AbstractLayer) and not value.__name__.startswith("Abstract")}
+    layers = {
+        value for value in public if issubclass(value, lux.AbstractLayer) and not value.__name__.startswith("Abstract")
+    }
     assert layers == {type(member.make()) for member in LAYERS} & layers
 
 
