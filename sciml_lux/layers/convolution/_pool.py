@@ -1,0 +1,163 @@
+"""Pooling: what lies in a window becomes one number, channel by channel."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ...core import AbstractLayer, State
+from ...flatten import LayerError, Params, ShapeError
+from .._checks import check_flag
+from ._reduce import filled, widened, window_maximum, window_sum
+from ._window import (
+    Padding,
+    PerAxis,
+    Sizes,
+    Window,
+    check_fits,
+    check_padding,
+    check_per_axis,
+    check_shape,
+    spatial_sizes,
+    window_over,
+)
+
+
+class _Pool(AbstractLayer):
+    """What the layers that pool over a sliding window share."""
+
+    kernel_size: tuple[int, ...]
+    stride: PerAxis | None = None
+    padding: Padding = "VALID"
+
+    def __post_init__(self) -> None:
+        check_shape(self, "kernel_size", self.kernel_size)
+        dimensions = len(self.kernel_size)
+        if self.stride is not None:
+            check_per_axis(self, dimensions, stride=self.stride)
+        check_padding(self, dimensions, self.padding)
+
+    def _window(self, x: Any, dilation: PerAxis = 1) -> tuple[Window, Sizes]:
+        sizes = spatial_sizes(self, x, len(self.kernel_size))
+        stride = self.kernel_size if self.stride is None else self.stride
+        window = window_over(sizes, self.kernel_size, stride, self.padding, dilation)
+        check_fits(self, window, sizes)
+        if any(np.min(counts) == 0 for counts in filled(window, sizes)):
+            raise ShapeError(
+                f"{type(self).__name__}: padding of {window.padding} puts windows of {window.extent} wholly outside of spatial axes "
+                f"of {sizes}; pad by less than a window"
+            )
+        return window, sizes
+
+
+class MaxPool(_Pool):
+    """The largest element of each window, channel by channel. If several are, the gradient goes to the first of them in C order.
+
+    **Arguments:** `kernel_size`: a tuple with the window's size along each spatial axis; `stride`: a number, or one for each axis; by
+    default the window's size, so that windows do not overlap; `padding`: "VALID", "SAME" or numbers, as for `Conv`; padded elements
+    are never the largest; `dilation`.
+
+    **Call:** `x` of shape `(..., *spatial, channels)` gives `(..., *spatial', channels)`, where
+    `size' = (size + padding - dilation * (kernel - 1) - 1) // stride + 1` along each axis. NaN where the window has one.
+
+    **Parameters** and **states:** none.
+
+    **Errors:** `LayerError` for arguments of another kind; `ShapeError` for too few axes, inputs smaller than the window, and
+    windows that hold nothing but padding.
+    """
+
+    dilation: PerAxis = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_per_axis(self, len(self.kernel_size), dilation=self.dilation)
+
+    def __call__(
+        self, x: Float[Array, "... channels"], ps: Params, st: State
+    ) -> tuple[Float[Array, "... channels"], State]:
+        window, sizes = self._window(x, self.dilation)
+        return window_maximum(x, window, x.ndim - len(sizes) - 1), st
+
+
+class MeanPool(_Pool):
+    """The mean of each window, channel by channel.
+
+    **Arguments:** `kernel_size`, `stride`, `padding`: as for `MaxPool`; `count_include_pad`: whether padded zeros count as
+    elements, as in PyTorch by default (Lux and TensorFlow do not count those of "SAME").
+
+    **Call:** `x` of shape `(..., *spatial, channels)` gives `(..., *spatial', channels)`, as for `MaxPool`. Sums of bfloat16 are
+    taken in float32.
+
+    **Parameters** and **states:** none. **Errors:** as for `MaxPool`.
+    """
+
+    count_include_pad: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_flag(self, count_include_pad=self.count_include_pad)
+
+    def __call__(
+        self, x: Float[Array, "... channels"], ps: Params, st: State
+    ) -> tuple[Float[Array, "... channels"], State]:
+        window, sizes = self._window(x)
+        total = window_sum(widened(x), window, x.ndim - len(sizes) - 1)
+        if self.count_include_pad:
+            return (total / window.taps).astype(x.dtype), st
+        counts = functools.reduce(np.multiply.outer, filled(window, sizes))[..., None]
+        weights = jnp.asarray(1.0 / counts, total.dtype)
+        return (total * jnp.broadcast_to(weights, total.shape)).astype(x.dtype), st
+
+
+class LpPool(_Pool):
+    """The p-norm of each window, `(sum |x|**p)**(1/p)`, channel by channel.
+
+    Where a window is all 0, the gradient is 0. PyTorch sums `x**p` without the absolute value: the same for even `p`, and for inputs
+    that are not negative.
+
+    **Arguments:** `p`: 1 or more (`MaxPool` of absolute values for infinity); `kernel_size`, `stride`, `padding`: as for `MaxPool`.
+
+    **Call:** `x` of shape `(..., *spatial, channels)` gives `(..., *spatial', channels)`, as for `MaxPool`. Sums of bfloat16 are
+    taken in float32.
+
+    **Parameters** and **states:** none. **Errors:** as for `MaxPool`, and `LayerError` for `p` below 1.
+    """
+
+    p: float | int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_exponent(self, self.p)
+
+    def __call__(
+        self, x: Float[Array, "... channels"], ps: Params, st: State
+    ) -> tuple[Float[Array, "... channels"], State]:
+        window, sizes = self._window(x)
+        total = window_sum(power(widened(x), self.p), window, x.ndim - len(sizes) - 1)
+        return root(total, self.p).astype(x.dtype), st
+
+
+def check_exponent(layer: AbstractLayer, p: Any) -> None:
+    """Raises `LayerError` unless `p` is a finite number, 1 or more."""
+    if isinstance(p, bool) or not isinstance(p, int | float) or not 1 <= p < float("inf"):
+        raise LayerError(f"{type(layer).__name__}: p is a finite number, 1 or more, got {p!r}")
+
+
+def power(x: Float[Array, "..."], p: float | int) -> Float[Array, "..."]:
+    """`|x|**p`. Whole exponents are made of products."""
+    whole = int(p) if p == int(p) else None
+    if whole is not None and whole % 2 == 0:
+        return x**whole
+    # Not jnp.abs, whose derivative at 0 is 1.
+    return (x * jnp.sign(x)) ** (p if whole is None else whole)
+
+
+def root(total: Float[Array, "..."], p: float | int) -> Float[Array, "..."]:
+    """`total**(1/p)`, with the gradient 0 at 0, where the power has none."""
+    positive = total > 0
+    safe = jnp.where(positive, total, 1)
+    rooted = jax.lax.sqrt(safe) if p == 2 else safe ** (1.0 / p)
+    return jnp.where(positive, rooted, total)
