@@ -141,15 +141,12 @@ def test_every_layer_is_the_same_in_debug_mode(member):
     ps, st = setup(layer)
     debugged = lux.debug(layer)
     assert lux.layout(debugged) is ps.layout
+
+    def total(vector, layer):
+        return sum(jnp.sum(jnp.sin(y)) for y in jax.tree.leaves(layer(member.x, ps.replace(vector), st)[0]))
+
     results = [jax.tree.leaves(one(member.x, ps, st)[0]) for one in (layer, debugged)]
-    gradients = [
-        jax.grad(
-            lambda vector: sum(jnp.sum(jnp.sin(y)) for y in jax.tree.leaves(one(member.x, ps.replace(vector), st)[0]))
-        )(  # noqa: B023
-            ps.vector
-        )
-        for one in (layer, debugged)
-    ]
+    gradients = [jax.grad(total)(ps.vector, one) for one in (layer, debugged)]
     for one, other in zip(results[0], results[1], strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-12)
     np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-10, atol=1e-12)

@@ -19,7 +19,9 @@ def declared_parameters(layer: Any, key: Any) -> Params | Parameter:
     **Errors:** `LayerError` if `initial_parameters` does not return a mapping.
     """
     declared = layer.initial_parameters(key)
-    if isinstance(declared, Parameter):  # a layer that is another one in all but its call hands on what that one declares
+    if isinstance(
+        declared, Parameter
+    ):  # a layer that is another one in all but its call hands on what that one declares
         return declared
     if not isinstance(declared, Mapping):
         raise LayerError(
