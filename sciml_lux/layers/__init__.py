@@ -58,10 +58,10 @@ from .editing import unfreeze as unfreeze
 from .foreign import from_equinox as from_equinox
 from .foreign import from_flax as from_flax
 from .foreign import from_pytree as from_pytree
+from .linear import MLP as MLP
 from .linear import Bilinear as Bilinear
 from .linear import Dense as Dense
 from .linear import Embedding as Embedding
-from .linear import MLP as MLP
 from .linear import Maxout as Maxout
 from .linear import PeriodicEmbedding as PeriodicEmbedding
 from .linear import PositionalEncoding as PositionalEncoding
@@ -90,8 +90,8 @@ from .recurrent import AbstractRecurrentCell as AbstractRecurrentCell
 from .recurrent import Bidirectional as Bidirectional
 from .recurrent import GRUCell as GRUCell
 from .recurrent import LSTMCell as LSTMCell
-from .recurrent import RNNCell as RNNCell
 from .recurrent import Recurrence as Recurrence
+from .recurrent import RNNCell as RNNCell
 from .recurrent import StatefulRecurrentCell as StatefulRecurrentCell
 from .structure import HamiltonianNN as HamiltonianNN
 from .structure import LagrangianNN as LagrangianNN

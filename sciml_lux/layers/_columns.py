@@ -45,6 +45,7 @@ class OnColumns(Protocol):
 
     def on_columns(self, x: Float[Array, "in samples"], ps: Params) -> Float[Array, "out samples"]:
         """The layer's result for samples in columns. The state is empty, and stays."""
+        ...
 
 
 def length_of_run(layers: Sequence[Any], x: Any) -> int:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Key
 from ..core import AbstractContainer, AbstractLayer, State, as_params, as_state, describe, differentiation_mode
 from ..flatten import LayerError, ShapeError
 from ._failure import guard
+from ._replay import is_replayable, solve_and_replay
 
 
 class NeuralODE(AbstractContainer):
@@ -82,34 +83,51 @@ class NeuralODE(AbstractContainer):
         y0 = jax.tree.map(_as_float_array, y0)
         # Times of the state's own precision: diffrax would promote a float32 state to that of the times.
         time = _time_dtype(y0).type
-        t1 = time(self.t1)
         if ts is not None:
             if saveat is not None:
                 raise LayerError(
                     "NeuralODE.solve takes ts or saveat, not both; write saveat=diffrax.SaveAt(ts=ts, ...)"
                 )
             ts = jnp.asarray(_check_times(ts, self.t0, self.t1), time)
-            saveat, t1 = diffrax.SaveAt(ts=ts), ts[-1]
-        solution = diffrax.diffeqsolve(
-            # As a pytree, not as a method, which equals only that of the same object: equal nodes share a compilation.
-            diffrax.ODETerm(jax.tree_util.Partial(NeuralODE._field, self)),
-            self.solver,
-            t0=time(self.t0),
-            t1=t1,
-            dt0=None if self.dt0 is None else time(self.dt0),
-            y0=y0,
-            args=(params["model"], state["model"], inputs),
-            saveat=diffrax.SaveAt(t1=True) if saveat is None else _save_as(saveat, time),
-            stepsize_controller=self.stepsize_controller or diffrax.PIDController(rtol=self.rtol, atol=self.atol),
-            adjoint=self.adjoint or _default_adjoint(),
-            event=self.event,
-            max_steps=self.max_steps,
-            throw=False,
-        )
+        saveat = None if saveat is None else _save_as(saveat, time)
+        solution = self._solution(y0, (params["model"], state["model"], inputs), ts, saveat, time)
         saved = (solution.ys, solution.interpolation)
         saved = guard(saved, diffrax.is_okay(solution.result), solution.result, self._explain, self.throw)
         solution = eqx.tree_at(lambda s: (s.ys, s.interpolation), solution, saved, is_leaf=lambda node: node is None)
         return solution, self._advance(y0, params, state, inputs, solution)
+
+    def _solution(self, y0: Any, args: Any, ts: Any, saveat: Any, time: Any) -> diffrax.Solution:
+        # As a pytree, not as a method, which equals only that of the same object: equal nodes share a compilation.
+        field = jax.tree_util.Partial(NeuralODE._field, self)
+        settings: dict[str, Any] = {
+            "solver": self.solver,
+            "t0": time(self.t0),
+            "t1": time(self.t1) if ts is None else ts[-1],
+            "dt0": None if self.dt0 is None else time(self.dt0),
+            "stepsize_controller": self.stepsize_controller or diffrax.PIDController(rtol=self.rtol, atol=self.atol),
+            "max_steps": self.max_steps,
+        }
+        if saveat is None and self._can_replay(y0, args):
+            return solve_and_replay(field, y0, args, jnp.stack([settings["t1"]]) if ts is None else ts, settings)
+        if saveat is None:
+            saveat = diffrax.SaveAt(t1=True) if ts is None else diffrax.SaveAt(ts=ts)
+        adjoint = self.adjoint or _default_adjoint()
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(field),
+            y0=y0,
+            args=args,
+            saveat=saveat,
+            adjoint=adjoint,
+            event=self.event,
+            throw=False,
+            **settings,
+        )
+
+    def _can_replay(self, y0: Any, args: Any) -> bool:
+        by_default = self.adjoint is None and self.event is None and differentiation_mode.value == "reverse"
+        # A function may refer to traced arrays that nothing tells us about.
+        known = not any(callable(leaf) for leaf in jax.tree.leaves(args))
+        return by_default and known and is_replayable(self.solver, y0, self.max_steps)
 
     def _field(self, t: Any, y: Any, args: Any) -> Any:
         params, state, inputs = args

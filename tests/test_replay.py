@@ -1,0 +1,152 @@
+"""The default gradient of a Neural ODE is that of the discrete solve: diffrax's checkpointed adjoint is the oracle."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import setup
+
+import sciml_lux as lux
+from sciml_lux.solvers import _replay
+
+METHODS = [diffrax.Tsit5(), diffrax.Dopri5(), diffrax.Dopri8(), diffrax.Bosh3(), diffrax.Heun(), diffrax.Midpoint()]
+network = lux.Chain(lux.Dense(2, 5, jnp.tanh), lux.Dense(5, 2))
+y0 = jnp.array([1.0, 0.5])
+
+
+@pytest.fixture
+def both(monkeypatch):
+    """Gradients with the default and with diffrax's checkpointed adjoint; the first must really be ours."""
+    calls = []
+    ours = _replay._chunk_adjoint
+    monkeypatch.setattr(_replay, "_chunk_adjoint", lambda *args: calls.append(1) or ours(*args))
+
+    def gradients(model, loss, *arguments, **options):
+        results = []
+        for adjoint in (None, diffrax.RecursiveCheckpointAdjoint()):
+            calls.clear()
+            node = lux.NeuralODE(model, adjoint=adjoint, **options)
+            ps, st = setup(node)
+            numbers = tuple(range(1 + len(arguments)))
+            results.append(jax.grad(lambda ps, *rest: loss(node, ps, st, *rest), argnums=numbers)(ps, *arguments))  # noqa: B023
+            assert bool(calls) == (adjoint is None)
+        return results
+
+    return gradients
+
+
+def agree(results, rtol=1e-11):
+    for got, expected in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=rtol, atol=rtol * max(1.0, float(jnp.max(jnp.abs(expected)))))
+
+
+def weighted(ys):
+    return sum(
+        jnp.sum(jnp.sin(leaf) * jnp.arange(1.0, 1.0 + leaf.size, dtype=leaf.dtype).reshape(leaf.shape))
+        for leaf in jax.tree.leaves(ys)
+    )
+
+
+@pytest.mark.parametrize("solver", METHODS, ids=lambda solver: type(solver).__name__)
+@pytest.mark.parametrize(("t0", "t1"), [(0.0, 3.0), (3.0, 0.0)], ids=["forward", "backward in time"])
+def test_every_explicit_method_saving_at_many_times(both, solver, t0, t1):
+    # The first time is the start, two are the same, and the last one is the end.
+    ts = jnp.array([t0, 0.9 * t0 + 0.1 * t1, 0.5 * (t0 + t1), 0.5 * (t0 + t1), 0.2 * t0 + 0.8 * t1, t1])
+    agree(
+        both(
+            network,
+            lambda node, ps, st, y0: weighted(node.solve(y0, ps, st, ts=ts)[0].ys),
+            y0,
+            solver=solver,
+            t0=t0,
+            t1=t1,
+        )
+    )
+
+
+@pytest.mark.parametrize("number", [1, _replay._CHUNK, _replay._CHUNK + 1, 2 * _replay._CHUNK + 5])
+def test_any_number_of_steps(both, number):
+    options = {"stepsize_controller": diffrax.ConstantStepSize(), "dt0": 2.0 / number, "t1": 2.0}
+    agree(both(network, lambda node, ps, st, y0: weighted(node(y0, ps, st)[0]), y0, **options))
+
+
+def test_steps_that_were_rejected_leave_no_trace(both):
+    stiff = lux.Chain(lambda y: 8 * y**3, network)
+    agree(both(stiff, lambda node, ps, st, y0: weighted(node(y0, ps, st)[0]), y0, rtol=1e-8, atol=1e-8), rtol=1e-9)
+
+
+def test_trees_time_and_inputs(both):
+    class Forced(lux.AbstractContainer):
+        network: lux.Chain
+
+        def __call__(self, x, ps, st):
+            t, y, u = x
+            dy, network = self.network(jnp.stack([y["a"], y["b"][0]]), ps.network, st.network)
+            return {"a": dy[0] + u * jnp.sin(t), "b": dy[1:] * t}, {"network": network}
+
+    times = jnp.linspace(0.0, 1.0, 4)
+
+    def loss(node, ps, st, start, forcing):
+        inputs = diffrax.LinearInterpolation(times, forcing)
+        return weighted(node.solve(start, ps, st, ts=times, inputs=inputs)[0].ys)
+
+    # Fixed steps: where the forcing has kinks, adaptive ones amplify the rounding by which trees differ from vectors.
+    options = {"time": True, "stepsize_controller": diffrax.ConstantStepSize(), "dt0": 0.07}
+    start = {"a": jnp.float64(0.3), "b": jnp.ones(1)}
+    agree(both(Forced(network), loss, start, jnp.array([0.0, 1.0, -1.0, 2.0]), **options))
+
+
+def test_times_are_differentiated_where_they_are_saved(key):
+    """d y(t) / dt is the field at y(t), to the accuracy of the interpolation, and exactly that of the interpolation."""
+    node = lux.NeuralODE(network, t1=2.0, rtol=1e-9, atol=1e-9)
+    ps, st = lux.setup(key, node)
+    ts = jnp.array([0.5, 1.1, 2.0])
+    derivative = jax.jacrev(lambda ts: node.solve(y0, ps, st, ts=ts)[0].ys)(ts)
+    ys = node.solve(y0, ps, st, ts=ts)[0].ys
+    for i in range(2):  # the last one is the end of the solve
+        field = network(ys[i], ps.params.model, st.model)[0]
+        np.testing.assert_allclose(derivative[i, :, i], field, rtol=1e-5)
+        assert not np.any(np.delete(derivative[i], i, axis=-1))
+
+
+def test_mapped_over_starts_is_looped(key):
+    node = lux.NeuralODE(lux.Chain(lambda y: y**3, network), t1=1.0)
+    ps, st = lux.setup(key, node)
+    starts = jnp.array([[1.0, 0.5], [0.1, 0.0], [2.0, -2.0]])  # of different difficulty
+    gradient = jax.grad(lambda ps, y0: weighted(node(y0, ps, st)[0]), argnums=(0, 1))
+    mapped = jax.jit(jax.vmap(gradient, (None, 0)))(ps, starts)
+    for i, start in enumerate(starts):
+        agree((jax.tree.map(lambda leaf: leaf[i], mapped), gradient(ps, start)))  # noqa: B023
+
+
+def test_the_gradient_of_a_failed_solve_is_nan(key):
+    for start, max_steps in ((y0, 3), (1e300 * y0, 4096)):  # too few steps; an overflow in the first one
+        node = lux.NeuralODE(lux.Chain(jnp.square, network), t1=10.0, max_steps=max_steps, throw=False)
+        ps, st = lux.setup(key, node)
+        gradient = jax.grad(lambda ps, y0: jnp.sum(node(y0, ps, st)[0]), argnums=(0, 1))(ps, start)  # noqa: B023
+        assert all(np.all(np.isnan(leaf)) for leaf in jax.tree.leaves(gradient))
+
+
+def test_single_precision_and_frozen_state(both):
+    loss = lambda node, ps, st, y0: weighted(node(y0, ps, st)[0])  # noqa: E731
+    node = lux.NeuralODE(lux.Chain(lux.Dropout(0.3), network), t1=1.0)
+    ps, st = setup(node, dtype=jnp.float32)
+    gradient = jax.grad(lambda ps: loss(node, ps, st, y0.astype(jnp.float32)))(ps)
+    assert gradient.vector.dtype == jnp.float32
+    reference = lux.NeuralODE(node.model, t1=1.0, adjoint=diffrax.RecursiveCheckpointAdjoint())
+    agree((gradient, jax.grad(lambda ps: loss(reference, ps, st, y0.astype(jnp.float32)))(ps)), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("solver", "start", "max_steps"),
+    [
+        (diffrax.Kvaerno5(), y0, 4096),
+        (diffrax.Tsit5(), jnp.ones(_replay.LARGEST_STATE + 1), 4096),
+        (diffrax.Tsit5(), y0, None),
+        (diffrax.Tsit5(), {"a": y0, "b": y0.astype(jnp.float32)}, 4096),
+    ],
+    ids=["implicit", "large state", "unbounded", "two dtypes"],
+)
+def test_what_is_not_replayed(solver, start, max_steps):
+    assert not _replay.is_replayable(solver, start, max_steps)
