@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import inspect
+import types
+import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, dataclass_transform
 
@@ -39,7 +41,8 @@ class AbstractLayer:
 
     **Call:** `y, st = layer(x, ps, st)`, with `ps` a `FlatParams` or a `Params` and `st` the state, both from `lux.setup`.
 
-    **Errors:** `LayerError` at construction for an array or an unhashable value in a field; when called, for a result that is not
+    **Errors:** `LayerError` at construction for an array or an unhashable value in a field, and for another value in a field that is
+    annotated as a `bool`, a `Callable` or a layer; when called, for a result that is not
     `(y, st)` with the keys of the state that came in. Every exception carries a note with the path of the layer.
     """
 
@@ -145,6 +148,7 @@ def check_fields(layer: AbstractLayer) -> None:
     for field in dataclasses.fields(layer):  # type: ignore[arg-type]
         value = getattr(layer, field.name)
         where = f"{type(layer).__name__}.{field.name}"
+        _check_kind(where, value, _kinds(type(layer)).get(field.name))
         if isinstance(value, AbstractLayer) and type(layer).initial_parameters is AbstractLayer.initial_parameters:
             raise LayerError(
                 f"{where} is a layer, whose parameters nobody makes; write class {type(layer).__name__}(lux.AbstractContainer)"
@@ -162,6 +166,43 @@ def check_fields(layer: AbstractLayer) -> None:
             raise LayerError(
                 f"{where} holds a {type(value).__name__}, which cannot be hashed; write a tuple for a list, and tuples of pairs for a dict"
             ) from None
+
+
+_KINDS = {bool: "True or False", Callable: "a function", AbstractLayer: "a layer"}
+
+
+@functools.lru_cache(maxsize=1024)
+def _kinds(cls: type) -> dict[str, tuple[Any, bool]]:
+    """For each field annotated as a flag, a function or a layer: which of these, and whether it may be None."""
+    try:
+        hints = typing.get_type_hints(cls)
+    except (
+        AttributeError,
+        NameError,
+        TypeError,
+    ):  # annotations of a user's class may name what is not there at run time
+        return {}
+    kinds = {}
+    for name, hint in hints.items():
+        parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+        origins = {typing.get_origin(part) or part for part in parts}
+        [kind, *others] = origins - {type(None)} or {None}
+        if not others and (kind in _KINDS or (isinstance(kind, type) and issubclass(kind, AbstractLayer))):
+            kinds[name] = (kind, type(None) in origins)
+    return kinds
+
+
+def _check_kind(where: str, value: Any, expected: tuple[Any, bool] | None) -> None:
+    if expected is None:
+        return
+    kind, or_none = expected
+    fits = callable(value) if kind is Callable else isinstance(value, kind)
+    # A layer can be called, too, but not by its input alone; its class, which is not its instance, makes one.
+    if kind is Callable:
+        fits = fits and not isinstance(value, AbstractLayer)
+    if not fits and not (or_none and value is None):
+        what = _KINDS.get(kind, f"a {kind.__name__}") + (", or None" if or_none else "")
+        raise LayerError(f"{where} is {what}, got {value!r}")
 
 
 def check_children(layer: AbstractLayer, where: str, value: Any) -> None:

@@ -57,9 +57,16 @@ def check_flag(layer: AbstractLayer, **flags: Any) -> None:
 def check_choice(layer: AbstractLayer, choices: Sequence[Any], **given: Any) -> None:
     """Raises `LayerError` unless each of `given` is one of `choices`."""
     for name, value in given.items():
-        if value not in choices:
+        if not any(value == choice and type(value) is type(choice) for choice in choices):
             shown = ", ".join(map(repr, choices))
             raise LayerError(f"{type(layer).__name__}: {name} is one of {shown}, got {value!r}")
+
+
+def check_is_layer(layer: AbstractLayer, **given: Any) -> None:
+    """Raises `LayerError` unless each of `given` is a layer."""
+    for name, value in given.items():
+        if not isinstance(value, AbstractLayer):
+            raise LayerError(f"{type(layer).__name__}: {name} is a layer, got {value!r}")
 
 
 def check_whole(layer: AbstractLayer, **numbers: Any) -> None:

@@ -1,6 +1,7 @@
 """`NeuralODE`: a layer whose call solves an ordinary differential equation."""
 
 import math
+import numbers
 from typing import Any
 
 import diffrax
@@ -173,6 +174,10 @@ def _check_settings(node: NeuralODE) -> None:
         raise LayerError(
             f"NeuralODE: model is a layer, got {node.model!r}; wrap a function f(y) in lux.WrappedFunction(f)"
         )
+    for name in ("t0", "t1", "rtol", "atol", "dt0"):
+        value = getattr(node, name)
+        if not (_is_real(value) or (name == "dt0" and value is None)):
+            raise LayerError(f"NeuralODE: {name} is a number, got {value!r}")
     for name in ("t0", "t1"):
         if not math.isfinite(getattr(node, name)):
             raise LayerError(f"NeuralODE: {name} is a finite time, got {getattr(node, name)!r}")
@@ -188,10 +193,14 @@ def _check_settings(node: NeuralODE) -> None:
         raise LayerError(
             f"NeuralODE: tolerances are 0 or more, one of them more, got rtol={node.rtol}, atol={node.atol}"
         )
-    if node.max_steps is not None and node.max_steps < 1:
-        raise LayerError(f"NeuralODE: max_steps is 1 or more, or None, got {node.max_steps}")
+    if node.max_steps is not None and (not _is_real(node.max_steps) or node.max_steps % 1 or node.max_steps < 1):
+        raise LayerError(f"NeuralODE: max_steps is a whole number, 1 or more, or None, got {node.max_steps!r}")
     if isinstance(node.stepsize_controller, diffrax.ConstantStepSize) and node.dt0 is None:
         raise LayerError("NeuralODE: ConstantStepSize needs the step, dt0")
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _check_times(ts: Any, t0: float, t1: float) -> Any:

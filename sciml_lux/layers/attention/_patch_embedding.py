@@ -42,8 +42,8 @@ class PatchEmbedding(AbstractLayer):
         check_flag(self, use_bias=self.use_bias)
         if isinstance(self.patch_size, tuple) and len(self.patch_size) != 2:
             raise LayerError(f"PatchEmbedding: patch_size is (height, width) or one number, got {self.patch_size!r}")
-        height, width = self._patch
-        check_positive(self, patch_height=height, patch_width=width)
+        for size in self._patch:
+            check_positive(self, patch_size=size)
 
     @property
     def _patch(self) -> tuple[int, int]:

@@ -7,8 +7,8 @@ from jax import lax
 from jaxtyping import Array, Key
 
 from ...core import AbstractContainer, AbstractLayer, State, declared_parameters, declared_states
-from ...flatten import LayerError, Params, ShapeError
-from .._checks import check_flag, check_positive
+from ...flatten import Params, ShapeError
+from .._checks import check_flag, check_is_layer, check_positive
 
 
 class Repeated(AbstractContainer):
@@ -36,8 +36,7 @@ class Repeated(AbstractContainer):
     injection: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.layer, AbstractLayer):
-            raise LayerError(f"Repeated: layer is a layer, got {self.layer!r}")
+        check_is_layer(self, layer=self.layer)
         check_positive(self, number=self.number)
         check_flag(self, tied=self.tied, injection=self.injection)
 

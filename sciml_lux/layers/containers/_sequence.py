@@ -8,8 +8,8 @@ from jax import lax
 from jaxtyping import Array, Shaped
 
 from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import LayerError, Params, ShapeError
-from .._checks import axis_size, check_mask, check_whole
+from ...flatten import Params, ShapeError
+from .._checks import axis_size, check_is_layer, check_mask, check_whole
 
 
 class Scan(AbstractContainer):
@@ -34,8 +34,7 @@ class Scan(AbstractContainer):
     axis: int = -2
 
     def __post_init__(self) -> None:
-        if not isinstance(self.layer, AbstractLayer):
-            raise LayerError(f"Scan: layer is a layer, got {self.layer!r}")
+        check_is_layer(self, layer=self.layer)
         check_whole(self, axis=self.axis)
 
     def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:

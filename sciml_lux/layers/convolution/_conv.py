@@ -11,8 +11,8 @@ from ...core import AbstractLayer, State
 from ...flatten import LayerError, Params, ShapeError
 from .. import init
 from .._checks import check_activation, check_flag, check_positive
+from .._widened import widened
 from ._correlate import correlate, spread
-from ._reduce import widened
 from ._window import (
     Padding,
     Pairs,

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float
 from ...core import AbstractLayer, State
 from ...flatten import LayerError, Params, ShapeError
 from .._checks import check_flag
-from ._reduce import filled, widened, window_maximum, window_sum
+from .._widened import widened
+from ._reduce import filled, window_maximum, window_sum
 from ._window import (
     Padding,
     PerAxis,

@@ -10,8 +10,9 @@ from jaxtyping import Array, Float
 from ...core import AbstractLayer, State
 from ...flatten import LayerError, Params, ShapeError
 from .._checks import check_flag
+from .._widened import widened
 from ._pool import check_exponent, power, root
-from ._reduce import segment_maximum, segment_sum, widened
+from ._reduce import segment_maximum, segment_sum
 from ._window import check_shape, spatial_sizes
 
 

@@ -42,11 +42,6 @@ def window_sum(x: Float[Array, "..."], window: Window, first_axis: int) -> Float
     )
 
 
-def widened(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`x` in a type in which it can be summed up."""
-    return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
-
-
 def segment_maximum(x: Float[Array, "..."], bounds: Sequence[tuple[int, int]], axis: int) -> Float[Array, "..."]:
     """The largest elements within each of the ranges along an axis; the gradient as in `window_maximum`."""
     parts = [

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 from ...core import AbstractLayer, State
 from ...flatten import LayerError, Params, ShapeError
 from .._checks import check_choice, check_flag
-from ._reduce import widened
+from .._widened import widened
 from ._resample import Rows, along, rows
 from ._window import check_shape, spatial_sizes
 

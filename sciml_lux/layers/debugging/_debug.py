@@ -9,14 +9,13 @@ from ...core import (
     AbstractContainer,
     AbstractLayer,
     State,
-    check_layer,
     children_of,
     declared_parameters,
     observed,
     with_fields,
 )
 from ...flatten import Params
-from .._checks import check_choice
+from .._checks import check_choice, check_is_layer
 from ._checks import Checks
 
 Check = Literal["forward", "backward", "both"]
@@ -36,7 +35,7 @@ class Debug(AbstractContainer):
     check: str = "both"
 
     def __post_init__(self) -> None:
-        check_layer(self.model)
+        check_is_layer(self, model=self.model)
         check_choice(self, ("forward", "backward", "both"), check=self.check)
 
     def children(self) -> dict[str, AbstractLayer]:

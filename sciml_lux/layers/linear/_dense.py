@@ -12,6 +12,7 @@ from ...flatten import Params
 from .. import init
 from .._checks import check_activation, check_last_axis, check_sizes
 from .._columns import ELEMENTWISE
+from .._widened import widened
 
 
 class Dense(AbstractLayer):
@@ -54,7 +55,7 @@ class Dense(AbstractLayer):
         check_last_axis(self, x, self.in_features)
         y = x @ ps.weight
         if self.use_bias:
-            y = y + jnp.broadcast_to(ps.bias, y.shape)
+            y = y + jnp.broadcast_to(widened(ps.bias), y.shape).astype(y.dtype)  # its gradient is a long sum
         return (y if self.activation is None else self.activation(y)), st
 
     @property
@@ -66,7 +67,7 @@ class Dense(AbstractLayer):
         """The same with the samples in columns: see `_columns.py`."""
         y = ps.weight.T @ x
         if self.use_bias:
-            y = y + jnp.broadcast_to(ps.bias[:, None], y.shape)
+            y = y + jnp.broadcast_to(widened(ps.bias)[:, None], y.shape).astype(y.dtype)
         return y if self.activation is None else self.activation(y)
 
 
@@ -103,7 +104,7 @@ class Scale(AbstractLayer):
         self, x: Float[Array, "... features"], ps: Params, st: State
     ) -> tuple[Float[Array, "... features"], State]:
         check_last_axis(self, x, self.features)
-        y = x * jnp.broadcast_to(ps.weight, x.shape)
+        y = x * jnp.broadcast_to(widened(ps.weight), x.shape).astype(x.dtype)
         if self.use_bias:
-            y = y + jnp.broadcast_to(ps.bias, y.shape)
+            y = y + jnp.broadcast_to(widened(ps.bias), y.shape).astype(y.dtype)  # its gradient is a long sum
         return (y if self.activation is None else self.activation(y)), st

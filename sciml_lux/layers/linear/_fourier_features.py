@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key
 from ...core import AbstractLayer, State
 from ...flatten import LayerError, Params, ShapeError
 from .._checks import check_last_axis, check_positive, check_sizes
-from .._precise import precise
+from .._widened import widened
 from .bases._periodic import fraction_of_period
 
 
@@ -98,7 +98,7 @@ class RandomFourierFeatures(AbstractLayer):
 
     def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
         check_last_axis(self, x, self.in_features)
-        exact = precise(x)  # an angle of many turns has no digits left in bfloat16
+        exact = widened(x)  # an angle of many turns has no digits left in bfloat16
         angles = exact @ st.frequencies.astype(exact.dtype)
         y = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1) / math.sqrt(self.number)
         return y.astype(x.dtype), st

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Num
 from ...core import AbstractLayer, State
 from ...flatten import LayerError, Params, ShapeError
 from .._checks import check_positive
-from .._precise import precise
+from .._widened import widened
 
 
 class SinusoidalEmbedding(AbstractLayer):
@@ -67,7 +67,7 @@ class PositionalEncoding(AbstractLayer):
             raise ShapeError(
                 f"PositionalEncoding takes (..., length, {self.features}), got an input of shape {x.shape}"
             )
-        positions = jnp.arange(x.shape[-2], dtype=precise(x).dtype)
+        positions = jnp.arange(x.shape[-2], dtype=widened(x).dtype)
         encoding = jnp.concatenate(waves(positions, self.features, self.max_period), axis=-1)
         return x + jnp.broadcast_to(encoding.astype(x.dtype), x.shape), st
 
@@ -118,7 +118,7 @@ def rotary_embedding(
     max_period: float = 10000.0,
 ) -> Float[Array, "... length heads features"]:
     """What the layer `RotaryEmbedding` computes: see there. `positions`: 0 ... length - 1 by default."""
-    exact = precise(x)
+    exact = widened(x)
     if positions is None:
         positions = jnp.arange(x.shape[-3], dtype=exact.dtype)
     angles = waves(positions, x.shape[-1], max_period)
@@ -130,7 +130,7 @@ def rotary_embedding(
 
 def waves(x: Num[Array, "..."], features: int, max_period: float) -> tuple[Float[Array, "... half"], ...]:
     """Sines and cosines of `x` at `features / 2` frequencies, in float32 or more."""
-    x = precise(x) if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
+    x = widened(x) if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
     frequencies = float(max_period) ** (-np.arange(features // 2) / (features // 2))
     angles = x[..., None] * jnp.asarray(frequencies, x.dtype)[(None,) * x.ndim]
     return jnp.sin(angles), jnp.cos(angles)

@@ -15,7 +15,7 @@ from ...core import AbstractLayer, State
 from ...flatten import LayerError, Params
 from .. import init
 from .._checks import check_choice, check_last_axis, check_sizes
-from .._precise import precise
+from .._widened import widened
 from ._tensor_product import combined
 
 
@@ -60,7 +60,7 @@ class SplineLayer(AbstractLayer):
 
     def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
         check_last_axis(self, x, len(self.knots))
-        exact = precise(x)  # knots may be one number in bfloat16
+        exact = widened(x)  # knots may be one number in bfloat16
         factors = [self._weights(knots, exact[..., i]).astype(x.dtype) for i, knots in enumerate(self.knots)]
         return combined(factors, ps.weight), st
 

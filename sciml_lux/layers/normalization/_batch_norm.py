@@ -10,8 +10,9 @@ from ...core import AbstractLayer, State
 from ...flatten import Params, ShapeError
 from .. import init
 from .._checks import check_last_axis, check_number, check_positive
+from .._widened import widened
 from ._running import advanced, by_running, initial_running
-from ._statistics import affine_parameters, check_options, finished, mean_over, moments, wide
+from ._statistics import affine_parameters, check_options, finished, mean_over, moments
 
 
 class BatchNorm(AbstractLayer):
@@ -72,7 +73,7 @@ class BatchNorm(AbstractLayer):
                 f"BatchNorm takes statistics from a batch of at least 2 samples, got an input of shape {x.shape}, which has {samples}; "
                 "give it a larger batch, or judge the model in lux.test_mode(st)"
             )
-        deviation, rest, mean, var = moments(wide(x), mean_over(tuple(range(x.ndim - 1))))
+        deviation, rest, mean, var = moments(widened(x), mean_over(tuple(range(x.ndim - 1))))
         y = finished(self, deviation, rest, var, ps, x.dtype)
         if not self.track_running_stats:
             return y, st

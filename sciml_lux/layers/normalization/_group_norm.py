@@ -11,8 +11,9 @@ from ...core import AbstractLayer, State
 from ...flatten import LayerError, Params, ShapeError
 from .. import init
 from .._checks import check_last_axis, check_number, check_positive, check_sizes
+from .._widened import widened
 from ._running import advanced, by_running, initial_running
-from ._statistics import affine_parameters, check_options, finished, mean_over, moments, wide
+from ._statistics import affine_parameters, check_options, finished, mean_over, moments
 
 
 class GroupNorm(AbstractLayer):
@@ -68,7 +69,7 @@ class GroupNorm(AbstractLayer):
             grouped = mean.reshape(*mean.shape[:-1], self.groups, channels)
             return jnp.broadcast_to(jnp.mean(grouped, -1, keepdims=True), grouped.shape).reshape(mean.shape)
 
-        deviation, rest, _, var = moments(wide(x), average)
+        deviation, rest, _, var = moments(widened(x), average)
         return finished(self, deviation, rest, var, ps, x.dtype), st
 
 
@@ -125,7 +126,7 @@ class InstanceNorm(AbstractLayer):
             _space(self, x, self.dimensions, 2)
             return by_running(self, x, ps, st), st
         space = _space(self, x, self.dimensions, 1)
-        deviation, rest, mean, var = moments(wide(x), mean_over(space))
+        deviation, rest, mean, var = moments(widened(x), mean_over(space))
         y = finished(self, deviation, rest, var, ps, x.dtype)
         if not self.track_running_stats:
             return y, st

@@ -11,7 +11,8 @@ from ...core import AbstractLayer, State
 from ...flatten import Params, ShapeError
 from .. import init
 from .._checks import check_positive
-from ._statistics import across, affine_parameters, check_options, finished, mean_over, moments, wide
+from .._widened import widened
+from ._statistics import across, affine_parameters, check_options, finished, mean_over, moments
 
 
 class LayerNorm(AbstractLayer):
@@ -48,7 +49,7 @@ class LayerNorm(AbstractLayer):
         return affine_parameters(self, key, _as_tuple(self.shape))
 
     def __call__(self, x: Float[Array, "..."], ps: Params, st: State) -> tuple[Float[Array, "..."], State]:
-        deviation, rest, _, var = moments(wide(x), mean_over(_last_axes(self, x, self.shape)))
+        deviation, rest, _, var = moments(widened(x), mean_over(_last_axes(self, x, self.shape)))
         return finished(self, deviation, rest, var, ps, x.dtype), st
 
 
@@ -80,7 +81,7 @@ class RMSNorm(AbstractLayer):
         return {"weight": self.init_weight(key, _as_tuple(self.shape))} if self.affine else {}
 
     def __call__(self, x: Float[Array, "..."], ps: Params, st: State) -> tuple[Float[Array, "..."], State]:
-        numbers = wide(x)
+        numbers = widened(x)
         square = jnp.mean(jnp.square(numbers), _last_axes(self, x, self.shape), keepdims=True)
         y = numbers * lax.rsqrt(square + self.epsilon)
         if self.affine:

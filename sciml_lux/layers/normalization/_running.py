@@ -8,7 +8,8 @@ from jaxtyping import Array, Float
 
 from ...core import State, Training
 from ...flatten import Params
-from ._statistics import across, finished, wide
+from .._widened import widened
+from ._statistics import across, finished
 
 
 def initial_running(layer: Any) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def initial_running(layer: Any) -> dict[str, Any]:
 
 def by_running(layer: Any, x: Float[Array, "..."], ps: Params, st: State) -> Float[Array, "..."]:
     """`x` normalized by the running statistics."""
-    numbers = wide(x)
+    numbers = widened(x)
     deviation = numbers - across(st.running_mean, numbers)
     return finished(layer, deviation, 0.0, across(st.running_var, numbers), ps, x.dtype)
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 from ...core import AbstractContainer, AbstractLayer, State, Training, layout
 from ...flatten import Params
 from .._checks import check_positive
-from ._statistics import wide
+from .._widened import widened
 from ._weight_norm import check_named
 
 _FIRST = 15  # steps of the power iteration from a random start, as many as PyTorch's
@@ -60,7 +60,7 @@ class SpectralNorm(AbstractContainer):
         params, vectors = ps.layer, st.vectors
         for name in self.names:
             weight, old = params[name], vectors[name]
-            matrix = jnp.moveaxis(wide(weight), (-1, -2), (0, 1)).reshape(weight.shape[-1], -1)
+            matrix = jnp.moveaxis(widened(weight), (-1, -2), (0, 1)).reshape(weight.shape[-1], -1)
             left, right = (old[side].astype(matrix.dtype) for side in ("left", "right"))
             steps = self.iterations if st.training else 0
             steps = jnp.where(jnp.any(left != 0), steps, max(steps, _FIRST))
@@ -69,7 +69,7 @@ class SpectralNorm(AbstractContainer):
                 new = {"left": left.astype(old.left.dtype), "right": right.astype(old.right.dtype)}
                 vectors = vectors.set(name, State(new))
             norm = left @ (matrix @ right)
-            params = params.set(name, (wide(weight) / jnp.where(norm == 0, 1.0, norm)).astype(weight.dtype))
+            params = params.set(name, (widened(weight) / jnp.where(norm == 0, 1.0, norm)).astype(weight.dtype))
         y, state = self.layer(x, params, st.layer)
         return y, State(layer=state, vectors=vectors, training=st.training)
 

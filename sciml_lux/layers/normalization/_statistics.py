@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -22,11 +21,6 @@ def check_options(layer: Any) -> None:
     for name in ("affine", "use_bias", "track_running_stats"):
         check_flag(layer, **({name: getattr(layer, name)} if hasattr(layer, name) else {}))
     check_activation(layer, getattr(layer, "activation", None))
-
-
-def wide(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`x` in a dtype in which sums of many numbers can be trusted: float32 for halves, its own otherwise."""
-    return x.astype(np.promote_types(x.dtype, np.float32)) if jnp.finfo(x.dtype).bits < 32 else x
 
 
 def moments(

@@ -5,9 +5,10 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ...core import AbstractContainer, AbstractLayer, State, check_layer, layout
+from ...core import AbstractContainer, AbstractLayer, State, layout
 from ...flatten import ArraySpec, LayerError, Params, PathError, Real, unknown_name
-from ._statistics import wide
+from .._checks import check_is_layer
+from .._widened import widened
 
 
 class WeightNorm(AbstractContainer):
@@ -49,15 +50,15 @@ class WeightNorm(AbstractContainer):
         for name in self.names:
             direction, magnitude = params[name].direction, params[name].magnitude
             norms = _norms(direction)
-            scales = wide(magnitude) / jnp.where(norms > 0, norms, 1.0)
-            params = params.set(name, (wide(direction) * scales).astype(direction.dtype))
+            scales = widened(magnitude) / jnp.where(norms > 0, norms, 1.0)
+            params = params.set(name, (widened(direction) * scales).astype(direction.dtype))
         y, state = self.layer(x, params, st.layer)
         return y, State(layer=state)
 
 
 def _norms(weight: Float[Array, "... out"]) -> Float[Array, "... out"]:
     """Of the part of each output, in float32 at least; 0 where all is 0, with a derivative of 0."""
-    squares = jnp.sum(jnp.square(wide(weight)), tuple(range(weight.ndim - 1)), keepdims=True)
+    squares = jnp.sum(jnp.square(widened(weight)), tuple(range(weight.ndim - 1)), keepdims=True)
     some = squares > 0
     return jnp.where(some, jnp.sqrt(jnp.where(some, squares, 1.0)), 0.0)
 
@@ -65,7 +66,7 @@ def _norms(weight: Float[Array, "... out"]) -> Float[Array, "... out"]:
 def check_named(wrapper: Any, axes: int) -> None:
     """Raises an error unless `wrapper.names` are paths of weights of `wrapper.layer` with at least `axes` axes."""
     kind = type(wrapper).__name__
-    check_layer(wrapper.layer)
+    check_is_layer(wrapper, layer=wrapper.layer)
     names = wrapper.names
     if not isinstance(names, tuple) or not names or not all(isinstance(name, str) for name in names):
         raise LayerError(f'{kind}: names is a tuple of paths, got {names!r}; write names=("weight",)')

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from ...core import AbstractContainer, AbstractLayer, State
 from ...flatten import LayerError, Params
-from .._precise import precise
+from .._widened import widened
 from ._scalar import halves, summed
 
 
@@ -58,9 +58,9 @@ class LagrangianNN(AbstractContainer):
         units = jnp.eye(2 * size, dtype=x.dtype)[size:].reshape(size, *(1,) * (x.ndim - 1), 2 * size)
         directions = jnp.concatenate([jnp.broadcast_to(units, (size, *x.shape)), along_velocity[None]])
         second_derivatives = jax.vmap(second)(directions)[..., size:]
-        mass = precise(jnp.moveaxis(second_derivatives[:size], 0, -1))
+        mass = widened(jnp.moveaxis(second_derivatives[:size], 0, -1))
         mass = mass + self.regularization * jnp.broadcast_to(jnp.eye(size, dtype=mass.dtype), mass.shape)
-        right = precise(gradient[..., :size] - second_derivatives[size])
+        right = widened(gradient[..., :size] - second_derivatives[size])
         acceleration = _solve(mass, right, epsilon=float(jnp.finfo(x.dtype).eps)).astype(x.dtype)
         return jnp.concatenate([velocity, acceleration], axis=-1), State(layer=state)
 

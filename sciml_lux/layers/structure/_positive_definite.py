@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from ...core import AbstractContainer, AbstractLayer, State
 from ...flatten import LayerError, Params, ShapeError
-from .._checks import check_last_axis
+from .._checks import check_is_layer, check_last_axis
 
 
 class PositiveDefinite(AbstractContainer):
@@ -38,8 +38,7 @@ class PositiveDefinite(AbstractContainer):
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.layer, AbstractLayer):
-            raise LayerError(f"PositiveDefinite: layer is a layer, got {self.layer!r}")
+        check_is_layer(self, layer=self.layer)
         point: Any = self.equilibrium
         if point is not None and not (isinstance(point, tuple) and all(map(_is_number, point))):
             raise LayerError(

@@ -8,7 +8,7 @@ import wadler_lindig as wl
 from jaxtyping import Array, Float
 
 from ....flatten import LayerError
-from ..._precise import precise
+from ..._widened import widened
 
 
 class AbstractBasis(abc.ABC):
@@ -26,7 +26,7 @@ class AbstractBasis(abc.ABC):
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "... number"]:
         """The functions at `x`, in the dtype of `x`."""
-        return self.evaluate(precise(x)).astype(x.dtype)
+        return self.evaluate(widened(x)).astype(x.dtype)
 
     def __pdoc__(self, **kwargs: Any) -> wl.AbstractDoc:
         name, *options = dataclasses.fields(self)  # type: ignore[arg-type]
