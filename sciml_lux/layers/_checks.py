@@ -9,7 +9,7 @@ from ..core import AbstractLayer
 from ..flatten import LayerError, ShapeError
 
 
-def check_sizes(layer: AbstractLayer, **sizes: Any) -> None:
+def check_sizes(layer: AbstractLayer, /, **sizes: Any) -> None:
     """Raises `LayerError` unless each of `sizes` is a whole number, 0 or more."""
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
@@ -33,28 +33,28 @@ def check_last_axis(layer: AbstractLayer, x: Any, features: int) -> None:
         )
 
 
-def check_positive(layer: AbstractLayer, **sizes: Any) -> None:
+def check_positive(layer: AbstractLayer, /, **sizes: Any) -> None:
     """Raises `LayerError` unless each of `sizes` is a whole number, 1 or more."""
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise LayerError(f"{type(layer).__name__}: {name} is a whole number, 1 or more, got {size!r}")
 
 
-def check_number(layer: AbstractLayer, lower: float, upper: float, **numbers: Any) -> None:
+def check_number(layer: AbstractLayer, lower: float, upper: float, /, **numbers: Any) -> None:
     """Raises `LayerError` unless each of `numbers` is a real number from `lower` to `upper`, both included."""
     for name, number in numbers.items():
         if isinstance(number, bool) or not isinstance(number, int | float) or not lower <= number <= upper:
             raise LayerError(f"{type(layer).__name__}: {name} is a number from {lower} to {upper}, got {number!r}")
 
 
-def check_flag(layer: AbstractLayer, **flags: Any) -> None:
+def check_flag(layer: AbstractLayer, /, **flags: Any) -> None:
     """Raises `LayerError` unless each of `flags` is True or False."""
     for name, flag in flags.items():
         if not isinstance(flag, bool):
             raise LayerError(f"{type(layer).__name__}: {name} is True or False, got {flag!r}")
 
 
-def check_choice(layer: AbstractLayer, choices: Sequence[Any], **given: Any) -> None:
+def check_choice(layer: AbstractLayer, choices: Sequence[Any], /, **given: Any) -> None:
     """Raises `LayerError` unless each of `given` is one of `choices`."""
     for name, value in given.items():
         if not any(value == choice and type(value) is type(choice) for choice in choices):
@@ -62,14 +62,14 @@ def check_choice(layer: AbstractLayer, choices: Sequence[Any], **given: Any) -> 
             raise LayerError(f"{type(layer).__name__}: {name} is one of {shown}, got {value!r}")
 
 
-def check_is_layer(layer: AbstractLayer, **given: Any) -> None:
+def check_is_layer(layer: AbstractLayer, /, **given: Any) -> None:
     """Raises `LayerError` unless each of `given` is a layer."""
     for name, value in given.items():
         if not isinstance(value, AbstractLayer):
             raise LayerError(f"{type(layer).__name__}: {name} is a layer, got {value!r}")
 
 
-def check_whole(layer: AbstractLayer, **numbers: Any) -> None:
+def check_whole(layer: AbstractLayer, /, **numbers: Any) -> None:
     """Raises `LayerError` unless each of `numbers` is a whole number of either sign, such as an axis or an index."""
     for name, number in numbers.items():
         if isinstance(number, bool) or not isinstance(number, int):
