@@ -66,7 +66,12 @@ def check_is_layer(layer: AbstractLayer, /, **given: Any) -> None:
     """Raises `LayerError` unless each of `given` is a layer."""
     for name, value in given.items():
         if not isinstance(value, AbstractLayer):
-            raise LayerError(f"{type(layer).__name__}: {name} is a layer, got {value!r}")
+            hint = (
+                "write it with its arguments"
+                if isinstance(value, type)
+                else "wrap a function in lux.WrappedFunction(f)"
+            )
+            raise LayerError(f"{type(layer).__name__}: {name} is a layer, got {value!r}; {hint}")
 
 
 def check_whole(layer: AbstractLayer, /, **numbers: Any) -> None:
