@@ -5,16 +5,21 @@ BIN := $(VENV)/bin
 # Compiled programs are kept between runs of the examples.
 CACHE := JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.jax_cache JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.5
 
-.PHONY: demo test test-slow oracle lint bench clean
+.PHONY: demo examples test test-slow oracle lint bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.examples
 	$(CACHE) $(BIN)/python examples/hare_and_lynx.py
 
+examples: $(VENV)/.examples
+	$(CACHE) $(BIN)/python examples/flat_vector.py
+	$(CACHE) $(BIN)/python examples/digits.py
+	$(CACHE) $(BIN)/python examples/vowels.py
+
 test: $(VENV)/.tests lint
 	$(BIN)/python -m pytest -n auto -m "not slow"
 
-test-slow: $(VENV)/.tests $(VENV)/.oracle
+test-slow: $(VENV)/.tests $(VENV)/.oracle $(VENV)/.examples
 	$(BIN)/python -m pytest -n auto
 
 # Writes the figures of PyTorch that the tests compare with; test-slow checks that they are what it computes.
@@ -31,6 +36,7 @@ TORCH ?= torch
 bench: $(VENV)/.benchmarks
 	$(BIN)/python benchmarks/flatten.py
 	$(BIN)/python benchmarks/segments.py
+	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/neural_ode.py
 
 clean:

@@ -38,6 +38,11 @@ def load():
     return parts
 
 
+def network():
+    both_ways = lux.Bidirectional(lux.LSTMCell(12, 32), return_sequence=False)
+    return lux.Chain(both_ways, lux.Dropout(0.5), lux.Dense(64, SPEAKERS))
+
+
 def nearest_mean(learned, judged):
     """The accuracy of the simplest rule: the speaker whose utterances have the nearest average frame."""
 
@@ -72,8 +77,7 @@ def draw(losses, heard, hits, confusion, path):
 def main():
     begin = time.perf_counter()
     learned, judged = load()
-    both_ways = lux.Bidirectional(lux.LSTMCell(12, 32), return_sequence=False)
-    model = lux.Chain(both_ways, lux.Dropout(0.5), lux.Dense(64, SPEAKERS))
+    model = network()
     print(model)
     ps, st = lux.setup(jax.random.key(0), model)
 

@@ -183,7 +183,7 @@ def test_halves_are_normalized_in_float32(wrapper):
         (lux.Dense(3, 2), "weight", LayerError, ["tuple of paths", "'weight'", '("weight",)']),
         (lux.Dense(3, 2), (), LayerError, ["tuple of paths"]),
         (lux.Dense(3, 2), ("weight", "weight"), LayerError, ["twice"]),
-        (jnp.tanh, ("weight",), LayerError, ["expected a layer", "WrappedFunction"]),
+        (jnp.tanh, ("weight",), LayerError, ["layer is a layer", "WrappedFunction"]),
         (Shown((2, 2)), ("shift",), LayerError, ["shift", "axes"]),
         (lux.ParameterDict(k=lux.positive([1.0, 2.0])), ("k",), LayerError, ["k", "Positive"]),
     ],
