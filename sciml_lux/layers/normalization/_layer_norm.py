@@ -49,7 +49,9 @@ class LayerNorm(AbstractLayer):
         return affine_parameters(self, key, _as_tuple(self.shape))
 
     def __call__(self, x: Float[Array, "..."], ps: Params, st: State) -> tuple[Float[Array, "..."], State]:
-        deviation, rest, _, var = moments(widened(x), mean_over(_last_axes(self, x, self.shape)))
+        axes = _last_axes(self, x, self.shape)
+        first = widened(x[(..., *(slice(1) for _ in axes))])
+        deviation, rest, _, var = moments(widened(x), mean_over(axes), near=first)
         return finished(self, deviation, rest, var, ps, x.dtype), st
 
 

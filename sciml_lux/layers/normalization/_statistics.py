@@ -24,16 +24,18 @@ def check_options(layer: Any) -> None:
 
 
 def moments(
-    x: Float[Array, "..."], average: Callable[[Any], Any]
+    x: Float[Array, "..."], average: Callable[[Any], Any], near: Any = None
 ) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
     """`x` less nearly its mean; what is left of the mean in that; the mean; the biased variance.
 
     `average` takes means and keeps the number of axes. Two passes, because the difference of mean squares loses the variance of
     numbers that are large beside their spread. The second sums up the deviations as well: what rounding left of their mean (a
-    share of a large mean, not of the spread) is taken off in the end.
+    share of a large mean, not of the spread) is taken off in the end. For means of few numbers, any one of them serves as `near`
+    in place of the first pass: far from the others it makes the variance itself large, so that at worst `n` times the relative
+    error of the dtype is lost.
     """
     # A constant to the derivative: nothing below depends on it but by rounding.
-    rough = lax.stop_gradient(average(x))
+    rough = lax.stop_gradient(average(x) if near is None else near)
     deviation = x - rough
     rest = average(deviation)
     # For equal numbers, the difference may round to less than 0.
