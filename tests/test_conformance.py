@@ -88,8 +88,9 @@ def test_flat_parameters_are_structured_ones(member, made):
 def test_mapped_over_inputs_is_looped(member, made):
     layer, ps, st = made
     xs = jax.tree.map(lambda leaf: jnp.stack(three(leaf)), member.x)
-    mapped = jax.vmap(lambda x: layer(x, ps, st)[0])(xs)
-    looped = [layer(jax.tree.map(lambda leaf: leaf[i], xs), ps, st)[0] for i in range(3)]  # noqa: B023
+    call = lambda x: layer(x, ps, st)[0]  # noqa: E731
+    mapped, one = jax.jit(jax.vmap(call))(xs), jax.jit(call)
+    looped = [one(jax.tree.map(lambda leaf: leaf[i], xs)) for i in range(3)]  # noqa: B023
     assert_close(mapped, jax.tree.map(lambda *leaves: jnp.stack(leaves), *looped))
 
 
@@ -97,27 +98,28 @@ def test_mapped_over_inputs_is_looped(member, made):
 def test_mapped_over_parameters_is_looped(member, made):
     layer, ps, st = made
     many = ps.replace(jnp.stack([ps.vector, 0.5 * ps.vector]))
-    mapped = jax.vmap(lambda ps: layer(member.x, ps, st)[0], axis_size=2)(many)
-    looped = [layer(member.x, ps.replace(vector), st)[0] for vector in many.vector]
+    call = lambda ps: layer(member.x, ps, st)[0]  # noqa: E731
+    mapped, one = jax.jit(jax.vmap(call, axis_size=2))(many), jax.jit(call)
+    looped = [one(ps.replace(vector)) for vector in many.vector]
     assert_close(mapped, jax.tree.map(lambda *leaves: jnp.stack(leaves), *looped))
 
 
 @every_layer
 def test_the_gradient_is_the_finite_difference(member, made):
     layer, ps, st = made
+    differentiable = isinstance(member.x, jax.Array) and is_float(member.x)
     loss = jax.jit(lambda vector, x: total(layer(x, ps.replace(vector), st)[0]))
-    gradient = jax.grad(loss)(ps.vector, member.x)
+    gradients = jax.jit(jax.grad(loss, argnums=(0, 1) if differentiable else (0,)))(ps.vector, member.x)
     direction = jnp.cos(jnp.arange(ps.layout.size, dtype=float))
     difference = directional_difference(lambda vector: loss(vector, member.x), ps.vector, direction)
-    np.testing.assert_allclose(gradient @ direction, difference, rtol=member.rtol, atol=1e-8)
+    np.testing.assert_allclose(gradients[0] @ direction, difference, rtol=member.rtol, atol=1e-8)
     with differentiation_mode("forward"):  # adapters choose by it; nothing to other layers
-        _, forward = jax.jvp(lambda vector: loss(vector, member.x), (ps.vector,), (direction,))
-    np.testing.assert_allclose(gradient @ direction, forward, rtol=1e-10, atol=1e-12)
-    if isinstance(member.x, jax.Array) and is_float(member.x):
+        tangent = jax.jit(lambda vector: jax.jvp(lambda vector: loss(vector, member.x), (vector,), (direction,))[1])
+        np.testing.assert_allclose(gradients[0] @ direction, tangent(ps.vector), rtol=1e-10, atol=1e-12)
+    if differentiable:
         direction = jnp.cos(jnp.arange(member.x.size, dtype=float)).reshape(member.x.shape)
-        gradient = jax.grad(loss, argnums=1)(ps.vector, member.x)
         difference = directional_difference(lambda x: loss(ps.vector, x), member.x, direction)
-        np.testing.assert_allclose(jnp.sum(gradient * direction), difference, rtol=member.rtol, atol=1e-8)
+        np.testing.assert_allclose(jnp.sum(gradients[1] * direction), difference, rtol=member.rtol, atol=1e-8)
 
 
 @every_layer
