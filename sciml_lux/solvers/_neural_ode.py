@@ -27,8 +27,9 @@ class NeuralODE(AbstractContainer):
     **Arguments:** `model`; `t0`, `t1`: the span, `t1 < t0` integrates backwards; `time`: whether the model is given the time;
     `solver`: of diffrax; `rtol`, `atol`: tolerances on the local error; `dt0`: first step (default: chosen by the solver), or
     the fixed step under `stepsize_controller=diffrax.ConstantStepSize()`; `stepsize_controller`: replaces the default
-    `PIDController(rtol, atol)`; `adjoint`: of diffrax; by default `ForwardMode` under least squares and
-    `RecursiveCheckpointAdjoint` elsewhere; `max_steps`; `event`: a `diffrax.Event`; `throw`: whether a failed solve raises.
+    `PIDController(rtol, atol)`; `adjoint`: of diffrax; by default `ForwardMode` under least squares, and elsewhere the gradient
+    of the discrete solve, many steps at a time for explicit methods and states of up to 16 numbers (`_replay.py`), by
+    `RecursiveCheckpointAdjoint` for all others; `max_steps`; `event`: a `diffrax.Event`; `throw`: whether a failed solve raises.
 
     **Call:** `y0`, any tree of floating-point arrays, gives `y(t1)` of the same structure. `solve` gives the whole solution.
 
