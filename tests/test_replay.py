@@ -65,7 +65,7 @@ def test_every_explicit_method_saving_at_many_times(both, solver, t0, t1):
     )
 
 
-@pytest.mark.parametrize("number", [1, _replay._CHUNK, _replay._CHUNK + 1, 2 * _replay._CHUNK + 5])
+@pytest.mark.parametrize("number", [1, _replay._CHUNK_ALONE, _replay._CHUNK_ALONE + 1, 2 * _replay._CHUNK_ALONE + 5])
 def test_any_number_of_steps(both, number):
     options = {"stepsize_controller": diffrax.ConstantStepSize(), "dt0": 2.0 / number, "t1": 2.0}
     agree(both(network, lambda node, ps, st, y0: weighted(node(y0, ps, st)[0]), y0, **options))

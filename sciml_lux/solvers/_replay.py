@@ -17,13 +17,14 @@ are not differentiated. It compiles in about half the time, since the field is d
 Hairer, Norsett and Wanner 1993, Solving Ordinary Differential Equations I, sections II.4 to II.6, for the methods.
 """
 
+import functools
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
 import jax
+import jax.custom_batching
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -31,7 +32,9 @@ from jaxtyping import Array, Float
 
 # Field evaluations for the Jacobians grow with the size of the state: beyond this many numbers, checkpointing is the better way.
 LARGEST_STATE = 16
-_CHUNK = 32  # steps in a batch
+# Steps in a batch. A single solve is bound by the number of operations, many solves side by side by their size: a batch that is
+# larger than what is left to do is computed in vain.
+_CHUNK_ALONE, _CHUNK_MAPPED = 8, 2
 
 
 def is_replayable(solver: Any, y0: Any, max_steps: int | None) -> bool:
@@ -134,13 +137,34 @@ def _backward(
     residuals: None, ys_bar: Any, perturbed: Any, differentiable: Any, ys: Any, steps: _Steps, problem: _Problem
 ) -> Any:
     del residuals, perturbed, ys
+    dynamic, static = eqx.partition((ys_bar, differentiable, steps, problem), eqx.is_array)
+    leaves, structure = jax.tree.flatten(dynamic)
+
+    def adjoint(size: int, *leaves: Any) -> Any:
+        given: Any = eqx.combine(jax.tree.unflatten(structure, leaves), static)
+        return _adjoint(*given, size=size)
+
+    alone = jax.custom_batching.custom_vmap(functools.partial(adjoint, _CHUNK_ALONE))
+
+    @alone.def_vmap
+    def _(axis_size: int, is_mapped: Any, *leaves: Any) -> tuple[Any, Any]:
+        axes = [0 if mapped else None for mapped in is_mapped]
+        result = jax.vmap(functools.partial(adjoint, _CHUNK_MAPPED), axes, axis_size=axis_size)(*leaves)
+        return result, jax.tree.map(lambda _: True, result)
+
+    return alone(*leaves)
+
+
+def _adjoint(ys_bar: Any, differentiable: Any, steps: _Steps, problem: _Problem, *, size: int) -> Any:
+    """The cotangents of `differentiable`, from those of `ys`, by chunks of `size` steps."""
     _, args, ts = differentiable
     floating, rest = eqx.partition(args, eqx.is_inexact_array)
+    size = min(size, steps.t.size - 1)
 
     def chunk(carry: Any) -> Any:
         end, y_bar, args_bar, ts_bar = carry
-        first = jnp.maximum(end - _CHUNK, 0)
-        part = _part(steps, first, end)
+        first = jnp.maximum(end - size, 0)
+        part = _part(steps, first, end, size)
         y_bar, more_args, more_ts = _chunk_adjoint(problem, part, floating, rest, ts, ys_bar, y_bar)
         return first, y_bar, jax.tree.map(jnp.add, args_bar, more_args), ts_bar + more_ts
 
@@ -170,8 +194,7 @@ class _Part(NamedTuple):
     active: Any
 
 
-def _part(steps: _Steps, first: Any, end: Any) -> _Part:
-    number = min(_CHUNK, steps.t.size - 1)
+def _part(steps: _Steps, first: Any, end: Any, number: int) -> _Part:
     t = lax.dynamic_slice(steps.t, (first,), (number + 1,))
     y = lax.dynamic_slice(steps.y, (first, jnp.zeros_like(first)), (number, steps.y.shape[1]))
     active = first + jnp.arange(number) < end
@@ -195,11 +218,12 @@ def _chunk_adjoint(problem: _Problem, part: _Part, floating: Any, rest: Any, ts:
 
     k, (t, y) = lax.scan(stage, jnp.zeros((b.size, *part.y0.shape), h.dtype), (jnp.arange(b.size), a, c))
 
-    # Every stage of every step, as one batch.
-    def at_stages(function: Callable[..., Any]) -> Any:
-        return jax.vmap(jax.vmap(function))(t, y)
-
-    jacobian = h[None, :, None, None] * at_stages(lambda t, y: jax.jacrev(field, argnums=1)(t, y, floating))
+    # Every stage of every step, as one batch, linearized once.
+    at_stages = jax.vmap(jax.vmap(field, (0, 0, None)), (0, 0, None))
+    _, pull = jax.vjp(lambda y, floating: at_stages(t, y, floating), y, floating)
+    unit = jnp.eye(y_bar.size, dtype=h.dtype)
+    rows = jax.vmap(lambda row: pull(jnp.broadcast_to(row, y.shape))[0])(unit)
+    jacobian = h[None, :, None, None] * jnp.moveaxis(rows, 0, 2)
     y0_saved, y1_saved, k_saved, ts_bar = _saved_adjoint(problem, part, b, k, ts, ys_bar)
     y0_bar, k_bar = _step_adjoints(a, b, jacobian, y0_saved, y1_saved, k_saved)
     size = y_bar.size
@@ -211,8 +235,7 @@ def _chunk_adjoint(problem: _Problem, part: _Part, floating: Any, rest: Any, ts:
     )
     k_bar = jnp.einsum("inde,ne->ind", k_bar[..., :size], y1_bar) + k_bar[..., size]
     weights = jnp.where(part.active[None, :, None], h[None, :, None] * k_bar, 0)
-    _, pull = jax.vjp(lambda floating: at_stages(lambda t, y: field(t, y, floating)), floating)
-    return y_bar, pull(weights)[0], ts_bar
+    return y_bar, pull(weights)[1], ts_bar
 
 
 def _tableau(solver: Any, dtype: Any) -> tuple[Array, Array, Array]:
