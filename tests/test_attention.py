@@ -186,7 +186,7 @@ def test_patches_are_a_convolution():
         (lambda: lux.TransformerEncoderBlock(4, 3), ("heads divides features",)),
         (lambda: lux.TransformerEncoderBlock(4, 2, activation="gelu"), ("activation", "'gelu'")),
         (lambda: lux.TransformerEncoderBlock(4, 2, -1), ("hidden_features", "-1")),
-        (lambda: lux.PatchEmbedding(3, 4, (2, 0)), ("patch_width", "1 or more")),
+        (lambda: lux.PatchEmbedding(3, 4, (2, 0)), ("patch_size", "1 or more")),
         (lambda: lux.PatchEmbedding(3, 4, (2, 2, 2)), ("patch_size", "(2, 2, 2)")),
         (lambda: lux.PatchEmbedding("3", 4, 2), ("in_channels", "'3'")),
     ],

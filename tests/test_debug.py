@@ -371,7 +371,7 @@ def test_within_a_solver_that_works():
 
 
 def test_bad_arguments():
-    refused(lambda: lux.debug(jnp.tanh), LayerError, "expected a layer")
+    refused(lambda: lux.debug(jnp.tanh), LayerError, "model is a layer")
     refused(lambda: lux.debug(model(), "everything"), LayerError, "'everything'", "backward")
 
 

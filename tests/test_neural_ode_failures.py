@@ -47,7 +47,7 @@ PS, ST = setup(NODE)
         ({"atol": -1e-3}, ["tolerances are 0 or more", "atol=-0.001"]),
         ({"rtol": 0.0, "atol": 0.0}, ["one of them more"]),
         ({"rtol": float("nan")}, ["tolerances are 0 or more", "rtol=nan"]),
-        ({"max_steps": 0}, ["max_steps is 1 or more, or None, got 0"]),
+        ({"max_steps": 0}, ["max_steps is a whole number, 1 or more, or None, got 0"]),
     ],
 )
 def test_settings_that_cannot_be_are_refused_at_construction(settings, parts):

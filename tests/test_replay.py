@@ -10,7 +10,7 @@ from helpers import setup
 import sciml_lux as lux
 from sciml_lux.solvers import _replay
 
-METHODS = [diffrax.Tsit5(), diffrax.Dopri5(), diffrax.Dopri8(), diffrax.Bosh3(), diffrax.Heun(), diffrax.Midpoint()]
+METHODS = [diffrax.Tsit5(), diffrax.Dopri8(), diffrax.Heun()]  # with an interpolation each of its own kind
 network = lux.Chain(lux.Dense(2, 5, jnp.tanh), lux.Dense(5, 2))
 y0 = jnp.array([1.0, 0.5])
 
@@ -29,7 +29,8 @@ def both(monkeypatch):
             node = lux.NeuralODE(model, adjoint=adjoint, **options)
             ps, st = setup(node)
             numbers = tuple(range(1 + len(arguments)))
-            results.append(jax.grad(lambda ps, *rest: loss(node, ps, st, *rest), argnums=numbers)(ps, *arguments))  # noqa: B023
+            gradient = jax.jit(jax.grad(lambda ps, *rest: loss(node, ps, st, *rest), argnums=numbers))  # noqa: B023
+            results.append(gradient(ps, *arguments))
             assert bool(calls) == (adjoint is None)
         return results
 
@@ -65,7 +66,7 @@ def test_every_explicit_method_saving_at_many_times(both, solver, t0, t1):
     )
 
 
-@pytest.mark.parametrize("number", [1, _replay._CHUNK_ALONE, _replay._CHUNK_ALONE + 1, 2 * _replay._CHUNK_ALONE + 5])
+@pytest.mark.parametrize("number", [1, _replay._CHUNK_ALONE, 2 * _replay._CHUNK_ALONE + 1])
 def test_any_number_of_steps(both, number):
     options = {"stepsize_controller": diffrax.ConstantStepSize(), "dt0": 2.0 / number, "t1": 2.0}
     agree(both(network, lambda node, ps, st, y0: weighted(node(y0, ps, st)[0]), y0, **options))

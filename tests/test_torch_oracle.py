@@ -38,7 +38,7 @@ def test_it_is_what_pytorch_computes(family, case):
         expected = below(figures, f"{mode}|")
         set_mode = lux.train_mode if mode == "train" else lux.test_mode
         floats = tuple(x for x in inputs if jnp.issubdtype(x.dtype, jnp.floating))
-        gradients, (y, after) = jax.grad(loss, argnums=(0, 1), has_aux=True)(ps, floats, set_mode(st))
+        gradients, (y, after) = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(ps, floats, set_mode(st))
         same(y, expected["y"])
         for got, (_, wanted) in zip(gradients[1], sorted(below(expected, "x_gradient|").items()), strict=True):
             same(got, wanted)
