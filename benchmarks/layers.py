@@ -145,14 +145,14 @@ def train_equinox(sizes: tuple[int, ...], x: Any, y: Any) -> Callable[[], Any]:
 
     @eqx.filter_jit
     def step(model: Any, state: Any, x: Any, y: Any) -> Any:
-        gradient = eqx.filter_grad(lambda model: jnp.mean((jax.vmap(model)(x) - y) ** 2))(model)
+        loss, gradient = eqx.filter_value_and_grad(lambda model: jnp.mean((jax.vmap(model)(x) - y) ** 2))(model)
         updates, state = optimizer.update(gradient, state)
-        return eqx.apply_updates(model, updates), state
+        return eqx.apply_updates(model, updates), state, loss
 
     def run() -> Any:
         model, state = start, optimizer.init(eqx.filter(start, eqx.is_array))
         for _ in range(EPOCHS):
-            model, state = step(model, state, x, y)
+            model, state, _ = step(model, state, x, y)
         return eqx.filter(model, eqx.is_array)
 
     return run
@@ -163,8 +163,10 @@ def train_nnx(sizes: tuple[int, ...], x: Any, y: Any) -> Callable[[], Any]:
     optimizer = nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
 
     @nnx.jit
-    def step(model: Any, optimizer: Any, x: Any, y: Any) -> None:
-        optimizer.update(model, nnx.grad(lambda model: jnp.mean((model(x) - y) ** 2))(model))
+    def step(model: Any, optimizer: Any, x: Any, y: Any) -> Any:
+        loss, gradient = nnx.value_and_grad(lambda model: jnp.mean((model(x) - y) ** 2))(model)
+        optimizer.update(model, gradient)
+        return loss
 
     def run() -> Any:
         for _ in range(EPOCHS):
