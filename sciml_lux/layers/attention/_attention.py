@@ -59,7 +59,8 @@ def attention_weights(query: Array, key: Array, mask: Any, causal: bool, scale: 
         return jnp.zeros((*leading, heads, length, 0), query.dtype)
     grouped = query.reshape(*leading, length, groups, heads // groups, features)
     wide = jnp.float32 if jnp.finfo(query.dtype).bits < 32 else query.dtype
-    scores = scale * jnp.einsum("...qghf,...kgf->...ghqk", grouped, key, preferred_element_type=wide)
+    # The queries are fewer numbers than the scores.
+    scores = jnp.einsum("...qghf,...kgf->...ghqk", scale * grouped, key, preferred_element_type=wide)
     scores = scores.reshape(*leading, heads, length, key_length)
     if mask is None and not causal:
         return jax.nn.softmax(scores).astype(query.dtype)
