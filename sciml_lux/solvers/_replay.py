@@ -13,7 +13,7 @@ affine in `ybar_{n+1}`, so that it is computed for every unit vector at once, fo
 is one product with `kbar` for all stages of a chunk; the usual way adds a gradient as long as the parameter vector at each of them.
 
 The result is the exact gradient of the discrete solve, as diffrax's `RecursiveCheckpointAdjoint` gives it: the sizes of the steps
-are not differentiated. It compiles in about half the time, since the field is differentiated once and in no loop.
+are not differentiated. It compiles in about 0.6 of the time, since the field is differentiated once, for all stages.
 Hairer, Norsett and Wanner 1993, Solving Ordinary Differential Equations I, sections II.4 to II.6, for the methods.
 """
 
