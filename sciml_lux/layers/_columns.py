@@ -2,11 +2,11 @@
 
 A `Dense` layer treats each sample alone, so that `(features, samples)` serves as well as `(samples, features)`. On a CPU it serves
 better: the vector units run along the samples, of which there are many, instead of along a few features, and a bias is added, and
-its gradient summed up, along contiguous memory. Values and gradients of two and three layers of 8 to 128 features take 0.7 to
-0.95 of the time from 128 samples on; with fewer, or with layers nearly as wide as there are samples, nothing is gained
-(`benchmarks/layers.py`). XLA does not find this by itself: it undoes transpositions around single products.
+its gradient summed up, along contiguous memory. With few samples, or with layers nearly as wide as there are samples, nothing is
+gained. XLA does not find this by itself: it undoes transpositions around single products. `benchmarks/layers.py` trains small
+networks this way.
 
-A layer joins by a method `on_columns(x, ps) -> y` for `x` of shape `(in_features, samples)`, with `features` -> `(in, out)`.
+A layer joins by the two members of `OnColumns`.
 """
 
 import math

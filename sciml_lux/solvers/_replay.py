@@ -33,7 +33,7 @@ from jaxtyping import Array, Float
 # Field evaluations for the Jacobians grow with the size of the state: beyond this many numbers, checkpointing is the better way.
 LARGEST_STATE = 16
 # Steps in a batch. A single solve is bound by the number of operations, many solves side by side by their size: a batch that is
-# larger than what is left to do is computed in vain.
+# larger than what is left to do is computed in vain. Large batches still pay for the buffer of recorded steps.
 _CHUNK_ALONE, _CHUNK_MAPPED = 8, 2
 
 
