@@ -95,7 +95,7 @@ def test_the_gradient_of_an_unravel_is_one_concatenate_and_no_pad():
         return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(ps.layout.unravel(vector)))
 
     names = primitives(jax.make_jaxpr(jax.grad(loss))(ps.vector).jaxpr)
-    assert names.count("split") == 1
+    assert names.count("split") == 2  # large segments apart, small ones in place
     assert names.count("concatenate") == 1
     assert not {"pad", "slice", "dynamic_slice", "scatter", "scatter-add", "gather"} & set(names)
 

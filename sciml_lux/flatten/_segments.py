@@ -1,6 +1,6 @@
 """Cutting a vector into segments, and joining them: the two operations that everything flat rests on.
 
-Both are one `lax.split` and one `lax.concatenate`. On the CPU they are compiled apart from what surrounds them, because XLA's CPU
+Both are `lax.split` and one `lax.concatenate`. On the CPU they are compiled apart from what surrounds them, because XLA's CPU
 backend would otherwise fuse them with it, at a price that is out of proportion:
 
 - A segment that is fused into its consumer makes that consumer's kernel its own (every offset is another constant), so that fifty
@@ -8,8 +8,9 @@ backend would otherwise fuse them with it, at a price that is out of proportion:
 - A concatenate that is fused with a reshape of its operands is emitted as a chain of comparisons for each element, where alone
   it copies memory.
 
-A call that is marked as not inlineable is inlined only after fusion, which keeps the two apart. Within it, segments are cut at
-offsets that the compiler cannot see through, so that all segments of one length share one kernel.
+A call that is marked as not inlineable is inlined only after fusion, which keeps the two apart. Where there are many segments, they
+are cut at offsets that the compiler cannot see through, so that all segments of one length share one kernel. Where there are
+few, the small ones (biases) are left to be fused with what consumes them, which saves their kernels.
 """
 
 import functools
@@ -25,6 +26,7 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Shaped
 
 _FEW = 16  # segments up to which a kernel each is cheap to compile
+_SMALL = 2048  # numbers up to which a segment may as well be read in place
 
 
 def split(vector: Shaped[Array, "*batch size"], sizes: tuple[int, ...]) -> Sequence[Shaped[Array, "..."]]:
@@ -41,9 +43,9 @@ def concatenate(segments: Sequence[Shaped[Array, "..."]]) -> Shaped[Array, "..."
 
 
 def _primal_split(sizes: tuple[int, ...], vector: Any) -> Any:
-    if vector.ndim > 1 or len(sizes) <= _FEW or not _on_cpu():
+    if vector.ndim > 1 or not _on_cpu():
         return _plain_split(sizes, vector)
-    return _shared_split(sizes, vector)
+    return _few_split(sizes, vector) if len(sizes) <= _FEW else _shared_split(sizes, vector)
 
 
 _split = jax.custom_jvp(_primal_split, nondiff_argnums=(0,))
@@ -62,6 +64,11 @@ def _plain_split(sizes: tuple[int, ...], vector: Any) -> Any:
 @functools.partial(jax.jit, static_argnums=1)
 def _cut(vector: Any, sizes: tuple[int, ...]) -> Any:
     return lax.split(vector, sizes, axis=vector.ndim - 1)
+
+
+def _few_split(sizes: tuple[int, ...], vector: Any) -> Any:
+    large, small = _apart(_cut)(vector, sizes), _cut(vector, sizes)  # what is not used of each is dropped
+    return tuple(a if size > _SMALL else b for a, b, size in zip(large, small, sizes, strict=True))
 
 
 @jax.jit
