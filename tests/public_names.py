@@ -368,6 +368,7 @@ PUBLIC = {
         "zeros",
     ],
     "sciml_lux.solvers": [
+        "AbstractODE",
         "LevenbergMarquardt",
         "NeuralODE",
     ],

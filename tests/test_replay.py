@@ -8,7 +8,7 @@ import pytest
 from helpers import setup
 
 import sciml_lux as lux
-from sciml_lux.solvers import _replay
+from sciml_lux.solvers.adjoints import _replay
 
 METHODS = [diffrax.Tsit5(), diffrax.Dopri8(), diffrax.Heun()]  # with an interpolation each of its own kind
 network = lux.Chain(lux.Dense(2, 5, jnp.tanh), lux.Dense(5, 2))

@@ -1,0 +1,175 @@
+"""`AbstractODE`: what every layer whose call solves an ordinary differential equation shares."""
+
+import dataclasses
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key
+
+from ...core import AbstractContainer, AbstractLayer, State, as_params, as_state, describe
+from ...flatten import LayerError, ShapeError
+from .._failure import guard
+from ._integrate import integrate
+from ._settings import check_settings
+from ._values import as_float_array, check_times, save_as, time_dtype
+
+
+class AbstractODE(AbstractContainer):
+    """A layer whose call solves `dy/dt = derivative(t, y)`, `y(t0) = y0`, from `t0` to `t1`.
+
+    A subclass writes `derivative`, and, where what it solves for is not what it is given, `lift` and `observe`.
+
+    **Arguments:** `model`, the layer that the derivative is made of; then, by name:
+
+    - `t0`, `t1`: the span; `t1 < t0` integrates backwards.
+    - `time`: whether the model is given the time.
+    - `solver`: of diffrax; by default `Tsit5()`, or `Kvaerno5()`, an implicit method, with `stiff=True`.
+    - `rtol`, `atol`: tolerances on the local error, in the units of the state.
+    - `dt0`: first step (default: chosen by the solver), or the fixed step under `stepsize_controller=diffrax.ConstantStepSize()`;
+      `stepsize_controller`: replaces the default `PIDController(rtol, atol)`.
+    - `adjoint`: of diffrax; by default `ForwardMode` under least squares, and elsewhere the gradient of the discrete solve, many
+      steps at a time for explicit methods and states of up to 16 numbers (`adjoints/_replay.py`), by `RecursiveCheckpointAdjoint`
+      for all others.
+    - `max_steps`; `event`: a `diffrax.Event`; `throw`: whether a failed solve raises.
+
+    **Call:** `y0`, any tree of floating-point arrays, gives `y(t1)` of the same structure. `solve` gives the whole solution.
+
+    **Parameters:** `model`. They are unravelled once, before the solver's loop.
+
+    **States:** `model`, which is constant during a solve and advanced once per call, by one evaluation of the derivative at
+    `(t0, y0)`; `solution.num_steps` and `solution.result` (`diffrax.RESULTS`) of the last solve, for losses and loggers.
+
+    **Errors:** `LayerError` for a span or a setting that cannot be; `ShapeError` for `ts` that are empty, unsorted or outside
+    the span, and for a model whose result is not shaped like `y`; `ValueError` for NaN in `y0` or `ts`; at run time, for a failed
+    solve, an error that says what to try. With `throw=False` a failed solve returns NaN, as do its gradients, and
+    `solution.result` says why.
+    """
+
+    model: AbstractLayer
+    _: dataclasses.KW_ONLY
+    t0: float = 0.0
+    t1: float = 1.0
+    time: bool = False
+    solver: diffrax.AbstractSolver | None = None
+    stiff: bool = False
+    rtol: float = 1e-5
+    atol: float = 1e-6
+    dt0: float | None = None
+    stepsize_controller: diffrax.AbstractStepSizeController | None = None
+    adjoint: diffrax.AbstractAdjoint | None = None
+    max_steps: int | None = 4096
+    event: diffrax.Event | None = None
+    throw: bool = True
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    # What a subclass says of its equation
+
+    def derivative(self, t: Any, y: Any, params: Any, state: State, inputs: Any) -> tuple[Any, State]:
+        """`dy/dt` at `(t, y)`, and the advanced state of the children. `inputs`: as given to `solve`."""
+        raise LayerError(
+            f"{type(self).__name__} has no derivative(self, t, y, params, state, inputs); write one that returns (dy, state of the children)"
+        )
+
+    def lift(self, y0: Any, params: Any, state: State) -> Any:
+        """The state that is solved for, from the initial value that was given."""
+        return y0
+
+    def observe(self, y: Any, params: Any, state: State) -> Any:
+        """What is returned of a state that was solved for."""
+        return y
+
+    # The solve
+
+    def initial_states(self, key: Key[Array, ""]) -> dict[str, Any]:
+        solution = {"num_steps": jnp.zeros((), jnp.int32), "result": diffrax.RESULTS.successful}
+        return {**super().initial_states(key), "solution": solution}
+
+    def __call__(self, y0: Any, ps: Any, st: Any, *, inputs: Any = None) -> tuple[Any, State]:
+        solution, st = self.solve(y0, ps, st, inputs=inputs)
+        return jax.tree.map(lambda leaf: leaf[-1], solution.ys), st
+
+    def solve(
+        self, y0: Any, ps: Any, st: Any, ts: Any = None, *, inputs: Any = None, saveat: diffrax.SaveAt | None = None
+    ) -> tuple[diffrax.Solution, State]:
+        """The whole solution: `sol.ts`, `sol.ys`, `sol.stats`, `sol.result`, and the state.
+
+        **Arguments:** `y0`, `ps`, `st`: as for a call; `ts`: sorted times within the span at which to save, the last of which
+        ends the solve (default: `t1` alone); `inputs`: a function of time, or an interpolation of diffrax, for a model
+        that takes control inputs; `saveat`: any `diffrax.SaveAt` in place of `ts`.
+
+        **Returns:** `(solution, st)`; the arrays of `solution.ys` have one row for each time saved.
+        """
+        name = type(self).__name__
+        params, state = as_params(ps), as_state(st)
+        y0 = self.lift(jax.tree.map(lambda leaf: as_float_array(name, leaf), y0), params, state)
+        # Times of the state's own precision: diffrax would promote a float32 state to that of the times.
+        time = time_dtype(y0).type
+        if ts is not None:
+            if saveat is not None:
+                raise LayerError(f"{name}.solve takes ts or saveat, not both; write saveat=diffrax.SaveAt(ts=ts, ...)")
+            ts = jnp.asarray(check_times(name, ts, self.t0, self.t1), time)
+        saveat = None if saveat is None else save_as(saveat, time)
+        solution = self._solution(y0, (params, state, inputs), ts, saveat, time)
+        saved = (solution.ys, solution.interpolation)
+        saved = guard(saved, diffrax.is_okay(solution.result), solution.result, self._explain, self.throw)
+        solution = eqx.tree_at(lambda s: (s.ys, s.interpolation), solution, saved, is_leaf=lambda node: node is None)
+        st = self._advance(y0, params, state, inputs, solution)
+        return self._observed(solution, params, state), st
+
+    def _solution(self, y0: Any, args: Any, ts: Any, saveat: Any, time: Any) -> diffrax.Solution:
+        # As a pytree, not as a method, which equals only that of the same object: equal nodes share a compilation.
+        field = jax.tree_util.Partial(AbstractODE._field, self)
+        settings: dict[str, Any] = {
+            "solver": self.solver or (diffrax.Kvaerno5() if self.stiff else diffrax.Tsit5()),
+            "t0": time(self.t0),
+            "t1": time(self.t1) if ts is None else ts[-1],
+            "dt0": None if self.dt0 is None else time(self.dt0),
+            "stepsize_controller": self.stepsize_controller or diffrax.PIDController(rtol=self.rtol, atol=self.atol),
+            "max_steps": self.max_steps,
+        }
+        return integrate(field, y0, args, ts, saveat, settings, self.adjoint, self.event)
+
+    def _field(self, t: Any, y: Any, args: Any) -> Any:
+        params, state, inputs = args
+        dy, _ = self.derivative(t, y, params, state, inputs)
+        # Types and shapes as strings; a tree of them is compared, and shown, as one.
+        got, expected = (
+            jax.tree.map(lambda leaf: f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}", tree) for tree in (dy, y)
+        )
+        if got != expected:
+            raise ShapeError(
+                f"{type(self).__name__}: the model {describe(self.model)} returned {got}, expected a time derivative of the shape "
+                f"and dtype of the state, {expected}"
+            )
+        return dy
+
+    def model_input(self, t: Any, y: Any, inputs: Any) -> Any:
+        """What a model is called on: `y`, `(t, y)`, `(y, u)` or `(t, y, u)`, with the time if asked for and the value of the inputs."""
+        time = (jnp.asarray(t, time_dtype(y)),) if self.time else ()
+        forcing = () if inputs is None else (inputs.evaluate(t) if hasattr(inputs, "evaluate") else inputs(t),)
+        return (*time, y, *forcing) if time or forcing else y
+
+    def _observed(self, solution: diffrax.Solution, params: Any, state: State) -> diffrax.Solution:
+        if type(self).observe is AbstractODE.observe or solution.ys is None:
+            return solution
+        ys = jax.vmap(lambda y: self.observe(y, params, state))(solution.ys)
+        return eqx.tree_at(lambda s: s.ys, solution, ys)
+
+    def _advance(self, y0: Any, params: Any, state: State, inputs: Any, solution: diffrax.Solution) -> State:
+        children = State({name: state[name] for name in self.children()})
+        if jax.tree.leaves(children):
+            _, children = self.derivative(self.t0, y0, params, state, inputs)
+        steps = jnp.asarray(solution.stats["num_steps"], jnp.int32)
+        return State(**children, solution=State(num_steps=steps, result=solution.result))
+
+    def _explain(self, message: str) -> str:
+        advice = f"raise max_steps={self.max_steps}, loosen rtol={self.rtol:g} or atol={self.atol:g}, or pass a stiff solver such as"
+        return (
+            f"{type(self).__name__}: the solve from t0={self.t0:g} to t1={self.t1:g} failed. {message} If the field is finite and well "
+            f"scaled, {advice} solver=diffrax.Kvaerno5(); throw=False returns NaN and says why in st.solution.result"
+        )

@@ -1,0 +1,44 @@
+"""The checks of an adapter's settings."""
+
+import math
+import numbers
+from typing import Any
+
+import diffrax
+
+from ...core import AbstractLayer
+from ...flatten import LayerError
+
+
+def check_settings(node: Any) -> None:
+    """Refuses a span or a setting that cannot be."""
+    name = type(node).__name__
+    if not isinstance(node.model, AbstractLayer):
+        raise LayerError(
+            f"{name}: model is a layer, got {node.model!r}; wrap a function f(y) in lux.WrappedFunction(f)"
+        )
+    for field in ("t0", "t1", "rtol", "atol", "dt0"):
+        value = getattr(node, field)
+        if not (_is_real(value) or (field == "dt0" and value is None)):
+            raise LayerError(f"{name}: {field} is a number, got {value!r}")
+    for field in ("t0", "t1"):
+        if not math.isfinite(getattr(node, field)):
+            raise LayerError(f"{name}: {field} is a finite time, got {getattr(node, field)!r}")
+    if node.t0 == node.t1:
+        raise LayerError(f"{name}: the span is empty, t0 = t1 = {node.t0}")
+    # Conditions that NaN does not meet.
+    if node.dt0 is not None and not node.dt0 * (node.t1 - node.t0) > 0:
+        raise LayerError(
+            f"{name}: dt0={node.dt0} does not lead from t0={node.t0} to t1={node.t1}; "
+            "exchange t0 and t1, or give dt0 the sign of t1 - t0"
+        )
+    if not (node.rtol >= 0 and node.atol >= 0 and node.rtol + node.atol > 0):
+        raise LayerError(f"{name}: tolerances are 0 or more, one of them more, got rtol={node.rtol}, atol={node.atol}")
+    if node.max_steps is not None and (not _is_real(node.max_steps) or node.max_steps % 1 or node.max_steps < 1):
+        raise LayerError(f"{name}: max_steps is a whole number, 1 or more, or None, got {node.max_steps!r}")
+    if isinstance(node.stepsize_controller, diffrax.ConstantStepSize) and node.dt0 is None:
+        raise LayerError(f"{name}: ConstantStepSize needs the step, dt0")
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
