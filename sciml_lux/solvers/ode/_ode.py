@@ -7,14 +7,18 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Key
 
 from ...core import AbstractContainer, AbstractLayer, State, as_params, as_state, describe
 from ...flatten import LayerError, ShapeError
 from .._failure import guard
 from ._integrate import integrate
-from ._settings import check_settings
+from ._settings import check_model, check_settings
+from ._tolerances import default_controller
 from ._values import as_float_array, check_times, save_as, time_dtype
+
+_SAVED_AS_IT_IS = diffrax.SubSaveAt(t1=True).fn
 
 
 class AbstractODE(AbstractContainer):
@@ -27,9 +31,11 @@ class AbstractODE(AbstractContainer):
     - `t0`, `t1`: the span; `t1 < t0` integrates backwards.
     - `time`: whether the model is given the time.
     - `solver`: of diffrax; by default `Tsit5()`, or `Kvaerno5()`, an implicit method, with `stiff=True`.
-    - `rtol`, `atol`: tolerances on the local error, in the units of the state.
+    - `rtol`, `atol`: tolerances on the local error, `atol + rtol |y|`; `atol` in the units of the state, a number, or a tuple with one
+      for each component along the last axis. For a state that is a tree: a tuple with such an entry for each leaf.
     - `dt0`: first step (default: chosen by the solver), or the fixed step under `stepsize_controller=diffrax.ConstantStepSize()`;
-      `stepsize_controller`: replaces the default `PIDController(rtol, atol)`.
+      `stepsize_controller`: replaces the default, `PIDController(rtol, atol)`, or `ConstantStepSize()` for a solver that does
+      not estimate its error, such as `diffrax.Euler()`, which needs `dt0`.
     - `adjoint`: of diffrax; by default `ForwardMode` under least squares, and elsewhere the gradient of the discrete solve, many
       steps at a time for explicit methods and states of up to 16 numbers (`adjoints/_replay.py`), by `RecursiveCheckpointAdjoint`
       for all others.
@@ -56,7 +62,7 @@ class AbstractODE(AbstractContainer):
     solver: diffrax.AbstractSolver | None = None
     stiff: bool = False
     rtol: float = 1e-5
-    atol: float = 1e-6
+    atol: float | tuple[Any, ...] = 1e-6
     dt0: float | None = None
     stepsize_controller: diffrax.AbstractStepSizeController | None = None
     adjoint: diffrax.AbstractAdjoint | None = None
@@ -65,6 +71,7 @@ class AbstractODE(AbstractContainer):
     throw: bool = True
 
     def __post_init__(self) -> None:
+        check_model(self)
         check_settings(self)
 
     # What a subclass says of its equation
@@ -83,6 +90,17 @@ class AbstractODE(AbstractContainer):
         """What is returned of a state that was solved for."""
         return y
 
+    def terms(self, solver: diffrax.AbstractSolver) -> Any:
+        """The derivative as a callable pytree of `(t, y, args)`; a tuple of them for a solver that takes several terms, such as
+        `diffrax.SemiImplicitEuler()`. `args` are `(params, state, inputs)`."""
+        # As a pytree, not as a method, which equals only that of the same object: equal nodes share a compilation.
+        return jax.tree_util.Partial(AbstractODE._field, self)
+
+    def advance(self, t0: Any, given: Any, y0: Any, params: Any, state: State, inputs: Any) -> State:
+        """The state of the children after a call. `t0`: the start of the solve; `given`: the initial value as it came; `y0`: what
+        `lift` made of it."""
+        return self.derivative(t0, y0, params, state, inputs)[1]
+
     # The solve
 
     def initial_states(self, key: Key[Array, ""]) -> dict[str, Any]:
@@ -94,45 +112,55 @@ class AbstractODE(AbstractContainer):
         return jax.tree.map(lambda leaf: leaf[-1], solution.ys), st
 
     def solve(
-        self, y0: Any, ps: Any, st: Any, ts: Any = None, *, inputs: Any = None, saveat: diffrax.SaveAt | None = None
+        self,
+        y0: Any,
+        ps: Any,
+        st: Any,
+        ts: Any = None,
+        *,
+        t0: Any = None,
+        inputs: Any = None,
+        saveat: diffrax.SaveAt | None = None,
     ) -> tuple[diffrax.Solution, State]:
         """The whole solution: `sol.ts`, `sol.ys`, `sol.stats`, `sol.result`, and the state.
 
         **Arguments:** `y0`, `ps`, `st`: as for a call; `ts`: sorted times within the span at which to save, the last of which
-        ends the solve (default: `t1` alone); `inputs`: a function of time, or an interpolation of diffrax, for a model
-        that takes control inputs; `saveat`: any `diffrax.SaveAt` in place of `ts`.
+        ends the solve (default: `t1` alone); `t0`: where this solve starts, which may be traced (default: the node's);
+        `inputs`: a function of time, or an interpolation of diffrax, for a model that takes control inputs; `saveat`: any `diffrax.SaveAt` in place of `ts`.
 
         **Returns:** `(solution, st)`; the arrays of `solution.ys` have one row for each time saved.
         """
         name = type(self).__name__
         params, state = as_params(ps), as_state(st)
-        y0 = self.lift(jax.tree.map(lambda leaf: as_float_array(name, leaf), y0), params, state)
+        given = jax.tree.map(lambda leaf: as_float_array(name, leaf), y0)
+        y0 = self.lift(given, params, state)
         # Times of the state's own precision: diffrax would promote a float32 state to that of the times.
         time = time_dtype(y0).type
         if ts is not None:
             if saveat is not None:
                 raise LayerError(f"{name}.solve takes ts or saveat, not both; write saveat=diffrax.SaveAt(ts=ts, ...)")
-            ts = jnp.asarray(check_times(name, ts, self.t0, self.t1), time)
+            earliest = self.t0 if t0 is None or isinstance(t0, Tracer) else float(t0)
+            ts = jnp.asarray(check_times(name, ts, earliest, self.t1), time)
+        t0 = time(self.t0) if t0 is None else jnp.asarray(t0, time)
         saveat = None if saveat is None else save_as(saveat, time)
-        solution = self._solution(y0, (params, state, inputs), ts, saveat, time)
+        solution = self._solution(y0, (params, state, inputs), t0, ts, saveat, time)
         saved = (solution.ys, solution.interpolation)
         saved = guard(saved, diffrax.is_okay(solution.result), solution.result, self._explain, self.throw)
         solution = eqx.tree_at(lambda s: (s.ys, s.interpolation), solution, saved, is_leaf=lambda node: node is None)
-        st = self._advance(y0, params, state, inputs, solution)
-        return self._observed(solution, params, state), st
+        st = self._advance(t0, given, y0, params, state, inputs, solution)
+        return self._observed(solution, saveat, params, state), st
 
-    def _solution(self, y0: Any, args: Any, ts: Any, saveat: Any, time: Any) -> diffrax.Solution:
-        # As a pytree, not as a method, which equals only that of the same object: equal nodes share a compilation.
-        field = jax.tree_util.Partial(AbstractODE._field, self)
+    def _solution(self, y0: Any, args: Any, t0: Any, ts: Any, saveat: Any, time: Any) -> diffrax.Solution:
+        solver = self.solver or (diffrax.Kvaerno5() if self.stiff else diffrax.Tsit5())
         settings: dict[str, Any] = {
-            "solver": self.solver or (diffrax.Kvaerno5() if self.stiff else diffrax.Tsit5()),
-            "t0": time(self.t0),
+            "solver": solver,
+            "t0": t0,
             "t1": time(self.t1) if ts is None else ts[-1],
             "dt0": None if self.dt0 is None else time(self.dt0),
-            "stepsize_controller": self.stepsize_controller or diffrax.PIDController(rtol=self.rtol, atol=self.atol),
+            "stepsize_controller": self.stepsize_controller or default_controller(self, solver, y0),
             "max_steps": self.max_steps,
         }
-        return integrate(field, y0, args, ts, saveat, settings, self.adjoint, self.event)
+        return integrate(self.terms(solver), y0, args, ts, saveat, settings, self.adjoint, self.event)
 
     def _field(self, t: Any, y: Any, args: Any) -> Any:
         params, state, inputs = args
@@ -154,21 +182,29 @@ class AbstractODE(AbstractContainer):
         forcing = () if inputs is None else (inputs.evaluate(t) if hasattr(inputs, "evaluate") else inputs(t),)
         return (*time, y, *forcing) if time or forcing else y
 
-    def _observed(self, solution: diffrax.Solution, params: Any, state: State) -> diffrax.Solution:
+    def _observed(self, solution: diffrax.Solution, saveat: Any, params: Any, state: State) -> diffrax.Solution:
         if type(self).observe is AbstractODE.observe or solution.ys is None:
             return solution
-        ys = jax.vmap(lambda y: self.observe(y, params, state))(solution.ys)
+
+        def observed(sub: Any, ys: Any) -> Any:
+            # What a function of the user's made of the state is no state.
+            return jax.vmap(lambda y: self.observe(y, params, state))(ys) if sub.fn is _SAVED_AS_IT_IS else ys
+
+        subs = diffrax.SubSaveAt(t1=True) if saveat is None else saveat.subs
+        ys = jax.tree.map(observed, subs, solution.ys, is_leaf=lambda node: isinstance(node, diffrax.SubSaveAt))
         return eqx.tree_at(lambda s: s.ys, solution, ys)
 
-    def _advance(self, y0: Any, params: Any, state: State, inputs: Any, solution: diffrax.Solution) -> State:
+    def _advance(
+        self, t0: Any, given: Any, y0: Any, params: Any, state: State, inputs: Any, solution: diffrax.Solution
+    ) -> State:
         children = State({name: state[name] for name in self.children()})
         if jax.tree.leaves(children):
-            _, children = self.derivative(self.t0, y0, params, state, inputs)
+            children = self.advance(t0, given, y0, params, state, inputs)
         steps = jnp.asarray(solution.stats["num_steps"], jnp.int32)
         return State(**children, solution=State(num_steps=steps, result=solution.result))
 
     def _explain(self, message: str) -> str:
-        advice = f"raise max_steps={self.max_steps}, loosen rtol={self.rtol:g} or atol={self.atol:g}, or pass a stiff solver such as"
+        advice = f"raise max_steps={self.max_steps}, loosen rtol={self.rtol:g} or atol={self.atol}, or pass a stiff solver such as"
         return (
             f"{type(self).__name__}: the solve from t0={self.t0:g} to t1={self.t1:g} failed. {message} If the field is finite and well "
             f"scaled, {advice} solver=diffrax.Kvaerno5(); throw=False returns NaN and says why in st.solution.result"
