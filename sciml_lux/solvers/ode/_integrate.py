@@ -22,16 +22,16 @@ def integrate(
 ) -> diffrax.Solution:
     """The solution of `dy/dt = field(t, y, args)`, `y(t0) = y0`, whether the solve succeeded or not.
 
-    **Arguments:** `field`: a pytree that can be called; `y0`: a tree of floating-point arrays; `args`; `ts`: sorted times to save at,
-    or `None` for the end alone; `saveat`: in place of `ts`; `settings`: the other arguments of `diffrax.diffeqsolve`;
-    `adjoint`: `None` for the one that suits; `event`.
+    **Arguments:** `field`: a pytree that can be called, or a tuple of them for a solver that takes several terms; `y0`: a tree of
+    floating-point arrays; `args`; `ts`: sorted times to save at, or `None` for the end alone; `saveat`: in place of `ts`;
+    `settings`: the other arguments of `diffrax.diffeqsolve`; `adjoint`: `None` for the one that suits; `event`.
     """
     if adjoint is None and event is None and saveat is None and _can_replay(y0, args, settings):
         return solve_and_replay(field, y0, args, jnp.stack([settings["t1"]]) if ts is None else ts, settings)
     if saveat is None:
         saveat = diffrax.SaveAt(t1=True) if ts is None else diffrax.SaveAt(ts=ts)
     return diffrax.diffeqsolve(
-        diffrax.ODETerm(field),
+        diffrax.ODETerm(field) if callable(field) else tuple(diffrax.ODETerm(part) for part in field),
         y0=y0,
         args=args,
         saveat=saveat,

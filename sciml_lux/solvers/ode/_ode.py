@@ -79,7 +79,8 @@ class AbstractODE(AbstractContainer):
     def derivative(self, t: Any, y: Any, params: Any, state: State, inputs: Any) -> tuple[Any, State]:
         """`dy/dt` at `(t, y)`, and the advanced state of the children. `inputs`: as given to `solve`."""
         raise LayerError(
-            f"{type(self).__name__} has no derivative(self, t, y, params, state, inputs); write one that returns (dy, state of the children)"
+            f"{type(self).__name__} has no derivative(self, t, y, params, state, inputs); "
+            "write one that returns (dy, state of the children)"
         )
 
     def lift(self, y0: Any, params: Any, state: State) -> Any:
@@ -126,7 +127,8 @@ class AbstractODE(AbstractContainer):
 
         **Arguments:** `y0`, `ps`, `st`: as for a call; `ts`: sorted times within the span at which to save, the last of which
         ends the solve (default: `t1` alone); `t0`: where this solve starts, which may be traced (default: the node's);
-        `inputs`: a function of time, or an interpolation of diffrax, for a model that takes control inputs; `saveat`: any `diffrax.SaveAt` in place of `ts`.
+        `inputs`: a function of time, or an interpolation of diffrax, for a model that takes control inputs; `saveat`: any
+        `diffrax.SaveAt` in place of `ts`, whose `fn` is given what is solved for.
 
         **Returns:** `(solution, st)`; the arrays of `solution.ys` have one row for each time saved.
         """

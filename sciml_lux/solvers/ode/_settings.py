@@ -5,19 +5,24 @@ import numbers
 from typing import Any
 
 import diffrax
+import jax
 
 from ...core import AbstractLayer
 from ...flatten import LayerError
 
 
+def check_model(node: Any) -> None:
+    """Refuses a model that is no layer."""
+    if not isinstance(node.model, AbstractLayer):
+        raise LayerError(
+            f"{type(node).__name__}: model is a layer, got {node.model!r}; wrap a function f(y) in lux.WrappedFunction(f)"
+        )
+
+
 def check_settings(node: Any) -> None:
     """Refuses a span or a setting that cannot be."""
     name = type(node).__name__
-    if not isinstance(node.model, AbstractLayer):
-        raise LayerError(
-            f"{name}: model is a layer, got {node.model!r}; wrap a function f(y) in lux.WrappedFunction(f)"
-        )
-    for field in ("t0", "t1", "rtol", "atol", "dt0"):
+    for field in ("t0", "t1", "rtol", "dt0"):
         value = getattr(node, field)
         if not (_is_real(value) or (field == "dt0" and value is None)):
             raise LayerError(f"{name}: {field} is a number, got {value!r}")
@@ -32,12 +37,26 @@ def check_settings(node: Any) -> None:
             f"{name}: dt0={node.dt0} does not lead from t0={node.t0} to t1={node.t1}; "
             "exchange t0 and t1, or give dt0 the sign of t1 - t0"
         )
-    if not (node.rtol >= 0 and node.atol >= 0 and node.rtol + node.atol > 0):
+    absolute = jax.tree.leaves(node.atol, is_leaf=lambda leaf: leaf is None)
+    if not absolute or not all(map(_is_real, absolute)):
+        raise LayerError(f"{name}: atol is a number, or a tuple of numbers, got {node.atol!r}")
+    if not (node.rtol >= 0 and min(absolute) >= 0 and node.rtol + min(absolute) > 0):
         raise LayerError(f"{name}: tolerances are 0 or more, one of them more, got rtol={node.rtol}, atol={node.atol}")
+    if isinstance(node.atol, tuple) and not min(absolute) > 0:
+        raise LayerError(f"{name}: each atol of a tuple is more than 0, got {node.atol}")
+    if node.stepsize_controller is None and is_fixed(node.solver) and node.dt0 is None:
+        raise LayerError(
+            f"{name}: {type(node.solver).__name__}() takes steps of a fixed size, since it does not estimate its error; give the step, dt0"
+        )
     if node.max_steps is not None and (not _is_real(node.max_steps) or node.max_steps % 1 or node.max_steps < 1):
         raise LayerError(f"{name}: max_steps is a whole number, 1 or more, or None, got {node.max_steps!r}")
     if isinstance(node.stepsize_controller, diffrax.ConstantStepSize) and node.dt0 is None:
         raise LayerError(f"{name}: ConstantStepSize needs the step, dt0")
+
+
+def is_fixed(solver: Any) -> bool:
+    """Whether a solver cannot choose its steps."""
+    return solver is not None and not isinstance(solver, diffrax.AbstractAdaptiveSolver)
 
 
 def _is_real(value: Any) -> bool:
