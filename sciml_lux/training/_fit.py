@@ -65,11 +65,29 @@ def fit(
         raise LayerError(f"fit takes the FlatParams that lux.setup returned, got {type(ps).__name__}")
     if max_failures < 1:
         raise LayerError(f"max_failures is 1 or more, got {max_failures}")
+    batches = Batches(data)
+    fitted = run_stages(stages(loss, optimizer, steps, batches), ps, st, batches, max_failures, progress)
+    if fitted.message and throw:
+        raise FitError(fitted.message, fitted)
+    return fitted
+
+
+def stages(loss: Loss, optimizer: Any, steps: int | None, batches: Batches) -> list[tuple[Any, int | None]]:
+    """A stepper and a number of steps for each stage, all of them checked before the first one runs."""
+    return [_stage(loss, one, number, batches) for one, number in _stages(optimizer, steps)]
+
+
+def run_stages(
+    stages: list[tuple[Any, int | None]],
+    ps: FlatParams,
+    st: Any,
+    batches: Batches,
+    max_failures: int,
+    progress: bool,
+) -> Fitted:
+    """Runs the steppers of all stages, one after the other, until one of them stops."""
     # Typed like what the compiled loop returns, and ours: its buffers are given up to the loop.
     ps, st = _own(ps), _own(as_state(st))
-    batches = Batches(data)
-    # All of them are looked at before the first one runs.
-    stages = [_stage(loss, one, number, batches) for one, number in _stages(optimizer, steps)]
     history: list[_StageRun] = []
     with failure_mode("nan"):
         for i, (stepper, stage_steps) in enumerate(stages):
@@ -79,10 +97,7 @@ def fit(
             ps, st = history[-1].ps, history[-1].st
             if history[-1].message:
                 break
-    fitted = _fitted(history)
-    if fitted.message and throw:
-        raise FitError(fitted.message, fitted)
-    return fitted
+    return _fitted(history)
 
 
 class _StageRun(NamedTuple):
@@ -150,7 +165,8 @@ def _run_stage(
         stats.append(jax.tree.map(lambda leaf, count=count: np.asarray(leaf)[:count], report.stats))
         num_rejected += int(np.isnan(losses[-1]).sum())
         remaining, ended = remaining - count, bool(report.ended)
-        bar.update(count, float(losses[-1][-1]))
+        # The best of an ensemble; NaN if the step was not taken.
+        bar.update(count, float(np.fmin.reduce(losses[-1][-1], axis=None)))
         chunk = _next_chunk(chunk, seconds, batches.streamed)
     ps, st = compiled.finish(carry, batches.first) if not batches.streamed else stepper.finish(carry, None)
     failed = int(carry.failures) >= max_failures
@@ -253,7 +269,7 @@ def _explain(carry: Any, ps: FlatParams, batches: Batches, step: int, max_failur
 
 
 def _fitted(history: list[_StageRun]) -> Fitted:
-    losses = np.concatenate([np.zeros(0), *(chunk for run in history for chunk in run.losses)])
+    losses = [np.asarray(chunk, np.float64) for run in history for chunk in run.losses]
     chunks = [chunk for run in history for chunk in run.stats]
     stats = (
         jax.tree.map(lambda *leaves: np.concatenate(leaves), *chunks) if chunks and jax.tree.leaves(chunks[0]) else None
@@ -261,5 +277,11 @@ def _fitted(history: list[_StageRun]) -> Fitted:
     message = history[-1].message
     result = optimistix.RESULTS.nonlinear_divergence if message else optimistix.RESULTS.successful
     return Fitted(
-        history[-1].ps, history[-1].st, losses, stats, sum(run.num_rejected for run in history), result, message
+        history[-1].ps,
+        history[-1].st,
+        np.concatenate(losses) if losses else np.zeros(0),
+        stats,
+        sum(run.num_rejected for run in history),
+        result,
+        message,
     )
