@@ -1,0 +1,154 @@
+"""Estimates of a trajectory and its time derivative from measurements, without solving anything."""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from scipy.interpolate import make_smoothing_spline
+
+from ...flatten import LayerError, ShapeError
+from ._series import as_times, check_count, check_lengths
+
+# Bandwidths that are tried, from the narrowest that holds enough points to half the series.
+_CANDIDATES = 24
+# The least bandwidth to reach a point at a distance of one: the Epanechnikov kernel ends there, the Gaussian one is at 1% of its height.
+_REACH = {"epanechnikov": 1.001, "gaussian": 1 / 3}
+
+
+class Collocation(NamedTuple):
+    """Estimated states `ys` and time derivatives `dys`, both `(points, *observed)`, at times `ts`."""
+
+    ts: Any
+    ys: Any
+    dys: Any
+
+
+def collocate_kernel(
+    ts: Any,
+    ys: Any,
+    *,
+    at: Any = None,
+    kernel: Literal["epanechnikov", "gaussian"] = "epanechnikov",
+    degree: int = 2,
+    bandwidth: float | None = None,
+) -> Collocation:
+    """Estimates by local polynomials: at each time `t` the polynomial that fits the measurements nearby best.
+
+        b(t) = argmin_b  sum_i K((t_i - t) / h) (y_i - sum_p b_p (t_i - t)^p)^2,     y(t) = b_0,    dy/dt(t) = b_1,
+
+    with the kernel `K(u) = 3/4 (1 - u^2)` for `|u| < 1` (Epanechnikov), or `exp(-u^2 / 2)` (Gaussian), and the bandwidth `h`. For a
+    polynomial of the second degree, without noise, the derivative is right up to `O(h^2)`. Each component has estimates of its
+    own, out of the points at which it was observed.
+
+    **Arguments:** `ts`: `(points,)`, sorted; `ys`: `(points, *observed)`, NaN where nothing was observed; `at`: where to
+    estimate (default: `ts`); `kernel`; `degree`: of the polynomials, 1 or more; `bandwidth`: `h`, in the units of `ts`
+    (default: for each component the one with the least error at points left out, each in turn). Where fewer than `degree + 2`
+    points lie within, it is wider.
+
+    **Returns:** a `Collocation`, data for `CollocationLoss`; its `ys` also serve as the starts of `windows`.
+
+    **Errors:** `LayerError` for an option that cannot be, or a component with too few observations; `ShapeError` for times and
+    values that do not go together.
+
+    **Source:** Roesch, Rackauckas and Stumpf 2021, Collocation based training of neural ordinary differential equations; Fan and
+    Gijbels 1996, Local Polynomial Modelling and Its Applications, chapter 3.
+    """
+    degree = check_count("collocate_kernel", "degree", degree, 1)
+    if kernel not in ("epanechnikov", "gaussian"):
+        raise LayerError(f"collocate_kernel: kernel is 'epanechnikov' or 'gaussian', got {kernel!r}")
+    if bandwidth is not None and not bandwidth > 0:
+        raise LayerError(f"collocate_kernel: bandwidth is a time above 0, got {bandwidth!r}")
+
+    def estimate(t: np.ndarray, y: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        h = _best_bandwidth(t, y, kernel, degree) if bandwidth is None else bandwidth
+        coefficients, _ = _local_polynomials(t, y, at, kernel, degree, h)
+        return coefficients[:, 0], coefficients[:, 1]
+
+    return _by_component("collocate_kernel", estimate, ts, ys, at, degree + 3)
+
+
+def collocate_spline(ts: Any, ys: Any, *, at: Any = None, smoothing: float | None = None) -> Collocation:
+    """Estimates by a smoothing spline: the natural cubic spline `f` that minimises
+
+        sum_i (y_i - f(t_i))^2 + smoothing * integral f''(t)^2 dt,     y(t) = f(t),    dy/dt(t) = f'(t).
+
+    Each component has a spline of its own, through the points at which it was observed.
+
+    **Arguments:** `ts`: `(points,)`, sorted, all different; `ys`: `(points, *observed)`, NaN where nothing was observed; `at`:
+    where to estimate (default: `ts`); `smoothing`: 0 or more (default: for each component by generalised cross-validation).
+
+    **Returns:** a `Collocation`, data for `CollocationLoss`; its `ys` also serve as the starts of `windows`.
+
+    **Errors:** `LayerError` for a negative smoothing, for equal times, or a component with fewer than five observations;
+    `ShapeError` for times and values that do not go together.
+
+    **Source:** `scipy.interpolate.make_smoothing_spline`; Wahba 1990, Spline Models for Observational Data; as a start of a
+    fit, Varah 1982, A spline least squares method for numerical parameter estimation in differential equations.
+    """
+    if smoothing is not None and not smoothing >= 0:
+        raise LayerError(f"collocate_spline: smoothing is 0 or more, got {smoothing!r}")
+
+    def estimate(t: np.ndarray, y: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not (np.diff(t) > 0).all():
+            raise LayerError("collocate_spline: two measurements of one time; average them, or use collocate_kernel")
+        # In units in which the points are one apart: what cross-validation searches is well scaled there.
+        unit = (t[-1] - t[0]) / (t.size - 1)
+        spline = make_smoothing_spline((t - t[0]) / unit, y, lam=None if smoothing is None else smoothing / unit**3)
+        scaled = (at - t[0]) / unit
+        return spline(scaled), spline.derivative()(scaled) / unit
+
+    return _by_component("collocate_spline", estimate, ts, ys, at, 5)
+
+
+def _by_component(name: str, estimate: Any, ts: Any, ys: Any, at: Any, least: int) -> Collocation:
+    """Estimates of each component from its own observations, computed in double precision, in the dtype of `ys`."""
+    times, ys = as_times(ts), np.asarray(ys)
+    check_lengths(times, ys)
+    where = times if at is None else np.asarray(at)
+    if where.ndim != 1:
+        raise ShapeError(f"{name}: at is a vector of times, got shape {where.shape}")
+    dtype = ys.dtype if np.issubdtype(ys.dtype, np.floating) else times.dtype
+    order = np.argsort(times, kind="stable")
+    t, columns = times[order].astype(np.float64), ys.reshape(len(ys), -1)[order].astype(np.float64)
+    estimates = []
+    for index, column in enumerate(columns.T):
+        seen = np.isfinite(column)
+        if seen.sum() < least:
+            raise LayerError(
+                f"{name}: component {index} was observed {seen.sum()} times, which is too few; at least {least} are needed"
+            )
+        estimates.append(estimate(t[seen], column[seen], where.astype(np.float64)))
+    shape = (where.size, *ys.shape[1:])
+    values, slopes = (np.stack(parts, axis=1).reshape(shape).astype(dtype) for parts in zip(*estimates, strict=True))
+    return Collocation(where.astype(dtype), values, slopes)
+
+
+def _local_polynomials(
+    t: np.ndarray, y: np.ndarray, at: np.ndarray, kernel: str, degree: int, h: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The coefficients `(at, degree + 1)`, and for each the weight that `b_0` gives to a measurement at that very time."""
+    apart = t[None, :] - at[:, None]
+    reach = np.partition(np.abs(apart), degree + 1, axis=1)[:, degree + 1]
+    width = np.maximum(h, _REACH[kernel] * reach)
+    u = apart / width[:, None]
+    weights = 0.75 * np.maximum(1 - u**2, 0) if kernel == "epanechnikov" else np.exp(-(u**2) / 2)
+    powers = u[..., None] ** np.arange(degree + 1)
+    weighted = weights[..., None] * powers
+    gram = np.einsum("anp,anq->apq", weighted, powers)
+    # Points at one and the same time, or nearly, do not determine a polynomial; what they leave open is the least one.
+    inverse = np.linalg.pinv(gram, rcond=1e-13, hermitian=True)
+    coefficients = np.einsum("apq,anq,n->ap", inverse, weighted, y)
+    center = 0.75 if kernel == "epanechnikov" else 1.0
+    return coefficients / width[:, None] ** np.arange(degree + 1), center * inverse[:, 0, 0]
+
+
+def _best_bandwidth(t: np.ndarray, y: np.ndarray, kernel: str, degree: int) -> float:
+    """The bandwidth with the least squared error at points left out, by the formula for linear smoothers, `r_i / (1 - S_ii)`."""
+    span = t[-1] - t[0]
+    narrowest = min(_REACH[kernel] * (degree + 2) / 2 * span / (t.size - 1), span / 2)
+    candidates = np.geomspace(narrowest, span / 2, _CANDIDATES)
+
+    def error(h: float) -> float:
+        coefficients, own = _local_polynomials(t, y, t, kernel, degree, h)
+        return float(np.mean(((y - coefficients[:, 0]) / np.maximum(1 - own, 1e-6)) ** 2))
+
+    return float(min(candidates, key=error))
