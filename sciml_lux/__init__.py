@@ -125,7 +125,12 @@ from .layers import state as state
 from .layers import summary as summary
 from .layers import to_torch as to_torch
 from .layers import unfreeze as unfreeze
+from .solvers import AugmentedODE as AugmentedODE
+from .solvers import HamiltonianODE as HamiltonianODE
+from .solvers import HybridODE as HybridODE
 from .solvers import NeuralODE as NeuralODE
+from .solvers import Scaled as Scaled
+from .solvers import SecondOrderODE as SecondOrderODE
 from .training import FitError as FitError
 from .training import Fitted as Fitted
 from .training import fit as fit

@@ -2,4 +2,11 @@
 
 from ._levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt
 from .ode import AbstractODE as AbstractODE
+from .ode import AugmentedODE as AugmentedODE
+from .ode import HamiltonianODE as HamiltonianODE
+from .ode import HybridODE as HybridODE
 from .ode import NeuralODE as NeuralODE
+from .ode import Scaled as Scaled
+from .ode import SecondOrderODE as SecondOrderODE
+from .steppers import StormerVerlet as StormerVerlet
+from .steppers import Yoshida4 as Yoshida4

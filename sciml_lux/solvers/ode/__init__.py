@@ -1,4 +1,9 @@
 """Layers whose call solves an ordinary differential equation."""
 
+from ._augmented import AugmentedODE as AugmentedODE
+from ._hamiltonian import HamiltonianODE as HamiltonianODE
+from ._hybrid import HybridODE as HybridODE
 from ._neural_ode import NeuralODE as NeuralODE
 from ._ode import AbstractODE as AbstractODE
+from ._scaled import Scaled as Scaled
+from ._second_order import SecondOrderODE as SecondOrderODE

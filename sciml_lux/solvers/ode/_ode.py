@@ -1,20 +1,22 @@
 """`AbstractODE`: what every layer whose call solves an ordinary differential equation shares."""
 
 import dataclasses
-from typing import Any
+import functools
+from typing import Any, Literal
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 from jaxtyping import Array, Key
 
-from ...core import AbstractContainer, AbstractLayer, State, as_params, as_state, describe
+from ...core import AbstractContainer, AbstractLayer, State, as_params, as_state, describe, differentiation_mode
 from ...flatten import LayerError, ShapeError
-from .._failure import guard
+from .._failure import guard, type_of
+from ._batching import Problem, advance_each, check_samples, dense_each, solve_each, summary_of_each
 from ._integrate import integrate
-from ._settings import check_model, check_settings
+from ._one import explain, outcome, solve_one
+from ._settings import check_model, check_settings, takes_two_terms
 from ._tolerances import default_controller
 from ._values import as_float_array, check_times, save_as, time_dtype
 
@@ -69,6 +71,7 @@ class AbstractODE(AbstractContainer):
     max_steps: int | None = 4096
     event: diffrax.Event | None = None
     throw: bool = True
+    batching: Literal["joint", "each"] = "joint"
 
     def __post_init__(self) -> None:
         check_model(self)
@@ -94,6 +97,10 @@ class AbstractODE(AbstractContainer):
     def terms(self, solver: diffrax.AbstractSolver) -> Any:
         """The derivative as a callable pytree of `(t, y, args)`; a tuple of them for a solver that takes several terms, such as
         `diffrax.SemiImplicitEuler()`. `args` are `(params, state, inputs)`."""
+        if takes_two_terms(solver):
+            raise LayerError(
+                f"{type(self).__name__} has one field, and {type(solver).__name__} takes two; use it with SecondOrderODE or HamiltonianODE"
+            )
         # As a pytree, not as a method, which equals only that of the same object: equal nodes share a compilation.
         return jax.tree_util.Partial(AbstractODE._field, self)
 
@@ -105,12 +112,18 @@ class AbstractODE(AbstractContainer):
     # The solve
 
     def initial_states(self, key: Key[Array, ""]) -> dict[str, Any]:
-        solution = {"num_steps": jnp.zeros((), jnp.int32), "result": diffrax.RESULTS.successful}
+        solution: dict[str, Any] = {"num_steps": jnp.zeros((), jnp.int32), "result": diffrax.RESULTS.successful}
+        if self.batching == "each":
+            solution["num_failed"] = jnp.zeros((), jnp.int32)
         return {**super().initial_states(key), "solution": solution}
 
     def __call__(self, y0: Any, ps: Any, st: Any, *, inputs: Any = None) -> tuple[Any, State]:
         solution, st = self.solve(y0, ps, st, inputs=inputs)
-        return jax.tree.map(lambda leaf: leaf[-1], solution.ys), st
+        return self.final(solution), st
+
+    def final(self, solution: diffrax.Solution) -> Any:
+        """The last values of a solution, or of that of each sample."""
+        return jax.tree.map(lambda leaf: leaf[:, -1] if self.batching == "each" else leaf[-1], solution.ys)
 
     def solve(
         self,
@@ -119,6 +132,7 @@ class AbstractODE(AbstractContainer):
         st: Any,
         ts: Any = None,
         *,
+        lengths: Any = None,
         t0: Any = None,
         inputs: Any = None,
         saveat: diffrax.SaveAt | None = None,
@@ -130,27 +144,50 @@ class AbstractODE(AbstractContainer):
         `inputs`: a function of time, or an interpolation of diffrax, for a model that takes control inputs; `saveat`: any
         `diffrax.SaveAt` in place of `ts`, whose `fn` is given what is solved for.
 
-        **Returns:** `(solution, st)`; the arrays of `solution.ys` have one row for each time saved.
+        With `batching="each"`: `ts` of shape `(samples, n)` gives each sample its own times, and `lengths`, whole numbers of shape
+        `(samples,)`, says how many of them are real. The rest is padding, whatever it holds: a sample's solve ends at
+        its last real time, whose values its padded rows repeat, without gradients. `t0` may have shape `(samples,)`; `inputs`
+        made by `jax.vmap`, whose own times are a matrix, give each sample its own.
+
+        **Returns:** `(solution, st)`; the arrays of `solution.ys` have one row for each time saved. `sol.stats["t_reached"]` and
+        `sol.stats["y_largest"]` are where the solve ended, and the largest number of the state there. With `batching="each"` all
+        of them, `sol.result` included, have a leading axis, the samples.
         """
         name = type(self).__name__
         params, state = as_params(ps), as_state(st)
-        given = jax.tree.map(lambda leaf: as_float_array(name, leaf), y0)
-        y0 = self.lift(given, params, state)
-        # Times of the state's own precision: diffrax would promote a float32 state to that of the times.
-        time = time_dtype(y0).type
+        each = self.batching == "each"
+        # One sample may be lost where many are solved and none may raise.
+        known = not (each and not self.throw)
+        given = jax.tree.map(lambda leaf: as_float_array(name, leaf, known), y0)
+        if ts is not None and saveat is not None:
+            raise LayerError(f"{name}.solve takes ts or saveat, not both; write saveat=diffrax.SaveAt(ts=ts, ...)")
+        if each:
+            check_samples(name, given, ts, lengths)
+        elif lengths is not None:
+            raise LayerError(f'{name}: lengths goes with batching="each", got batching="joint"')
+        checked = ts is None
         if ts is not None:
-            if saveat is not None:
-                raise LayerError(f"{name}.solve takes ts or saveat, not both; write saveat=diffrax.SaveAt(ts=ts, ...)")
-            earliest = self.t0 if t0 is None or isinstance(t0, Tracer) else float(t0)
-            ts = jnp.asarray(check_times(name, ts, earliest, self.t1), time)
-        t0 = time(self.t0) if t0 is None else jnp.asarray(t0, time)
-        saveat = None if saveat is None else save_as(saveat, time)
-        solution = self._solution(y0, (params, state, inputs), t0, ts, saveat, time)
+            ts, checked = check_times(name, ts, self.t0 if t0 is None else t0, self.t1, lengths, each)
+        problem = Problem(given, t0, ts, lengths, inputs)
+        solve = functools.partial(solve_one, self, saveat, checked)
+        if each:
+            solution, okay = solve_each(solve, problem, (params, state), self.input_axes(inputs), self._isolates())
+        else:
+            solution, okay = solve(problem, (params, state))
         saved = (solution.ys, solution.interpolation)
-        saved = guard(saved, diffrax.is_okay(solution.result), solution.result, self._explain, self.throw)
+        saved = guard(saved, outcome(solution, okay), functools.partial(explain, self, type_of(solution.result)), self.throw)
         solution = eqx.tree_at(lambda s: (s.ys, s.interpolation), solution, saved, is_leaf=lambda node: node is None)
-        st = self._advance(t0, given, y0, params, state, inputs, solution)
-        return self._observed(solution, saveat, params, state), st
+        return (dense_each(solution) if each else solution), self._advanced(problem, params, state, solution, okay)
+
+    def input_axes(self, inputs: Any) -> Any:
+        """Which arrays in `inputs` have a leading axis, the samples of `batching="each"`, as for `equinox.filter_vmap`: by default all
+        of an interpolation whose times are a matrix, and none of any other."""
+        return eqx.if_array(0) if jnp.ndim(getattr(inputs, "ts", None)) == 2 else None
+
+    def _isolates(self) -> bool:
+        # In forward mode nothing is shared between samples; that rule is known by how it is differentiated.
+        forward = differentiation_mode.value == "forward" and self.adjoint is None
+        return not self.throw and not forward and not isinstance(self.adjoint, diffrax.ForwardMode | diffrax.DirectAdjoint)
 
     def _solution(self, y0: Any, args: Any, t0: Any, ts: Any, saveat: Any, time: Any) -> diffrax.Solution:
         solver = self.solver or (diffrax.Kvaerno5() if self.stiff else diffrax.Tsit5())
@@ -166,7 +203,10 @@ class AbstractODE(AbstractContainer):
 
     def _field(self, t: Any, y: Any, args: Any) -> Any:
         params, state, inputs = args
-        dy, _ = self.derivative(t, y, params, state, inputs)
+        return self.checked(self.derivative(t, y, params, state, inputs)[0], y)
+
+    def checked(self, dy: Any, y: Any) -> Any:
+        """`dy`, a time derivative of `y` or of a part of the state, if it is of its shape and dtype. **Errors:** `ShapeError`."""
         # Types and shapes as strings; a tree of them is compared, and shown, as one.
         got, expected = (
             jax.tree.map(lambda leaf: f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}", tree) for tree in (dy, y)
@@ -181,8 +221,12 @@ class AbstractODE(AbstractContainer):
     def model_input(self, t: Any, y: Any, inputs: Any) -> Any:
         """What a model is called on: `y`, `(t, y)`, `(y, u)` or `(t, y, u)`, with the time if asked for and the value of the inputs."""
         time = (jnp.asarray(t, time_dtype(y)),) if self.time else ()
-        forcing = () if inputs is None else (inputs.evaluate(t) if hasattr(inputs, "evaluate") else inputs(t),)
+        forcing = self.forcing(t, inputs)
         return (*time, y, *forcing) if time or forcing else y
+
+    def forcing(self, t: Any, inputs: Any) -> tuple[Any, ...]:
+        """The value of the inputs at `t`, or nothing where there are none."""
+        return () if inputs is None else (inputs.evaluate(t) if hasattr(inputs, "evaluate") else inputs(t),)
 
     def _observed(self, solution: diffrax.Solution, saveat: Any, params: Any, state: State) -> diffrax.Solution:
         if type(self).observe is AbstractODE.observe or solution.ys is None:
@@ -196,18 +240,25 @@ class AbstractODE(AbstractContainer):
         ys = jax.tree.map(observed, subs, solution.ys, is_leaf=lambda node: isinstance(node, diffrax.SubSaveAt))
         return eqx.tree_at(lambda s: s.ys, solution, ys)
 
-    def _advance(
-        self, t0: Any, given: Any, y0: Any, params: Any, state: State, inputs: Any, solution: diffrax.Solution
+    def _advanced(
+        self, problem: Problem, params: Any, state: State, solution: diffrax.Solution, okay: Any
     ) -> State:
         children = State({name: state[name] for name in self.children()})
-        if jax.tree.leaves(children):
-            children = self.advance(t0, given, y0, params, state, inputs)
-        steps = jnp.asarray(solution.stats["num_steps"], jnp.int32)
-        return State(**children, solution=State(num_steps=steps, result=solution.result))
 
-    def _explain(self, message: str) -> str:
-        advice = f"raise max_steps={self.max_steps}, loosen rtol={self.rtol:g} or atol={self.atol}, or pass a stiff solver such as"
-        return (
-            f"{type(self).__name__}: the solve from t0={self.t0:g} to t1={self.t1:g} failed. {message} If the field is finite and well "
-            f"scaled, {advice} solver=diffrax.Kvaerno5(); throw=False returns NaN and says why in st.solution.result"
-        )
+        def advance(problem: Problem) -> State:
+            y0 = self.lift(problem.given, params, state)
+            t0 = self.t0 if problem.t0 is None else problem.t0
+            return self.advance(t0, problem.given, y0, params, state, problem.inputs)
+
+        if jax.tree.leaves(children) and self.batching == "each":
+            children = advance_each(advance, problem, self.input_axes(problem.inputs), children, okay)
+        elif jax.tree.leaves(children):
+            children = advance(problem)
+        return State(**children, solution=State(self.summary(solution, okay)))
+
+    def summary(self, solution: diffrax.Solution, okay: Any) -> dict[str, Any]:
+        """What the state keeps of a solution: entries like those in `initial_states`."""
+        steps = jnp.asarray(solution.stats["num_steps"], jnp.int32)
+        if self.batching == "joint":
+            return {"num_steps": steps, "result": solution.result}
+        return {"num_steps": jnp.max(steps), **summary_of_each(solution.result, okay, self.throw)}

@@ -59,5 +59,10 @@ def is_fixed(solver: Any) -> bool:
     return solver is not None and not isinstance(solver, diffrax.AbstractAdaptiveSolver)
 
 
+def takes_two_terms(solver: Any) -> bool:
+    """Whether a solver treats two parts of the state in turn, such as positions and momenta."""
+    return isinstance(getattr(solver, "term_structure", None), tuple)
+
+
 def _is_real(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -1,6 +1,5 @@
 """Step-size control with a tolerance for each component of the state."""
 
-import math
 from typing import Any
 
 import diffrax
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ...flatten import ShapeError
+from ._components import per_component
 from ._settings import is_fixed
 
 
@@ -19,30 +18,11 @@ def default_controller(node: Any, solver: diffrax.AbstractSolver, y0: Any) -> di
         return diffrax.ConstantStepSize()
     if not isinstance(node.atol, tuple):
         return diffrax.PIDController(rtol=node.rtol, atol=node.atol)
-    tolerances = _per_number(type(node).__name__, node.atol, y0)
-    smallest = float(tolerances.min(initial=math.inf)) if tolerances.size else 1.0
+    entries = per_component(f"{type(node).__name__}: atol", node.atol, y0)
+    full = jax.tree.map(lambda values, leaf: np.broadcast_to(values, leaf.shape).ravel(), entries, y0)
+    tolerances = np.concatenate([np.zeros(0), *jax.tree.leaves(full)])
+    smallest = float(tolerances.min(initial=1.0))
     return _WeightedPIDController(rtol=node.rtol, atol=smallest, weights=tuple((smallest / tolerances).tolist()))
-
-
-def _per_number(name: str, atol: tuple[Any, ...], y: Any) -> np.ndarray:
-    """The tolerance of each number of a state, in the order in which `y` lies in a vector."""
-    leaves = jax.tree.leaves(y)
-    alone = jax.tree.structure(y) == jax.tree.structure(0)
-    entries = (atol,) if alone else atol
-    if len(entries) != len(leaves):
-        raise ShapeError(
-            f"{name}: atol={atol} has {len(entries)} entries, and the state is a tree of {len(leaves)} arrays; give each its own"
-        )
-    parts = []
-    for entry, leaf in zip(entries, leaves, strict=True):
-        values = np.asarray(entry, np.float64)
-        if values.ndim > 1 or (values.ndim == 1 and values.shape != jnp.shape(leaf)[-1:]):
-            raise ShapeError(
-                f"{name}: atol={entry} does not fit a state of shape {jnp.shape(leaf)}; give one number, or one for each "
-                "component along its last axis"
-            )
-        parts.append(np.broadcast_to(values, jnp.shape(leaf)).ravel())
-    return np.concatenate([np.zeros(0), *parts])
 
 
 class _WeightedPIDController(diffrax.PIDController):
