@@ -1,0 +1,162 @@
+"""`ReversibleAdjoint`: gradients of explicit solves in memory that does not grow with the number of steps."""
+
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ...core import differentiation_mode
+from ...flatten import LayerError
+from ._coupled import CoupledSolver
+from ._runge_kutta import Shape
+from ._unwind import Problem, Recorded, Solve, probe, subs_of, unwind
+
+_OTHERS = "diffrax.RecursiveCheckpointAdjoint()"
+
+
+class ReversibleAdjoint(diffrax.AbstractAdjoint):
+    """TODO"""
+
+    coupling: float = 0.999
+
+    def __check_init__(self) -> None:
+        if not (isinstance(self.coupling, int | float) and 0 < self.coupling <= 1):
+            raise LayerError(f"ReversibleAdjoint: coupling is a number above 0 and at most 1, got {self.coupling!r}")
+
+    def loop(self, *, args: Any, terms: Any, solver: Any, saveat: Any, t1: Any, init_state: Any, **rest: Any) -> Any:
+        """What `diffrax.diffeqsolve` calls: the solve, and the rule for its gradient."""
+        _check(terms, solver, saveat, init_state.y, rest)
+        fixed = {name: rest[name] for name in ("t0", "dt0", "stepsize_controller")}
+        rest |= eqx.internal.nondifferentiable(
+            fixed, msg=_only("the times and args that are given, not of t0, dt0 or the controller")
+        )
+        interpolated = any(sub.ts is not None for sub in subs_of(saveat))
+        adaptive = isinstance(rest["stepsize_controller"], diffrax.AbstractAdaptiveStepSizeController)
+        coupled = CoupledSolver(solver, self.coupling, Shape.of(init_state.y), not (interpolated or adaptive))
+        solve = Solve(init_state.y, args, terms, [sub.ts for sub in subs_of(saveat)], t1)
+        final, recorded = _forward(_constant(solve), coupled, saveat, _constant(init_state), rest)
+        # The times to save at are a part of `solve`.
+        saveat = eqx.tree_at(
+            lambda s: [sub.ts for sub in subs_of(s) if sub.ts is not None], saveat, replace_fn=lax.stop_gradient
+        )
+        problem = Problem(coupled, saveat, rest["stepsize_controller"], rest["t0"], rest["throw"])
+        # What was not made constant: arrays that a function refers to without being given them.
+        constant = eqx.internal.nondifferentiable(
+            (_saved(final), recorded, problem), msg=_only("what is passed as args or y0, or is a part of the term")
+        )
+        ys = _with_gradient(solve, *constant)
+        return eqx.tree_at(_saved, final, ys), {}
+
+
+def _only(what: str) -> str:
+    return (
+        f"ReversibleAdjoint gives first derivatives, in reverse mode, with respect to {what}; write adjoint={_OTHERS}"
+    )
+
+
+def _check(terms: Any, solver: Any, saveat: Any, y0: Any, rest: dict[str, Any]) -> None:
+    """Refuses what cannot be reversed, before anything is compiled."""
+    leaves = jax.tree.leaves(y0)
+    passed = rest["passed_solver_state"] or rest["passed_controller_state"]
+    refused = {
+        f"steps an explicit Runge-Kutta method such as diffrax.Tsit5(), got {type(solver).__name__}": not issubclass(
+            type(solver), diffrax.AbstractERK
+        ),
+        "solves a single diffrax.ODETerm": not isinstance(getattr(terms, "term", terms), diffrax.ODETerm),
+        "solves for real arrays of one dtype": len({leaf.dtype for leaf in leaves}) > 1
+        or any(jnp.iscomplexobj(leaf) for leaf in leaves),
+        "needs a bound on the steps, max_steps": rest["max_steps"] is None,
+        "knows no events": rest["event"] is not None,
+        "saves no dense output and no state of the solver; give it times, ts": saveat.dense
+        or saveat.solver_state
+        or saveat.controller_state,
+        "starts with its own state of solver and controller": passed,
+        "is for reverse mode": differentiation_mode.value == "forward",
+    }
+    for what, is_so in refused.items():
+        if is_so:
+            other = "diffrax.ForwardMode()" if "reverse mode" in what else _OTHERS
+            raise LayerError(f"ReversibleAdjoint {what}; otherwise write adjoint={other}")
+
+
+def _constant(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, tree)
+
+
+def _saved(state: Any) -> list[Any]:
+    return [save.ys for save in _save_states(state.save_state)]
+
+
+def _save_states(tree: Any) -> list[Any]:
+    return jax.tree.leaves(tree, is_leaf=lambda node: hasattr(node, "saveat_ts_index"))
+
+
+def _forward(solve: Solve, coupled: CoupledSolver, saveat: Any, init_state: Any, rest: dict[str, Any]) -> Any:
+    """diffrax's final state, as if the base method had been stepped, and what is needed to go back."""
+    z0 = coupled.shape.vector(solve.y0)
+    time, size = jnp.result_type(rest["t0"]), rest["max_steps"]
+    saves = _save_states(init_state.save_state)
+    record = type(saves[0])(
+        saveat_ts_index=0, ts=jnp.full(size, jnp.inf, time), ys=jnp.full(size, jnp.inf, z0.dtype), save_index=0
+    )
+    steps = diffrax.SubSaveAt(steps=True, fn=lambda t, y, args: probe(coupled.shape.vector(y)))
+    final, _ = diffrax.ForwardMode().loop(
+        args=solve.args,
+        terms=solve.terms,
+        solver=coupled,
+        saveat=eqx.tree_at(lambda s: s.subs, solve.saving(saveat), (solve.saving(saveat).subs, steps)),
+        t1=solve.t1,
+        init_state=eqx.tree_at(
+            lambda s: (s.solver_state, s.save_state),
+            init_state,
+            (z0, (init_state.save_state, record)),
+            is_leaf=lambda node: node is None,
+        ),
+        **rest,
+    )
+    save_state, record = final.save_state
+    indices = [(save.save_index, save.saveat_ts_index) for save in _save_states(save_state)]
+    recorded = Recorded(
+        t=jnp.concatenate([jnp.asarray(rest["t0"], time)[None], record.ts]),
+        probes=record.ys,
+        number=final.num_accepted_steps,
+        y=coupled.shape.vector(final.y),
+        z=final.solver_state,
+        indices=indices,
+    )
+    final = eqx.tree_at(
+        lambda s: (s.solver_state, s.save_state),
+        final,
+        (init_state.solver_state, save_state),
+        is_leaf=lambda node: node is None,
+    )
+    return final, recorded
+
+
+@eqx.filter_custom_vjp
+def _with_gradient(solve: Solve, ys: Any, recorded: Recorded, problem: Problem) -> Any:
+    """`ys`, which was computed without derivatives, as a function of `solve`."""
+    del solve, recorded, problem
+    return ys
+
+
+@_with_gradient.def_fwd
+def _with_gradient_forward(perturbed: Any, solve: Any, ys: Any, recorded: Any, problem: Any) -> tuple[Any, None]:
+    del perturbed, recorded, problem
+    # A derivative of this is a second derivative.
+    eqx.internal.nondifferentiable(solve, msg=_only("y0, args and the times"))
+    return ys, None
+
+
+@_with_gradient.def_bwd
+def _with_gradient_backward(
+    residuals: None, ys_bar: Any, perturbed: Any, solve: Any, ys: Any, recorded: Any, problem: Any
+) -> Any:
+    del residuals
+    ys_bar = jax.tree.map(
+        lambda y, bar: jnp.zeros_like(y) if bar is None else bar, eqx.filter(ys, eqx.is_inexact_array), ys_bar
+    )
+    return unwind(problem, recorded, ys_bar, solve, perturbed)

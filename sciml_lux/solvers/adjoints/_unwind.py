@@ -1,0 +1,321 @@
+"""The way back through the steps of a reversible solve: each is undone, and its adjoint is taken on the way."""
+
+from typing import Any, NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from ...core import failure_mode
+from ._coupled import CoupledSolver, Interpolation
+from ._runge_kutta import tableau_of, weighted
+
+
+class Solve(NamedTuple):
+    """What a solution is differentiated with respect to. `ts`: the times of each `diffrax.SubSaveAt`, or `None`."""
+
+    y0: Any
+    args: Any
+    terms: Any
+    ts: list[Any]
+    t1: Any
+
+    def saving(self, saveat: Any) -> Any:
+        """`saveat` at these times."""
+        return eqx.tree_at(lambda s: [sub.ts for sub in subs_of(s)], saveat, self.ts, is_leaf=lambda node: node is None)
+
+
+class Problem(eqx.Module):
+    """The settings of a solve."""
+
+    solver: CoupledSolver
+    saveat: diffrax.SaveAt
+    controller: diffrax.AbstractStepSizeController
+    t0: Any
+    throw: bool
+
+
+class Recorded(NamedTuple):
+    """What is kept of a solve: the times between its `number` steps, a probe of `y` at the end of each, and where it ended.
+
+    `indices`: for each `diffrax.SubSaveAt` the number of rows that were saved, and of those at its `ts`.
+    """
+
+    t: Float[Array, " steps+1"]
+    probes: Float[Array, " steps"]
+    number: Any
+    y: Float[Array, " state"]
+    z: Float[Array, " state"]
+    indices: list[tuple[Any, Any]]
+
+
+def subs_of(saveat: Any) -> list[Any]:
+    return jax.tree.leaves(saveat.subs, is_leaf=lambda node: isinstance(node, diffrax.SubSaveAt))
+
+
+def probe(y: Float[Array, " state"]) -> Float[Array, ""]:
+    """One number that tells two states apart: a sum with weights that are as good as random, of size 1."""
+    return jnp.sum(
+        y * (jnp.sqrt(jnp.asarray(2, y.dtype)) * jnp.sin(12.9898 * jnp.arange(1, y.size + 1, dtype=y.dtype)))
+    )
+
+
+def unwind(problem: Problem, recorded: Recorded, ys_bar: list[Any], solve: Solve, perturbed: Solve) -> Solve:
+    """The cotangents of `solve`, from those of what each `diffrax.SubSaveAt` saved."""
+    weights, fixed = eqx.partition((solve.args, solve.terms), (perturbed.args, perturbed.terms))
+    way = _Way(problem, recorded, ys_bar, solve, fixed)
+    carry = way.start(weights, perturbed.t1)
+    carry = lax.while_loop(lambda carry: carry.left > 0, lambda carry: way.half_step(carry, weights), carry)
+    carry = way.finish(carry, weights)
+    okay = carry.drift <= jnp.sqrt(jnp.finfo(carry.v.dtype).eps) * carry.scale
+    bars = (problem.solver.shape.tree(carry.v_bar), *carry.weights_bar, carry.ts_bar, carry.t1_bar)
+    return Solve(*_flagged(bars, okay, problem.throw))
+
+
+def _flagged(bars: Any, okay: Any, throw: bool) -> Any:
+    if throw and failure_mode.value == "raise":
+        return eqx.error_if(
+            bars,
+            ~okay,
+            "ReversibleAdjoint: the states that were reconstructed on the way back have drifted from those of the solve, by more than "
+            "half of their digits, so that the gradient would be wrong. Damped systems and long solves do that: try a coupling closer "
+            "to 1, float64, or adjoint=diffrax.RecursiveCheckpointAdjoint()",
+        )
+    factor = jnp.where(okay, 1.0, jnp.nan)
+    return jax.tree.map(lambda bar: bar * factor.astype(bar.dtype), bars)
+
+
+class _Carry(NamedTuple):
+    """Between half steps, of which `left` remain: first the one that made `w` from `v`; `_bar` are the cotangents.
+
+    `drift`: the largest distance from the solution found so far; `scale`: the largest size of the solution.
+    """
+
+    left: Any
+    v: Any
+    w: Any
+    v_bar: Any
+    w_bar: Any
+    weights_bar: Any
+    indices: list[tuple[Any, Any]]
+    ts_bar: list[Any]
+    t1_bar: Any
+    drift: Any
+    scale: Any
+
+
+class _Way(NamedTuple):
+    """One solve on the way back."""
+
+    problem: Problem
+    recorded: Recorded
+    ys_bar: list[Any]
+    solve: Solve
+    fixed: Any
+
+    def start(self, weights: Any, with_t1: bool) -> _Carry:
+        """At the end of the solve."""
+        recorded, number = self.recorded, self.recorded.number
+        y_bar = jnp.zeros_like(recorded.y)
+        weights_bar = jax.tree.map(jnp.zeros_like, weights)
+        t1_bar = jnp.zeros_like(self.solve.t1)
+        indices = []
+        for sub, ys_bar, (row, index) in zip(subs_of(self.problem.saveat), self.ys_bar, recorded.indices, strict=True):
+            # Values that a failed solve never reached: cotangents that are NaN make all gradients so.
+            for bar in jax.tree.leaves(ys_bar):
+                missed = jnp.where(_along(jnp.arange(len(bar)) >= row, bar), bar, 0)
+                y_bar = y_bar + 0 * jnp.sum(missed).astype(y_bar.dtype)
+            if sub.t1 and sub.steps != 1:
+                row = row - 1
+                saved = jnp.asarray(True) if sub.steps == 0 else number % sub.steps != 0
+                bar = jax.tree.map(lambda bar, row=row, saved=saved: jnp.where(saved, bar[row], 0), ys_bar)
+                t_bar, more, more_weights = self.pull_saved(sub, recorded.t[number], recorded.y, bar, weights)
+                y_bar = y_bar + more
+                weights_bar = _added(weights_bar, more_weights)
+                if with_t1:
+                    t1_bar = (
+                        t1_bar + t_bar + jnp.vdot(more, self.slope(recorded.t[number], weights)).astype(t_bar.dtype)
+                    )
+            indices.append((row, index))
+        zero = 0 * jnp.sum(y_bar)
+        return _Carry(
+            left=2 * number,
+            v=recorded.y,
+            w=recorded.z,
+            v_bar=y_bar,
+            w_bar=jnp.zeros_like(y_bar),
+            weights_bar=jax.tree.map(lambda bar: bar + zero.astype(bar.dtype), weights_bar),
+            indices=indices,
+            ts_bar=[None if ts is None else jnp.zeros_like(ts) for ts in self.solve.ts],
+            t1_bar=t1_bar,
+            drift=jnp.zeros((), y_bar.dtype),
+            scale=_norm(recorded.y),
+        )
+
+    def half_step(self, carry: _Carry, weights: Any) -> _Carry:
+        """Undoes one half of a step.
+
+        A step makes `y` from `z`, then `z` from `y`; both are `w1 = w + (1 - mix) (v - w) + sign Psi(v)`.
+        """
+        solver, dtype = self.problem.solver, carry.v.dtype
+        of_y, number = carry.left % 2 == 1, (carry.left + 1) // 2
+        start, end = self.recorded.t[number - 1], self.end(number)
+        mix = jnp.where(of_y, solver.coupling, 1).astype(dtype)
+        sign = jnp.where(of_y, 1, -1).astype(dtype)
+        interpolated = any(sub.ts is not None for sub in subs_of(self.problem.saveat))
+        method = tableau_of(solver.solver)
+        method = method if interpolated else method.advancing()
+
+        def increment(v: Any, weights: Any) -> Any:
+            args, terms = eqx.combine(weights, self.fixed)
+            k = solver.stages(method, terms, jnp.where(of_y, start, end), jnp.where(of_y, end, start), v, args)
+            return (weighted(method.b, k), k) if interpolated else weighted(method.b, k)
+
+        value, pull = jax.vjp(increment, carry.v, weights)
+        psi, k = value if interpolated else (value, None)
+        mixed = carry.w - sign * psi
+        w0 = mixed + (1 - mix) / mix * (mixed - carry.v)
+        carry = self.saved_at_steps(carry, ~of_y, number, weights)
+        carry, w0_bar, k_bar = self.saved_inside(carry, of_y, (start, end, w0, carry.w, k), weights)
+        bar = sign * carry.w_bar
+        v_bar, more_weights = pull((bar, k_bar) if interpolated else bar)
+        # The solution before the step, unless this was the half of z.
+        lost = jnp.where(of_y & (number > 1), jnp.abs(probe(w0) - self.recorded.probes[number - 2]), 0)
+        return carry._replace(
+            left=carry.left - 1,
+            v=w0,
+            w=carry.v,
+            v_bar=mix * carry.w_bar + w0_bar,
+            w_bar=carry.v_bar + (1 - mix) * carry.w_bar + v_bar,
+            weights_bar=_added(carry.weights_bar, more_weights),
+            drift=jnp.maximum(carry.drift, lost),
+            scale=jnp.maximum(carry.scale, _norm(w0)),
+        )
+
+    def finish(self, carry: _Carry, weights: Any) -> _Carry:
+        """At the start of the solve, where both solutions are the initial value."""
+        y0 = self.problem.solver.shape.vector(self.solve.y0)
+        y_bar, weights_bar = carry.v_bar + carry.w_bar, carry.weights_bar
+        for sub, ys_bar, (row, _) in zip(subs_of(self.problem.saveat), self.ys_bar, carry.indices, strict=True):
+            if sub.t0 or sub.ts is not None:
+                # What remains was saved at the start; if the span is empty, all of it.
+                bar = jax.tree.map(
+                    lambda bar, row=row: jnp.sum(jnp.where(_along(jnp.arange(len(bar)) < row, bar), bar, 0), axis=0),
+                    ys_bar,
+                )
+                _, more, more_weights = self.pull_saved(sub, self.problem.t0, y0, bar, weights)
+                y_bar, weights_bar = y_bar + more, _added(weights_bar, more_weights)
+        drift = jnp.maximum(carry.drift, jnp.maximum(_norm(carry.v - y0), _norm(carry.w - y0)))
+        scale = jnp.maximum(carry.scale, _norm(y0))
+        return carry._replace(v_bar=y_bar, weights_bar=weights_bar, drift=drift, scale=scale)
+
+    def saved_at_steps(self, carry: _Carry, at_end: Any, number: Any, weights: Any) -> _Carry:
+        """Adds the cotangents of what was saved at the end of this step."""
+        indices, v_bar, weights_bar = [], carry.v_bar, carry.weights_bar
+        for sub, ys_bar, (row, index) in zip(subs_of(self.problem.saveat), self.ys_bar, carry.indices, strict=True):
+            if sub.steps:
+                saved = at_end & (number % sub.steps == 0)
+                row = row - saved.astype(jnp.result_type(row))
+                bar = jax.tree.map(lambda bar, row=row, saved=saved: jnp.where(saved, bar[row], 0), ys_bar)
+                _, more, more_weights = self.pull_saved(sub, self.recorded.t[number], carry.v, bar, weights)
+                v_bar, weights_bar = v_bar + more, _added(weights_bar, more_weights)
+            indices.append((row, index))
+        return carry._replace(indices=indices, v_bar=v_bar, weights_bar=weights_bar)
+
+    def saved_inside(self, carry: _Carry, of_y: Any, step: Any, weights: Any) -> tuple[_Carry, Any, Any]:
+        """Adds the cotangents of what was saved by interpolation; those of the start of the step and of its stages as well."""
+        start, end, y0, y1, k = step
+        zeros = (jnp.zeros_like(y0), None if k is None else jnp.zeros_like(k))
+        subs = subs_of(self.problem.saveat)
+        for j, (sub, ys_bar) in enumerate(zip(subs, self.ys_bar, strict=True)):
+            if sub.ts is None:
+                continue
+            ts = self.solve.ts[j]
+
+            def inside(state: Any, ts: Any = ts) -> Any:
+                index = state[1]
+                return of_y & (index > 0) & ((ts[index - 1] > start) | (carry.left == 1))
+
+            def pull(state: Any, sub: Any = sub, ts: Any = ts, ys_bar: Any = ys_bar) -> Any:
+                row, index, y0_bar, k_bar, y1_bar, weights_bar, ts_bar = state
+                row, index = row - 1, index - 1
+
+                def value(t: Any, y0: Any, y1: Any, k: Any) -> Any:
+                    path = Interpolation(start, end, y0, y1, k, self.problem.solver.solver, self.problem.solver.shape)
+                    return path.vector(t)
+
+                y, pull_y = jax.vjp(value, ts[index], y0, y1, k)
+                bar = jax.tree.map(lambda bar: bar[row], ys_bar)
+                t_bar, y_bar, more_weights = self.pull_saved(sub, ts[index], y, bar, weights)
+                more_t, more_y0, more_y1, more_k = pull_y(y_bar)
+                return (
+                    row,
+                    index,
+                    y0_bar + more_y0,
+                    k_bar + more_k,
+                    y1_bar + more_y1,
+                    _added(weights_bar, more_weights),
+                    ts_bar.at[index].add(t_bar + more_t),
+                )
+
+            state = (*carry.indices[j], *zeros, carry.w_bar, carry.weights_bar, carry.ts_bar[j])
+            row, index, *zeros, w_bar, weights_bar, ts_bar = lax.while_loop(inside, pull, state)
+            carry = carry._replace(
+                indices=[*carry.indices[:j], (row, index), *carry.indices[j + 1 :]],
+                w_bar=w_bar,
+                weights_bar=weights_bar,
+                ts_bar=[*carry.ts_bar[:j], ts_bar, *carry.ts_bar[j + 1 :]],
+            )
+        return carry, *zeros
+
+    def pull_saved(self, sub: Any, t: Any, y: Any, bar: Any, weights: Any) -> tuple[Any, Any, Any]:
+        """The cotangents of `t`, `y` and the weights, `None` for zeros, from that of `fn(t, y, args)`."""
+        shape = self.problem.solver.shape
+        t = jnp.asarray(t)
+        if sub.fn is _SAVE_Y:
+            return jnp.zeros_like(t), shape.vector(bar), None
+
+        def value(t: Any, y: Any, weights: Any) -> Any:
+            args, _ = eqx.combine(weights, self.fixed)
+            return eqx.filter(sub.fn(t, shape.tree(y), args), eqx.is_inexact_array)
+
+        return jax.vjp(value, t, y, weights)[1](bar)
+
+    def slope(self, t: Any, weights: Any) -> Any:
+        """The time derivative of the solution at its end."""
+        args, terms = eqx.combine(weights, self.fixed)
+        shape = self.problem.solver.shape
+        control = terms.contr(jnp.zeros_like(t), jnp.ones_like(t))
+        return shape.vector(terms.vf_prod(t, shape.tree(self.recorded.y), args, control))
+
+    def end(self, number: Any) -> Any:
+        """Where a step ended. What was recorded is where the next one began: past a discontinuity, by a rounding or two."""
+        end = self.recorded.t[number]
+        controller: Any = self.problem.controller
+        while isinstance(controller, diffrax.ClipStepSizeController):
+            if controller.jump_ts is not None:
+                jumps = controller.jump_ts.astype(end.dtype)
+                before = eqx.internal.prevbefore(end)
+                past = jnp.any(before == jumps)
+                end = jnp.where(past, eqx.internal.prevbefore(before), jnp.where(jnp.any(end == jumps), before, end))
+            controller = controller.controller
+        return end
+
+
+_SAVE_Y = diffrax.SubSaveAt(t1=True).fn
+
+
+def _norm(y: Any) -> Any:
+    return jnp.sqrt(jnp.sum(y**2))
+
+
+def _along(mask: Any, array: Any) -> Any:
+    """A mask of rows, ready to be broadcast."""
+    return mask.reshape(mask.shape + (1,) * (array.ndim - 1))
+
+
+def _added(bars: Any, more: Any) -> Any:
+    return bars if more is None else jax.tree.map(jnp.add, bars, more)
