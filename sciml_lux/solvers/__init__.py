@@ -8,5 +8,6 @@ from .ode import HybridODE as HybridODE
 from .ode import NeuralODE as NeuralODE
 from .ode import Scaled as Scaled
 from .ode import SecondOrderODE as SecondOrderODE
+from .ode import solve_with_estimates as solve_with_estimates
 from .steppers import StormerVerlet as StormerVerlet
 from .steppers import Yoshida4 as Yoshida4

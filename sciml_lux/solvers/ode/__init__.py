@@ -5,5 +5,6 @@ from ._hamiltonian import HamiltonianODE as HamiltonianODE
 from ._hybrid import HybridODE as HybridODE
 from ._neural_ode import NeuralODE as NeuralODE
 from ._ode import AbstractODE as AbstractODE
+from ._regularization import solve_with_estimates as solve_with_estimates
 from ._scaled import Scaled as Scaled
 from ._second_order import SecondOrderODE as SecondOrderODE
