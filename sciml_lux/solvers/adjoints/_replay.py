@@ -115,8 +115,10 @@ def _solve(differentiable: Any, problem: _Problem) -> tuple[diffrax.Solution, _S
     saved_ts: Any = solution.ts
     saved_ys: Any = solution.ys
     (ts, t), (ys, y) = saved_ts, saved_ys
-    solution = eqx.tree_at(lambda s: (s.ts, s.ys), solution, (ts, ys))
-    return solution, _Steps(t, y, solution.stats["num_accepted_steps"])
+    number = solution.stats["num_accepted_steps"]
+    stats = {**solution.stats, "t_reached": t[number], "y_largest": jnp.max(jnp.abs(y[number])).astype(t.dtype)}
+    solution = eqx.tree_at(lambda s: (s.ts, s.ys, s.stats), solution, (ts, ys, stats))
+    return solution, _Steps(t, y, number)
 
 
 @eqx.filter_custom_vjp

@@ -3,11 +3,13 @@
 from typing import Any
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from ...core import differentiation_mode
 from ..adjoints import is_replayable, solve_and_replay
+from ._values import largest
 
 
 def integrate(
@@ -30,16 +32,38 @@ def integrate(
         return solve_and_replay(field, y0, args, jnp.stack([settings["t1"]]) if ts is None else ts, settings)
     if saveat is None:
         saveat = diffrax.SaveAt(t1=True) if ts is None else diffrax.SaveAt(ts=ts)
-    return diffrax.diffeqsolve(
+    adjoint = adjoint or _default_adjoint()
+    # Adjoints with an equation of their own take no more to save than what they know.
+    reports = isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint | diffrax.ForwardMode | diffrax.DirectAdjoint)
+    solution = diffrax.diffeqsolve(
         diffrax.ODETerm(field) if callable(field) else tuple(diffrax.ODETerm(part) for part in field),
         y0=y0,
         args=args,
-        saveat=saveat,
-        adjoint=adjoint or _default_adjoint(),
+        saveat=_with_end(saveat) if reports else saveat,
+        adjoint=adjoint,
         event=event,
         throw=False,
         **settings,
     )
+    return _without_end(solution) if reports else solution
+
+
+def _with_end(saveat: diffrax.SaveAt) -> diffrax.SaveAt:
+    end = diffrax.SubSaveAt(t1=True, fn=_largest)
+    return eqx.tree_at(lambda s: s.subs, saveat, (saveat.subs, end), is_leaf=lambda node: node is None)
+
+
+def _without_end(solution: diffrax.Solution) -> diffrax.Solution:
+    saved: Any = (solution.ts, solution.ys)
+    (ts, t), (ys, size) = saved
+    stats = {**solution.stats, "t_reached": t[0], "y_largest": size[0]}
+    is_none = lambda node: node is None  # noqa: E731
+    return eqx.tree_at(lambda s: (s.ts, s.ys, s.stats), solution, (ts, ys, stats), is_leaf=is_none)
+
+
+def _largest(t: Any, y: Any, args: Any) -> Any:
+    del args
+    return largest(y, t.dtype)
 
 
 def _can_replay(y0: Any, args: Any, settings: dict[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from ._integrate import integrate
 from ._one import explain, outcome, solve_one
 from ._settings import check_model, check_settings, takes_two_terms
 from ._tolerances import default_controller
-from ._values import as_float_array, check_times, save_as, time_dtype
+from ._values import as_float_array, check_times, time_dtype
 
 _SAVED_AS_IT_IS = diffrax.SubSaveAt(t1=True).fn
 
@@ -175,7 +175,9 @@ class AbstractODE(AbstractContainer):
         else:
             solution, okay = solve(problem, (params, state))
         saved = (solution.ys, solution.interpolation)
-        saved = guard(saved, outcome(solution, okay), functools.partial(explain, self, type_of(solution.result)), self.throw)
+        saved = guard(
+            saved, outcome(solution, okay), functools.partial(explain, self, type_of(solution.result)), self.throw
+        )
         solution = eqx.tree_at(lambda s: (s.ys, s.interpolation), solution, saved, is_leaf=lambda node: node is None)
         return (dense_each(solution) if each else solution), self._advanced(problem, params, state, solution, okay)
 
@@ -187,7 +189,9 @@ class AbstractODE(AbstractContainer):
     def _isolates(self) -> bool:
         # In forward mode nothing is shared between samples; that rule is known by how it is differentiated.
         forward = differentiation_mode.value == "forward" and self.adjoint is None
-        return not self.throw and not forward and not isinstance(self.adjoint, diffrax.ForwardMode | diffrax.DirectAdjoint)
+        return (
+            not self.throw and not forward and not isinstance(self.adjoint, diffrax.ForwardMode | diffrax.DirectAdjoint)
+        )
 
     def _solution(self, y0: Any, args: Any, t0: Any, ts: Any, saveat: Any, time: Any) -> diffrax.Solution:
         solver = self.solver or (diffrax.Kvaerno5() if self.stiff else diffrax.Tsit5())
@@ -240,9 +244,7 @@ class AbstractODE(AbstractContainer):
         ys = jax.tree.map(observed, subs, solution.ys, is_leaf=lambda node: isinstance(node, diffrax.SubSaveAt))
         return eqx.tree_at(lambda s: s.ys, solution, ys)
 
-    def _advanced(
-        self, problem: Problem, params: Any, state: State, solution: diffrax.Solution, okay: Any
-    ) -> State:
+    def _advanced(self, problem: Problem, params: Any, state: State, solution: diffrax.Solution, okay: Any) -> State:
         children = State({name: state[name] for name in self.children()})
 
         def advance(problem: Problem) -> State:

@@ -7,36 +7,52 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array
 
 from ...flatten import ShapeError
 
 
-def check_times(name: str, ts: Any, t0: float, t1: float) -> Any:
-    """`ts` as an array, after the checks that are possible: of its values, unless they are traced."""
-    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(ts))
+def check_times(name: str, ts: Any, t0: Any, t1: float, lengths: Any, each: bool) -> tuple[Any, bool]:
+    """`ts` as an array, and whether its values were checked, as those that are traced cannot be.
+
+    **Arguments:** `t0`: where the solve starts, or, of shape `(samples,)`, where each does; `lengths`: how many times of each sample
+    are real; `each`: whether there may be a row for each sample.
+    """
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((ts, t0, lengths)))
     times = jnp.asarray(ts) if traced else np.asarray(ts)
-    if times.ndim != 1 or times.size == 0:
-        raise ShapeError(f"{name}: ts is a vector of at least one time, got shape {times.shape}")
-    if isinstance(times, Tracer):
-        return times
-    values, direction = np.asarray(times, np.float64), np.sign(t1 - t0)
-    if np.isnan(values).any():
-        raise ValueError(f"{name}: ts holds NaN at index {int(np.flatnonzero(np.isnan(values))[0])}")
-    unsorted = np.flatnonzero(np.diff(values) * direction < 0)
+    if times.ndim not in ((1, 2) if each else (1,)) or times.size == 0:
+        rows = ", or a matrix with a row for each sample" if each else ""
+        raise ShapeError(f"{name}: ts is a vector of at least one time{rows}, got shape {times.shape}")
+    if traced:
+        return times, False
+    # Times that came in a lower precision may stick out by a rounding.
+    slack = 4 * np.finfo(times.dtype).eps if jnp.issubdtype(times.dtype, jnp.floating) else 0.0
+    starts = np.asarray(t0, np.float64)
+    rows = np.array(times, np.float64, ndmin=2)
+    if starts.ndim or lengths is not None:
+        rows = np.broadcast_to(rows, (max(starts.size, np.size(lengths), len(rows)), rows.shape[1])).copy()
+    for i, row in enumerate(rows):
+        start = float(starts[i] if starts.ndim else starts)
+        length = row.size if lengths is None else int(np.asarray(lengths)[i])
+        where = f" of sample {i}" if len(rows) > 1 else ""
+        _check_row(f"{name}: ts{where}", row[:length], start, t1, slack * max(abs(start), abs(t1)))
+        row[length:] = row[length - 1]
+        np.clip(row, min(start, t1), max(start, t1), out=row)
+    return (rows if len(rows) > 1 or times.ndim == 2 else rows[0]), True
+
+
+def _check_row(what: str, row: np.ndarray, t0: float, t1: float, slack: float) -> None:
+    direction = np.sign(t1 - t0)
+    if np.isnan(row).any():
+        raise ValueError(f"{what} holds NaN at index {int(np.flatnonzero(np.isnan(row))[0])}")
+    unsorted = np.flatnonzero(np.diff(row) * direction < 0)
     if unsorted.size:
         i = int(unsorted[0])
-        raise ShapeError(
-            f"{name}: ts must be sorted from t0 to t1, got {values[i]:g} before {values[i + 1]:g} at index {i}"
-        )
-    # Times that came in a lower precision may stick out by a rounding.
-    slack = 4 * np.finfo(times.dtype).eps * max(abs(t0), abs(t1)) if jnp.issubdtype(times.dtype, jnp.floating) else 0.0
-    if (values[0] - t0) * direction < -slack or (values[-1] - t1) * direction > slack:
-        raise ShapeError(
-            f"{name}: ts from {values[0]:g} to {values[-1]:g} leave the span from t0={t0:g} to t1={t1:g}; widen it"
-        )
-    return np.clip(values, min(t0, t1), max(t0, t1))
+        raise ShapeError(f"{what} must be sorted from t0 to t1, got {row[i]:g} before {row[i + 1]:g} at index {i}")
+    if (row[0] - t0) * direction < -slack or (row[-1] - t1) * direction > slack:
+        raise ShapeError(f"{what} from {row[0]:g} to {row[-1]:g} leave the span from t0={t0:g} to t1={t1:g}; widen it")
 
 
 def save_as(saveat: diffrax.SaveAt, dtype: Any) -> diffrax.SaveAt:
@@ -54,8 +70,14 @@ def time_dtype(y: Any) -> np.dtype:
     return np.dtype(jnp.finfo(widest).dtype)
 
 
-def as_float_array(name: str, leaf: Any) -> Array:
-    if not isinstance(leaf, Tracer) and np.isnan(np.asarray(leaf)).any():
+def largest(y: Any, dtype: Any) -> Array:
+    """The largest number of a state, in magnitude; NaN if it holds one."""
+    parts = [jnp.max(jnp.abs(leaf)).astype(dtype) for leaf in jax.tree.leaves(lax.stop_gradient(y)) if leaf.size]
+    return jnp.max(jnp.stack(parts)) if parts else jnp.zeros((), dtype)
+
+
+def as_float_array(name: str, leaf: Any, check: bool = True) -> Array:
+    if check and not isinstance(leaf, Tracer) and np.isnan(np.asarray(leaf)).any():
         raise ValueError(f"{name}: y0 holds NaN, got {leaf}")
     dtype = jnp.asarray(leaf).dtype
     # Naming the dtype also makes a Python number one of that dtype for good.

@@ -1,0 +1,196 @@
+"""A batch of initial values, each solved with its own steps, at its own times, up to its own last one."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array
+
+from ...flatten import ShapeError
+from .._failure import type_of
+
+
+class Problem(NamedTuple):
+    """What may differ from sample to sample."""
+
+    given: Any
+    t0: Any
+    ts: Any
+    length: Any
+    inputs: Any
+
+
+def check_samples(name: str, given: Any, ts: Any, lengths: Any) -> int:
+    """The number of samples of `batching="each"`.
+
+    **Errors:** `ShapeError` for arrays that disagree about it, and for lengths that cannot be.
+    """
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(given)]
+    samples = {shape[:1] for shape in shapes}
+    if len(samples) != 1 or samples == {()}:
+        raise ShapeError(
+            f'{name}: batching="each" takes y0 whose arrays share a leading axis, the samples; got shapes {shapes}. Write y0[None] for one sample'
+        )
+    [(number,)] = samples
+    if number == 0:
+        raise ShapeError(f"{name}: y0 has no samples, got shapes {shapes}")
+    if jnp.ndim(ts) == 2 and jnp.shape(ts)[0] != number:
+        raise ShapeError(
+            f"{name}: ts has {jnp.shape(ts)[0]} rows for {number} samples; give each sample a row, or all of them one vector"
+        )
+    if lengths is not None:
+        _check_lengths(name, ts, lengths, number)
+    return number
+
+
+def _check_lengths(name: str, ts: Any, lengths: Any, number: int) -> None:
+    if ts is None:
+        raise ShapeError(f"{name}: lengths says how many of each sample's ts are real; pass ts as well")
+    if jnp.shape(lengths) != (number,) or not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
+        raise ShapeError(
+            f"{name}: lengths is one whole number for each of {number} samples, got {jnp.result_type(lengths)}{list(jnp.shape(lengths))}"
+        )
+    longest = jnp.shape(ts)[-1]
+    if not isinstance(lengths, Tracer):
+        values = np.asarray(lengths)
+        wrong = np.flatnonzero((values < 1) | (values > longest))
+        if wrong.size:
+            i = int(wrong[0])
+            raise ShapeError(
+                f"{name}: lengths are from 1 to the {longest} columns of ts, got {values[i]} for sample {i}; leave out a sample without times"
+            )
+
+
+def own_times(ts: Array, length: Any) -> tuple[Array, Array]:
+    """The times of a sample, with its last one in place of all padding, and which of them are no padding."""
+    length = jnp.clip(jnp.asarray(length, jnp.int32), 1, ts.size)
+    real = jnp.arange(ts.size, dtype=jnp.int32) < length
+    return jnp.where(real, ts, ts[length - 1]), real
+
+
+def solve_each(
+    solve: Callable[..., tuple[diffrax.Solution, Any]], problem: Problem, shared: Any, input_axes: Any, isolated: bool
+) -> tuple[diffrax.Solution, Any]:
+    """The solution of every sample, with a leading axis, by `solve(problem, shared) -> (solution, okay)` of one; and which succeeded.
+
+    `isolated`: whether a failed sample may not reach the gradients that it shares with others.
+    """
+
+    def one(problem: Problem, shared: Any) -> tuple[diffrax.Solution, Any]:
+        if not isolated:
+            return solve(problem, shared)
+        (problem, shared), flag = _enter((problem, shared))
+        solution, okay = solve(problem, shared)
+        return _leave(solution, okay, flag), okay
+
+    return eqx.filter_vmap(one, in_axes=(_axes(problem, input_axes), None))(problem, shared)
+
+
+def _axes(problem: Problem, input_axes: Any) -> Any:
+    return Problem(
+        given=eqx.if_array(0),
+        t0=0 if jnp.ndim(problem.t0) else None,
+        ts=0 if jnp.ndim(problem.ts) == 2 else None,
+        length=None if problem.length is None else 0,
+        inputs=input_axes,
+    )
+
+
+def advance_each(advance: Callable[[Problem], Any], problem: Problem, input_axes: Any, state: Any, okay: Any) -> Any:
+    """The state after a call: the mean over the samples that succeeded of what `advance` makes of each, where it is a floating-point
+    number, and the first sample's where it is not; `state` as it was, if none succeeded."""
+    many = eqx.filter_vmap(advance, in_axes=(_axes(problem, input_axes),))(problem)
+    number = jnp.sum(okay)
+
+    def merged(rows: Any, old: Any) -> Any:
+        if not jnp.issubdtype(rows.dtype, jnp.inexact):
+            return rows[0]
+        chosen = jnp.where(okay.reshape(-1, *[1] * (rows.ndim - 1)), rows, jnp.zeros((), rows.dtype))
+        mean = jnp.sum(chosen, axis=0) / jnp.maximum(number, 1).astype(rows.dtype)
+        return jnp.where(number > 0, mean, old)
+
+    return jax.tree.map(merged, many, state)
+
+
+def summary_of_each(result: Any, okay: Any, throw: bool) -> dict[str, Any]:
+    """`result`: that of the first sample that failed, or `successful`; with `throw=False`, where failed samples are the caller's to
+    leave out, only if all failed. `num_failed`: how many."""
+    kind = type_of(result)
+    number = jnp.sum(~okay, dtype=jnp.int32)
+    failed = number > 0 if throw else number == okay.size
+    first = jax.tree.map(lambda leaf: leaf[jnp.argmax(~okay)], result)
+    return {"result": kind.where(failed, first, kind.successful), "num_failed": number}
+
+
+# The gradients of a failed sample are zero. That they are is known where the solve ends, which is where its backward pass begins; it is
+# needed where that pass ends. The news travel as the cotangent of a number that means nothing: 0 if all went well, 1 if not.
+
+
+def _enter(tree: Any) -> tuple[Any, Array]:
+    moving, rest = eqx.partition(tree, eqx.is_inexact_array)
+    moving, flag = _entered(moving)
+    return eqx.combine(moving, rest), flag
+
+
+def _leave(tree: Any, okay: Any, flag: Any) -> Any:
+    moving, rest = eqx.partition(tree, eqx.is_inexact_array)
+    return eqx.combine(_left(moving, okay, flag), rest)
+
+
+def _chosen(okay: Any, tree: Any, other: float) -> Any:
+    return jax.tree.map(lambda leaf: jnp.where(okay, leaf, jnp.asarray(other, leaf.dtype)), tree)
+
+
+@jax.custom_vjp
+def _entered(tree: Any) -> tuple[Any, Array]:
+    return tree, jnp.zeros((), jnp.float32)
+
+
+_entered.defvjp(
+    lambda tree: (_entered(tree), None),
+    lambda _, cotangents: (_chosen(cotangents[1] == 0, cotangents[0], 0.0),),
+)
+
+
+@jax.custom_vjp
+def _left(tree: Any, okay: Any, flag: Any) -> Any:
+    return _chosen(okay, tree, jnp.nan)
+
+
+_left.defvjp(
+    lambda tree, okay, flag: (_left(tree, okay, flag), okay),
+    lambda okay, cotangents: (_chosen(okay, cotangents, 0.0), None, 1 - okay.astype(jnp.float32)),
+)
+
+
+def dense_each(solution: diffrax.Solution) -> diffrax.Solution:
+    """A solution whose `evaluate` takes one time for all samples, or one for each."""
+    if solution.interpolation is None:
+        return solution
+    path = EachInterpolation(solution.interpolation, solution.t0, solution.t1)
+    return eqx.tree_at(lambda s: s.interpolation, solution, path)
+
+
+class EachInterpolation(diffrax.AbstractPath):
+    """The dense output of a batch: `evaluate(t)` at one time for all samples, or at one for each."""
+
+    path: Any
+    t0: Any
+    t1: Any
+
+    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Any:
+        return self._each("evaluate", t0, t1, left)
+
+    def derivative(self, t: Any, left: bool = True) -> Any:
+        return self._each("derivative", t, left)
+
+    def _each(self, method: str, *arguments: Any) -> Any:
+        *times, left = arguments
+        number = self.t0.shape[0]
+        rows = [None if t is None else jnp.broadcast_to(jnp.asarray(t, self.t0.dtype), (number,)) for t in times]
+        return eqx.filter_vmap(lambda path, *times: getattr(path, method)(*times, left))(self.path, *rows)
