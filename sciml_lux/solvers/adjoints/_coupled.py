@@ -1,6 +1,6 @@
 """An explicit Runge-Kutta method made reversible, by a second solution that is coupled to the first."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -10,18 +10,24 @@ from jaxtyping import Array, Float
 from ._runge_kutta import Shape, Tableau, stages, tableau_of, weighted
 
 
-class CoupledSolver(diffrax.AbstractAdaptiveSolver):
-    """The reversible method of `ReversibleAdjoint`, for diffrax to step; `z`, a vector, is the state of the solver.
+class Coupled(NamedTuple):
+    """What the reversible method carries beside `y`: the other solution, and the sum of the estimated errors of all steps."""
 
-    **Arguments:** `solver`: the base method; `coupling`; `shape` of the solution; `only_result`: leave out what is needed for the
-    error estimate and the interpolation alone.
+    z: Float[Array, " state"]
+    error: Float[Array, ""]
+
+
+class CoupledSolver(diffrax.AbstractAdaptiveSolver):
+    """The reversible method of `ReversibleAdjoint`, for diffrax to step.
+
+    `solver`: the base method; `coupling`: over the whole time `span`; `shape` of the solution.
     """
 
     term_structure: ClassVar[Any] = diffrax.AbstractTerm
     solver: diffrax.AbstractERK
     coupling: float = eqx.field(static=True)
+    span: Any
     shape: Shape = eqx.field(static=True)
-    only_result: bool = eqx.field(static=True)
 
     @property
     def interpolation_cls(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -34,19 +40,28 @@ class CoupledSolver(diffrax.AbstractAdaptiveSolver):
         return self.solver.func(terms, t0, y0, args)
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> Any:
-        return self.shape.vector(y0)
+        z0 = self.shape.vector(y0)
+        return Coupled(z0, jnp.zeros((), z0.dtype))
 
     def step(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any) -> Any:
         del made_jump
-        y, z, coupling = self.shape.vector(y0), solver_state, self.coupling
+        y, (z, error) = self.shape.vector(y0), solver_state
         method = tableau_of(self.solver)
-        first = method.advancing() if self.only_result else method
-        k = self.stages(first, terms, t0, t1, z, args)
-        y1 = y + (1 - coupling) * (z - y) + weighted(first.b, k)
-        second = method.advancing()
-        z1 = z - weighted(second.b, self.stages(second, terms, t1, t0, y1, args))
-        error = None if self.only_result else self.shape.tree(weighted(first.b_error, k))
-        return self.shape.tree(y1), error, {"y0": y, "y1": y1, "k": k}, z1, diffrax.RESULTS.successful
+        k = self.stages(method, terms, t0, t1, z, args)
+        # Not `mix y + (1 - mix) z`, whose weights, once rounded, do not add up to 1.
+        y1 = y + (1 - self.mix(t0, t1, y.dtype)) * (z - y) + weighted(method.b, k)
+        y_error = weighted(method.b_error, k)
+        method = method.advancing()
+        z1 = z - weighted(method.b, self.stages(method, terms, t1, t0, y1, args))
+        error = error + norm(y_error) + 10 * jnp.finfo(y.dtype).eps * norm(y1)
+        result = diffrax.RESULTS.where(
+            norm(y1 - z1) <= error, diffrax.RESULTS.successful, diffrax.RESULTS.nonlinear_divergence
+        )
+        return self.shape.tree(y1), self.shape.tree(y_error), {"y0": y, "y1": y1, "k": k}, Coupled(z1, error), result
+
+    def mix(self, t0: Any, t1: Any, dtype: Any) -> Any:
+        """The `lambda` of a step."""
+        return (self.coupling ** ((t1 - t0) / self.span)).astype(dtype)
 
     def stages(self, method: Tableau, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> Float[Array, "stages state"]:
         """The stages from `t0`, which may be the later time, to `t1`."""
@@ -81,3 +96,7 @@ class Interpolation(diffrax.AbstractLocalInterpolation):
         base = self.solver.interpolation_cls(t0=self.t0, t1=self.t1, y0=self.y0, y1=self.y1, k=self.k)
         fraction = ((t - self.t0) / (self.t1 - self.t0)).astype(self.y0.dtype)
         return base.evaluate(t) + fraction * (self.y1 - base.evaluate(jnp.asarray(self.t1)))
+
+
+def norm(y: Float[Array, " state"]) -> Float[Array, ""]:
+    return jnp.sqrt(jnp.sum(y**2))

@@ -1,5 +1,6 @@
 """The way back through the steps of a reversible solve: each is undone, and its adjoint is taken on the way."""
 
+import functools
 from typing import Any, NamedTuple
 
 import diffrax
@@ -10,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ...core import failure_mode
-from ._coupled import CoupledSolver, Interpolation
+from ._coupled import CoupledSolver, Interpolation, norm
 from ._runge_kutta import tableau_of, weighted
 
 
@@ -70,7 +71,8 @@ def unwind(problem: Problem, recorded: Recorded, ys_bar: list[Any], solve: Solve
     carry = way.start(weights, perturbed.t1)
     carry = lax.while_loop(lambda carry: carry.left > 0, lambda carry: way.half_step(carry, weights), carry)
     carry = way.finish(carry, weights)
-    okay = carry.drift <= jnp.sqrt(jnp.finfo(carry.v.dtype).eps) * carry.scale
+    # Without cotangents there was no way back, and from a failed solve there is none.
+    okay = (carry.drift <= jnp.sqrt(jnp.finfo(carry.v.dtype).eps) * carry.scale) | ~way.asked()
     bars = (problem.solver.shape.tree(carry.v_bar), *carry.weights_bar, carry.ts_bar, carry.t1_bar)
     return Solve(*_flagged(bars, okay, problem.throw))
 
@@ -116,6 +118,12 @@ class _Way(NamedTuple):
     solve: Solve
     fixed: Any
 
+    def asked(self) -> Any:
+        """Whether there is any cotangent at all."""
+        return functools.reduce(
+            jnp.logical_or, [jnp.any(bar != 0) for bar in jax.tree.leaves(self.ys_bar)], jnp.asarray(False)
+        )
+
     def start(self, weights: Any, with_t1: bool) -> _Carry:
         """At the end of the solve."""
         recorded, number = self.recorded, self.recorded.number
@@ -142,7 +150,7 @@ class _Way(NamedTuple):
             indices.append((row, index))
         zero = 0 * jnp.sum(y_bar)
         return _Carry(
-            left=2 * number,
+            left=jnp.where(self.asked(), 2 * number, 0),
             v=recorded.y,
             w=recorded.z,
             v_bar=y_bar,
@@ -152,7 +160,7 @@ class _Way(NamedTuple):
             ts_bar=[None if ts is None else jnp.zeros_like(ts) for ts in self.solve.ts],
             t1_bar=t1_bar,
             drift=jnp.zeros((), y_bar.dtype),
-            scale=_norm(recorded.y),
+            scale=norm(recorded.y),
         )
 
     def half_step(self, carry: _Carry, weights: Any) -> _Carry:
@@ -163,7 +171,7 @@ class _Way(NamedTuple):
         solver, dtype = self.problem.solver, carry.v.dtype
         of_y, number = carry.left % 2 == 1, (carry.left + 1) // 2
         start, end = self.recorded.t[number - 1], self.end(number)
-        mix = jnp.where(of_y, solver.coupling, 1).astype(dtype)
+        mix = jnp.where(of_y, solver.mix(start, end, dtype), 1)
         sign = jnp.where(of_y, 1, -1).astype(dtype)
         interpolated = any(sub.ts is not None for sub in subs_of(self.problem.saveat))
         method = tableau_of(solver.solver)
@@ -192,7 +200,7 @@ class _Way(NamedTuple):
             w_bar=carry.v_bar + (1 - mix) * carry.w_bar + v_bar,
             weights_bar=_added(carry.weights_bar, more_weights),
             drift=jnp.maximum(carry.drift, lost),
-            scale=jnp.maximum(carry.scale, _norm(w0)),
+            scale=jnp.maximum(carry.scale, norm(w0)),
         )
 
     def finish(self, carry: _Carry, weights: Any) -> _Carry:
@@ -208,8 +216,8 @@ class _Way(NamedTuple):
                 )
                 _, more, more_weights = self.pull_saved(sub, self.problem.t0, y0, bar, weights)
                 y_bar, weights_bar = y_bar + more, _added(weights_bar, more_weights)
-        drift = jnp.maximum(carry.drift, jnp.maximum(_norm(carry.v - y0), _norm(carry.w - y0)))
-        scale = jnp.maximum(carry.scale, _norm(y0))
+        drift = jnp.maximum(carry.drift, jnp.maximum(norm(carry.v - y0), norm(carry.w - y0)))
+        scale = jnp.maximum(carry.scale, norm(y0))
         return carry._replace(v_bar=y_bar, weights_bar=weights_bar, drift=drift, scale=scale)
 
     def saved_at_steps(self, carry: _Carry, at_end: Any, number: Any, weights: Any) -> _Carry:
@@ -306,10 +314,6 @@ class _Way(NamedTuple):
 
 
 _SAVE_Y = diffrax.SubSaveAt(t1=True).fn
-
-
-def _norm(y: Any) -> Any:
-    return jnp.sqrt(jnp.sum(y**2))
 
 
 def _along(mask: Any, array: Any) -> Any:
