@@ -1,5 +1,6 @@
 """A batch of initial values, each solved with its own steps, at its own times, up to its own last one."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -34,7 +35,8 @@ def check_samples(name: str, given: Any, ts: Any, lengths: Any) -> int:
     samples = {shape[:1] for shape in shapes}
     if len(samples) != 1 or samples == {()}:
         raise ShapeError(
-            f'{name}: batching="each" takes y0 whose arrays share a leading axis, the samples; got shapes {shapes}. Write y0[None] for one sample'
+            f'{name}: batching="each" takes y0 whose arrays share a leading axis, the samples; got shapes {shapes}. '
+            "Write y0[None] for one sample"
         )
     [(number,)] = samples
     if number == 0:
@@ -62,7 +64,8 @@ def _check_lengths(name: str, ts: Any, lengths: Any, number: int) -> None:
         if wrong.size:
             i = int(wrong[0])
             raise ShapeError(
-                f"{name}: lengths are from 1 to the {longest} columns of ts, got {values[i]} for sample {i}; leave out a sample without times"
+                f"{name}: lengths are from 1 to the {longest} columns of ts, got {values[i]} for sample {i}; "
+                "leave out a sample without times"
             )
 
 
@@ -81,14 +84,8 @@ def solve_each(
     `isolated`: whether a failed sample may not reach the gradients that it shares with others.
     """
 
-    def one(problem: Problem, shared: Any) -> tuple[diffrax.Solution, Any]:
-        if not isolated:
-            return solve(problem, shared)
-        (problem, shared), flag = _enter((problem, shared))
-        solution, okay = solve(problem, shared)
-        return _leave(solution, okay, flag), okay
-
-    return eqx.filter_vmap(one, in_axes=(_axes(problem, input_axes), None))(problem, shared)
+    one = functools.partial(_isolated, solve=solve) if isolated else (lambda pair: solve(*pair))
+    return eqx.filter_vmap(one, in_axes=((_axes(problem, input_axes), None),))((problem, shared))
 
 
 def _axes(problem: Problem, input_axes: Any) -> Any:
@@ -127,45 +124,48 @@ def summary_of_each(result: Any, okay: Any, throw: bool) -> dict[str, Any]:
     return {"result": kind.where(failed, first, kind.successful), "num_failed": number}
 
 
-# The gradients of a failed sample are zero. That they are is known where the solve ends, which is where its backward pass begins; it is
-# needed where that pass ends. The news travel as the cotangent of a number that means nothing: 0 if all went well, 1 if not.
+@eqx.filter_custom_vjp
+def _isolated(pair: Any, solve: Any) -> tuple[diffrax.Solution, Any]:
+    """`solve(*pair)`, whose gradient is zero if it failed, rather than zero times what overflowed on the way."""
+    return solve(*pair)
 
 
-def _enter(tree: Any) -> tuple[Any, Array]:
-    moving, rest = eqx.partition(tree, eqx.is_inexact_array)
-    moving, flag = _entered(moving)
-    return eqx.combine(moving, rest), flag
+@_isolated.def_fwd
+def _(perturbed: Any, pair: Any, solve: Any) -> Any:
+    moving, rest = eqx.partition(pair, perturbed)
+    static: list[Any] = []
+
+    def saved(moving: Any) -> tuple[Any, Any]:
+        solution, okay = solve(*eqx.combine(moving, rest))
+        values, others = _saved(solution)
+        arrays, other = eqx.partition((values, others), eqx.is_array)
+        static.append(other)
+        differentiable, fixed = eqx.partition(arrays[0], eqx.is_inexact_array)
+        return differentiable, (fixed, arrays[1], okay)
+
+    differentiable, pull, (fixed, arrays, okay) = jax.vjp(saved, moving, has_aux=True)
+    values, others = eqx.combine((eqx.combine(differentiable, fixed), arrays), static[0])
+    return (_rejoined(values, others), okay), (pull, okay, differentiable)
 
 
-def _leave(tree: Any, okay: Any, flag: Any) -> Any:
-    moving, rest = eqx.partition(tree, eqx.is_inexact_array)
-    return eqx.combine(_left(moving, okay, flag), rest)
+@_isolated.def_bwd
+def _(residuals: Any, cotangents: Any, perturbed: Any, pair: Any, solve: Any) -> Any:
+    del perturbed, pair, solve
+    pull, okay, differentiable = residuals
+    given = _saved(cotangents[0])[0]
+    full = jax.tree.map(lambda leaf, ct: jnp.zeros_like(leaf) if ct is None else ct, differentiable, given)
+    return jax.tree.map(lambda ct: jnp.where(okay, ct, jnp.zeros((), ct.dtype)), pull(full)[0])
 
 
-def _chosen(okay: Any, tree: Any, other: float) -> Any:
-    return jax.tree.map(lambda leaf: jnp.where(okay, leaf, jnp.asarray(other, leaf.dtype)), tree)
+def _saved(solution: diffrax.Solution) -> tuple[Any, diffrax.Solution]:
+    """What a solution has saved, and the rest of it."""
+    values = (solution.ts, solution.ys, solution.interpolation)
+    return values, _rejoined((None, None, None), solution)
 
 
-@jax.custom_vjp
-def _entered(tree: Any) -> tuple[Any, Array]:
-    return tree, jnp.zeros((), jnp.float32)
-
-
-_entered.defvjp(
-    lambda tree: (_entered(tree), None),
-    lambda _, cotangents: (_chosen(cotangents[1] == 0, cotangents[0], 0.0),),
-)
-
-
-@jax.custom_vjp
-def _left(tree: Any, okay: Any, flag: Any) -> Any:
-    return _chosen(okay, tree, jnp.nan)
-
-
-_left.defvjp(
-    lambda tree, okay, flag: (_left(tree, okay, flag), okay),
-    lambda okay, cotangents: (_chosen(okay, cotangents, 0.0), None, 1 - okay.astype(jnp.float32)),
-)
+def _rejoined(values: Any, solution: diffrax.Solution) -> diffrax.Solution:
+    is_none = lambda node: node is None  # noqa: E731
+    return eqx.tree_at(lambda s: (s.ts, s.ys, s.interpolation), solution, values, is_leaf=is_none)
 
 
 def dense_each(solution: diffrax.Solution) -> diffrax.Solution:

@@ -17,8 +17,9 @@ from ._batching import Problem, advance_each, check_samples, dense_each, solve_e
 from ._integrate import integrate
 from ._one import explain, outcome, solve_one
 from ._settings import check_model, check_settings, takes_two_terms
+from ._stiff import implicit_solver
 from ._tolerances import default_controller
-from ._values import as_float_array, check_times, time_dtype
+from ._values import as_array, as_float_array, check_times, time_dtype
 
 _SAVED_AS_IT_IS = diffrax.SubSaveAt(t1=True).fn
 
@@ -32,7 +33,10 @@ class AbstractODE(AbstractContainer):
 
     - `t0`, `t1`: the span; `t1 < t0` integrates backwards.
     - `time`: whether the model is given the time.
-    - `solver`: of diffrax; by default `Tsit5()`, or `Kvaerno5()`, an implicit method, with `stiff=True`.
+    - `solver`: of diffrax; by default `Tsit5()`, or, with `stiff=True`, an implicit method, `Kvaerno5()`, and the root finder and step-size
+      control that were fastest on stiff test problems (`ode/_stiff.py`). It factors the Jacobian of the field, a square matrix of
+      the size of the state, once a step. In float32, write the problem so that `atol` is above the rounding of each component, and
+      `rtol` 1e-5 or more; shorter steps than the rounding of `t1` are no steps.
     - `rtol`, `atol`: tolerances on the local error, `atol + rtol |y|`; `atol` in the units of the state, a number, or a tuple with one
       for each component along the last axis. For a state that is a tree: a tuple with such an entry for each leaf.
     - `dt0`: first step (default: chosen by the solver), or the fixed step under `stepsize_controller=diffrax.ConstantStepSize()`;
@@ -109,6 +113,10 @@ class AbstractODE(AbstractContainer):
         `lift` made of it."""
         return self.derivative(t0, y0, params, state, inputs)[1]
 
+    def advice(self, result: int) -> str | None:
+        """What to try after a failure that is this adapter's own, given the number of the result; `None` after any other."""
+        return None
+
     # The solve
 
     def initial_states(self, key: Key[Array, ""]) -> dict[str, Any]:
@@ -161,6 +169,7 @@ class AbstractODE(AbstractContainer):
         given = jax.tree.map(lambda leaf: as_float_array(name, leaf, known), y0)
         if ts is not None and saveat is not None:
             raise LayerError(f"{name}.solve takes ts or saveat, not both; write saveat=diffrax.SaveAt(ts=ts, ...)")
+        ts, lengths = as_array(ts), as_array(lengths)
         if each:
             check_samples(name, given, ts, lengths)
         elif lengths is not None:
@@ -169,7 +178,7 @@ class AbstractODE(AbstractContainer):
         if ts is not None:
             ts, checked = check_times(name, ts, self.t0 if t0 is None else t0, self.t1, lengths, each)
         problem = Problem(given, t0, ts, lengths, inputs)
-        solve = functools.partial(solve_one, self, saveat, checked)
+        solve = jax.tree_util.Partial(solve_one, self, saveat, checked)
         if each:
             solution, okay = solve_each(solve, problem, (params, state), self.input_axes(inputs), self._isolates())
         else:
@@ -194,16 +203,20 @@ class AbstractODE(AbstractContainer):
         )
 
     def _solution(self, y0: Any, args: Any, t0: Any, ts: Any, saveat: Any, time: Any) -> diffrax.Solution:
-        solver = self.solver or (diffrax.Kvaerno5() if self.stiff else diffrax.Tsit5())
-        settings: dict[str, Any] = {
+        settings = self._settings(y0, t0, time(self.t1) if ts is None else ts[-1], time)
+        return integrate(self.terms(settings["solver"]), y0, args, ts, saveat, settings, self.adjoint, self.event)
+
+    def _settings(self, y0: Any, t0: Any, t1: Any, time: Any) -> dict[str, Any]:
+        """What `diffrax.diffeqsolve` is told beside the problem and what to save."""
+        solver = self.solver or (implicit_solver(self) if self.stiff else diffrax.Tsit5())
+        return {
             "solver": solver,
             "t0": t0,
-            "t1": time(self.t1) if ts is None else ts[-1],
+            "t1": t1,
             "dt0": None if self.dt0 is None else time(self.dt0),
             "stepsize_controller": self.stepsize_controller or default_controller(self, solver, y0),
             "max_steps": self.max_steps,
         }
-        return integrate(self.terms(solver), y0, args, ts, saveat, settings, self.adjoint, self.event)
 
     def _field(self, t: Any, y: Any, args: Any) -> Any:
         params, state, inputs = args

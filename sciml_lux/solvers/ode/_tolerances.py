@@ -10,22 +10,27 @@ from jaxtyping import Array
 
 from ._components import per_component
 from ._settings import is_fixed
+from ._stiff import PI_COEFFICIENTS
+from ._underflow import StoppingPIDController
 
 
 def default_controller(node: Any, solver: diffrax.AbstractSolver, y0: Any) -> diffrax.AbstractStepSizeController:
     """The controller of an adapter that was given none, for the state that is solved for."""
     if is_fixed(solver):
         return diffrax.ConstantStepSize()
+    span: Any = abs(node.t1 - node.t0)
+    coefficients = PI_COEFFICIENTS if isinstance(solver, diffrax.AbstractImplicitSolver) else {}
     if not isinstance(node.atol, tuple):
-        return diffrax.PIDController(rtol=node.rtol, atol=node.atol)
+        return StoppingPIDController(rtol=node.rtol, atol=node.atol, span=span, **coefficients)
     entries = per_component(f"{type(node).__name__}: atol", node.atol, y0)
     full = jax.tree.map(lambda values, leaf: np.broadcast_to(values, leaf.shape).ravel(), entries, y0)
     tolerances = np.concatenate([np.zeros(0), *jax.tree.leaves(full)])
     smallest = float(tolerances.min(initial=1.0))
-    return _WeightedPIDController(rtol=node.rtol, atol=smallest, weights=tuple((smallest / tolerances).tolist()))
+    weights = tuple((smallest / tolerances).tolist())
+    return _WeightedPIDController(rtol=node.rtol, atol=smallest, span=span, weights=weights, **coefficients)
 
 
-class _WeightedPIDController(diffrax.PIDController):
+class _WeightedPIDController(StoppingPIDController):
     """Control of `w y` in place of `y`: `w_i e_i / (atol + rtol w_i |y_i|)` is `e_i / (atol_i + rtol |y_i|)` for `w_i = atol / atol_i`.
 
     diffrax takes a tolerance for each component of a single array only. Implicit solvers take `atol`, the smallest, for their

@@ -14,18 +14,24 @@ from jaxtyping import Array
 from ...flatten import ShapeError
 
 
-def check_times(name: str, ts: Any, t0: Any, t1: float, lengths: Any, each: bool) -> tuple[Any, bool]:
-    """`ts` as an array, and whether its values were checked, as those that are traced cannot be.
+def as_array(values: Any) -> Any:
+    """An array of JAX's if any number is traced, one of NumPy's if all are known; `None` as it is."""
+    if values is None:
+        return None
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
+    return jnp.asarray(values) if traced else np.asarray(values)
 
-    **Arguments:** `t0`: where the solve starts, or, of shape `(samples,)`, where each does; `lengths`: how many times of each sample
+
+def check_times(name: str, times: Any, t0: Any, t1: float, lengths: Any, each: bool) -> tuple[Any, bool]:
+    """Times, and whether its values were checked, as those that are traced cannot be.
+
+    **Arguments:** `times`: an array; `t0`: where the solve starts, or, of shape `(samples,)`, where each does; `lengths`: how many times of each sample
     are real; `each`: whether there may be a row for each sample.
     """
-    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((ts, t0, lengths)))
-    times = jnp.asarray(ts) if traced else np.asarray(ts)
     if times.ndim not in ((1, 2) if each else (1,)) or times.size == 0:
         rows = ", or a matrix with a row for each sample" if each else ""
         raise ShapeError(f"{name}: ts is a vector of at least one time{rows}, got shape {times.shape}")
-    if traced:
+    if any(isinstance(leaf, Tracer) for leaf in (times, t0, lengths)):
         return times, False
     # Times that came in a lower precision may stick out by a rounding.
     slack = 4 * np.finfo(times.dtype).eps if jnp.issubdtype(times.dtype, jnp.floating) else 0.0
