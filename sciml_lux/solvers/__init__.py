@@ -1,5 +1,6 @@
 """Layers whose call runs a solver, and the solvers that JAX lacks. The one place that imports diffrax."""
 
+from ._failure import SolveError as SolveError
 from ._levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt
 from .adjoints import ReversibleAdjoint as ReversibleAdjoint
 from .ode import RESULTS as RESULTS

@@ -46,18 +46,28 @@ class AbstractODE(AbstractContainer):
       steps at a time for explicit methods and states of up to 16 numbers (`adjoints/_replay.py`), by `RecursiveCheckpointAdjoint`
       for all others.
     - `max_steps`; `event`: a `diffrax.Event`; `throw`: whether a failed solve raises.
+    - `batching`: `"joint"`, one solve with one step size for all of `y0`, whatever its shapes; or `"each"`: the leading axis of every
+      array in `y0` is the sample, and each is solved with its own steps, as by `jax.vmap`. Inside, `model` is called on one sample.
 
     **Call:** `y0`, any tree of floating-point arrays, gives `y(t1)` of the same structure. `solve` gives the whole solution.
 
     **Parameters:** `model`. They are unravelled once, before the solver's loop.
 
-    **States:** `model`, which is constant during a solve and advanced once per call, by one evaluation of the derivative at
-    `(t0, y0)`; `solution.num_steps` and `solution.result` (`diffrax.RESULTS`) of the last solve, for losses and loggers.
+    **States:** `model`, which is constant during a solve (one dropout mask, batch statistics as they were) and advanced once per
+    call, by one evaluation of the derivative at `(t0, y0)`; `solution.num_steps` and `solution.result` (`diffrax.RESULTS`) of the
+    last solve, for losses and loggers. With `batching="each"`, `model` is advanced to the mean over the samples that succeeded (what
+    is no floating-point number: to that of the first); `num_steps` is the most that any sample took, `result` that of the first
+    sample that failed, and `num_failed` how many did. With `throw=False`, where they are the caller's to leave out, `result` says
+    `successful` unless all failed. The results of all samples are in the solution.
 
     **Errors:** `LayerError` for a span or a setting that cannot be; `ShapeError` for `ts` that are empty, unsorted or outside
     the span, and for a model whose result is not shaped like `y`; `ValueError` for NaN in `y0` or `ts`; at run time, for a failed
-    solve, an error that says what to try. With `throw=False` a failed solve returns NaN, as do its gradients, and
-    `solution.result` says why.
+    solve, `lux.solvers.SolveError`, which says when and in which sample it happened and what to try (within a compiled function: a
+    `jax.errors.JaxRuntimeError` with that text). Solves fail at `max_steps`; where a step leads nowhere, since the field is NaN or
+    the solution grows without bound (`dt_min_reached`); with a state that is not finite, after fixed steps (`nonfinite`); and
+    for `ts` that are seen to be wrong at run time only (`nonfinite_input`). With `throw=False` a failed solve returns
+    NaN, as do its gradients, and `solution.result` says why. With `batching="each"` the gradients of failed samples are zero,
+    and those of the others what they are alone: choose by `sol.result == diffrax.RESULTS.successful` before taking a sum.
     """
 
     model: AbstractLayer

@@ -50,6 +50,8 @@ def check_settings(node: Any) -> None:
         )
     if node.max_steps is not None and (not _is_real(node.max_steps) or node.max_steps % 1 or node.max_steps < 1):
         raise LayerError(f"{name}: max_steps is a whole number, 1 or more, or None, got {node.max_steps!r}")
+    if node.batching not in ("joint", "each"):
+        raise LayerError(f'{name}: batching is "joint" or "each", got {node.batching!r}')
     if isinstance(node.stepsize_controller, diffrax.ConstantStepSize) and node.dt0 is None:
         raise LayerError(f"{name}: ConstantStepSize needs the step, dt0")
 

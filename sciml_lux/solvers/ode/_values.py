@@ -25,8 +25,8 @@ def as_array(values: Any) -> Any:
 def check_times(name: str, times: Any, t0: Any, t1: float, lengths: Any, each: bool) -> tuple[Any, bool]:
     """Times, and whether its values were checked, as those that are traced cannot be.
 
-    **Arguments:** `times`: an array; `t0`: where the solve starts, or, of shape `(samples,)`, where each does; `lengths`: how many times of each sample
-    are real; `each`: whether there may be a row for each sample.
+    **Arguments:** `times`: an array; `t0`: where the solve starts, or, of shape `(samples,)`, where each does; `lengths`: how many
+    times of each sample are real; `each`: whether there may be a row for each sample.
     """
     if times.ndim not in ((1, 2) if each else (1,)) or times.size == 0:
         rows = ", or a matrix with a row for each sample" if each else ""
