@@ -128,9 +128,11 @@ from .layers import unfreeze as unfreeze
 from .solvers import AugmentedODE as AugmentedODE
 from .solvers import HamiltonianODE as HamiltonianODE
 from .solvers import HybridODE as HybridODE
+from .solvers import JumpODE as JumpODE
 from .solvers import NeuralODE as NeuralODE
 from .solvers import Scaled as Scaled
 from .solvers import SecondOrderODE as SecondOrderODE
+from .solvers import SteadyStateODE as SteadyStateODE
 from .training import FitError as FitError
 from .training import Fitted as Fitted
 from .training import fit as fit

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from ...core import differentiation_mode
 from ..adjoints import is_replayable, solve_and_replay
+from ._inputs import step_onto
 from ._values import largest
 
 
@@ -28,6 +29,7 @@ def integrate(
     floating-point arrays; `args`; `ts`: sorted times to save at, or `None` for the end alone; `saveat`: in place of `ts`;
     `settings`: the other arguments of `diffrax.diffeqsolve`; `adjoint`: `None` for the one that suits; `event`.
     """
+    args, settings = step_onto(args, settings)
     if adjoint is None and event is None and saveat is None and _can_replay(y0, args, settings):
         return solve_and_replay(field, y0, args, jnp.stack([settings["t1"]]) if ts is None else ts, settings)
     if saveat is None:
@@ -70,7 +72,9 @@ def _can_replay(y0: Any, args: Any, settings: dict[str, Any]) -> bool:
     # A function may refer to traced arrays that nothing tells us about.
     known = not any(callable(leaf) for leaf in jax.tree.leaves(args))
     reverse = differentiation_mode.value == "reverse"
-    return reverse and known and is_replayable(settings["solver"], y0, settings["max_steps"])
+    # A step that ends before a jump and the one that begins after it are recorded as if they met.
+    meet = getattr(settings["stepsize_controller"], "jump_ts", None) is None
+    return meet and reverse and known and is_replayable(settings["solver"], y0, settings["max_steps"])
 
 
 def _default_adjoint() -> diffrax.AbstractAdjoint:

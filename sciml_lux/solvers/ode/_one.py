@@ -92,7 +92,10 @@ def explain(node: Any, kind: Any, failure: Failure) -> str:
     size = "" if math.isnan(failure.largest) else f", where the largest number of the state is {failure.largest:.3g}"
     stiff = "" if node.stiff or node.solver is not None else ", or write stiff=True for an implicit solver"
     message = kind._index_to_message[failure.result].split(". ")[0].rstrip(".")
-    if failed(kind.nonfinite_input):
+    own = node.advice(failure.result)
+    if own is not None:
+        advice = own
+    elif failed(kind.nonfinite_input):
         message = "The times ts are not sorted, not finite, or not within the span"
         advice, size = "give sorted times from t0 to t1; lengths= leaves out padding", ""
     elif failed(kind.nonfinite):

@@ -1,0 +1,129 @@
+"""The first time at which a function of time and state changes sign along a solution."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from ._inputs import step_onto
+
+
+class Departure(NamedTuple):
+    """On which side of 0 a condition is right after a time: 1, -1, or 0 for a state that stays where it is 0; and until when it need not show."""
+
+    side: Any
+    until: Any
+
+
+def departure(condition: Any, field: Any, t: Any, y: Any, args: Any, slack: Any, resolution: Any) -> Departure:
+    """The side to which a condition leaves at `t`.
+
+    After a jump it is 0 up to `slack`: there the sign of its rate of change decides, as it does where 0 is so near that time does not
+    resolve it.
+    """
+    value, rate = with_rate(condition, field, t, y, args)
+    near = jnp.abs(value) <= jnp.abs(rate) * resolution.astype(value.dtype) + slack
+    until = t + 2 * jnp.where(near, jnp.abs(value) / jnp.where(rate == 0, 1, jnp.abs(rate)), 0).astype(t.dtype)
+    return Departure(jnp.where(near, jnp.sign(rate), jnp.sign(value)), until)
+
+
+def with_rate(condition: Any, field: Any, t: Any, y: Any, args: Any) -> tuple[Any, Any]:
+    """`g(t, y)` and `dg/dt = g_t + g_y f` along the solution."""
+    along = (jnp.ones_like(t), field(t, y, args))
+    return jax.jvp(lambda t, y: condition(t, y, args), (t, y), along)
+
+
+def first_crossing(
+    condition: Any, direction: bool | None, start: Departure, field: Any, y0: Any, args: Any, settings: dict[str, Any]
+) -> tuple[Bool[Array, ""], Float[Array, ""], Any]:
+    """Whether and when the condition changes sign in `direction` between `settings["t0"]` and `settings["t1"]`, and the result.
+
+    **Arguments:** `condition`: `condition(t, y, args)`, a scalar; `direction`: `True` upwards, `False` downwards, `None` both;
+    `start`; the others as for `integrate`. Nothing here is differentiated.
+    """
+    # Any crossing that counts goes upwards: of -g for a downward one, of the g that starts out negative if both count.
+    sign = jnp.ones_like(start.side) if direction else -jnp.ones_like(start.side) if direction is False else -start.side
+    args, settings = step_onto(args, settings)
+    # diffrax joins the value of an event with Python's 0.0 and with times, whatever its dtype.
+    with jax.numpy_dtype_promotion("standard"):
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(field),
+            y0=y0,
+            args=args,
+            saveat=diffrax.SaveAt(t1=True),
+            adjoint=diffrax.ForwardMode(),
+            event=diffrax.Event(_Upward(condition, start.until, sign, sign * start.side), _Bracket(), direction=True),
+            throw=False,
+            **settings,
+        )
+    ts: Any = solution.ts
+    return solution.result == diffrax.RESULTS.event_occurred, ts[0], solution.result
+
+
+class _Upward(eqx.Module):
+    """The condition with its sign turned, and at the start on the side to which it leaves, which its value there need not show."""
+
+    condition: Callable[..., Any]
+    until: Any
+    sign: Any
+    at_start: Any
+
+    def __call__(self, t: Any, y: Any, args: Any, **kwargs: Any) -> Any:
+        value = jnp.where(t <= self.until, self.at_start, self.sign * self.condition(t, y, args))
+        return value.astype(jnp.result_type(float))
+
+
+class _Bracket(optimistix.AbstractRootFinder):
+    """Bisection of a step within which a function goes from negative to positive, down to neighboring times.
+
+    Unlike `optimistix.Bisection` it has no tolerance in the unit of the function, and takes a function that is 0 at the end of
+    the step, which is what diffrax passes for the samples of a batch that had no event.
+    """
+
+    rtol: float = 0.0
+    atol: float = 0.0
+    norm: ClassVar[Callable[[Any], Any]] = jnp.abs
+
+    def init(
+        self, fn: Any, y: Any, args: Any, options: dict[str, Any], f_struct: Any, aux_struct: Any, tags: Any
+    ) -> Any:
+        lower, upper = (jnp.asarray(options[name], y.dtype) for name in ("lower", "upper"))
+        return lower, upper, fn(upper, args)[0] <= 0
+
+    def step(self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: Any, tags: Any) -> tuple[Any, Any, Any]:
+        lower, upper, at_end = state
+        value, aux = fn(y, args)
+        lower, upper = jnp.where(value < 0, y, lower), jnp.where((value < 0) | at_end, upper, y)
+        return jnp.where(at_end, upper, lower + 0.5 * (upper - lower)), (lower, upper, at_end), aux
+
+    def terminate(
+        self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: Any, tags: Any
+    ) -> tuple[Any, optimistix.RESULTS]:
+        lower, upper, at_end = state
+        eps = jnp.finfo(y.dtype).eps
+        rounding = 2 * eps * jnp.maximum(jnp.maximum(jnp.abs(lower), jnp.abs(upper)), eps)
+        return at_end | (upper - lower <= rounding), optimistix.RESULTS.successful
+
+    def postprocess(
+        self,
+        fn: Any,
+        y: Any,
+        aux: Any,
+        args: Any,
+        options: dict[str, Any],
+        state: Any,
+        tags: Any,
+        result: Any,
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        return y, aux, {}
+
+
+def constant(tree: Any) -> Any:
+    """The same numbers, through which nothing is differentiated."""
+    return jax.tree.map(lambda leaf: lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, tree)

@@ -1,0 +1,225 @@
+"""Measured forcing: functions of time made of samples, whose kinks and jumps a solver is told of."""
+
+from collections.abc import Callable
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import equinox.internal as eqxi
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+from jaxtyping import Array, Shaped
+
+from ...flatten import ShapeError
+
+
+class SampledInput(eqx.Module):
+    """A function of time made of samples: `evaluate(t)` is its value. For `inputs=`, alone or within any callable pytree.
+
+    `ts`: times of the samples; `is_continuous`: whether a derivative jumps there, or the value itself. A solve steps exactly onto them.
+    """
+
+    ts: Shaped[Array, " samples"]
+    curve: Any
+    value_at: Callable[[Any, Any, Any], Any] = eqx.field(static=True)
+    is_continuous: bool = eqx.field(static=True)
+
+    def evaluate(self, t: Any) -> Any:
+        """The value at `t`, or NaN before the first sample and, unless the last is held, after the last one."""
+        t = jnp.asarray(t)
+        # In the precision of the solve, in which it steps onto the samples; times need not be floating-point numbers.
+        t = t if jnp.issubdtype(t.dtype, jnp.floating) else t.astype(self.ts.dtype)
+        ts = self.ts.astype(t.dtype)
+        known = (t >= ts[0]) & ((t <= ts[-1]) | (not self.is_continuous))
+        value = self.value_at(ts, self.curve, t)
+        return jax.tree.map(lambda leaf: jnp.where(known, leaf, jnp.asarray(jnp.nan, leaf.dtype)), value)
+
+
+def linear_input(ts: Any, values: Any) -> SampledInput:
+    """The straight lines between samples: `u(t) = u_i + (u_{i+1} - u_i) (t - t_i) / (t_{i+1} - t_i)`.
+
+    A sample that is NaN is missing: the line goes past it. Each sample is a kink, onto which a solve steps.
+
+    **Arguments:** `ts`: times of the samples, increasing, `(samples,)`; `values`: a tree of arrays with a leading axis of samples.
+    Gradients with respect to both.
+
+    **Errors:** `ShapeError` for shapes that do not fit, times that do not increase, and a first or last sample that is missing.
+    """
+    ts, values = _checked("linear_input", ts, values, 2, "inside")
+    filled = jax.tree.map(lambda leaf: diffrax.linear_interpolation(ts.astype(leaf.dtype), leaf), values)
+    return SampledInput(ts, filled, _line, True)
+
+
+def cubic_input(ts: Any, values: Any) -> SampledInput:
+    """The cubic spline through samples: twice continuously differentiable, its third derivative continuous at the second and the last but
+    one sample ("not a knot", as `scipy.interpolate.CubicSpline`).
+
+    For signals that are smooth: the error falls with the fourth power of the distance of the samples. Splines from backward differences
+    (`diffrax.backward_hermite_coefficients`), which look at no later sample, have the second-order error of straight lines; use them,
+    in a `diffrax.CubicInterpolation`, for a signal that arrives while one solves. It overshoots at steps: use `linear_input` or
+    `hold_input` for signals that have them. The third derivative jumps at each sample, onto which a solve steps.
+
+    **Arguments:** `ts`: times of the samples, increasing, `(samples,)`, at least 4; `values`: a tree of arrays with a leading axis of
+    samples. Gradients with respect to both.
+
+    **Errors:** `ShapeError` for shapes that do not fit, times that do not increase, and missing samples, which are NaN.
+
+    **Source:** de Boor 1978, A Practical Guide to Splines, chapter IV.
+    """
+    ts, values = _checked("cubic_input", ts, values, 4, "nowhere")
+    slopes = jax.tree.map(lambda leaf: _spline_slopes(ts.astype(leaf.dtype), leaf), values)
+    return SampledInput(ts, (values, slopes), _cubic, True)
+
+
+def hold_input(ts: Any, values: Any) -> SampledInput:
+    """The last sample, held until the next (zero-order hold): `u(t) = u_i` for `t_i <= t < t_{i+1}`, and `u_n` from `t_n` on.
+
+    A sample that is NaN is missing: the one before is held. Each sample is a jump, before and after which a solve steps.
+
+    **Arguments:** `ts`: times of the samples, increasing, `(samples,)`; `values`: a tree of arrays with a leading axis of samples.
+    Gradients with respect to `values`. The times at which a held signal jumps cannot be differentiated with respect to.
+
+    **Errors:** `ShapeError` for shapes that do not fit, times that do not increase, and a first sample that is missing; for a derivative
+    with respect to `ts`, an error of JAX that says so.
+    """
+    ts, values = _checked("hold_input", ts, values, 1, "after the first")
+
+    def filled(leaf: Any) -> Any:
+        def hold(last: Any, value: Any) -> tuple[Any, Any]:
+            value = jnp.where(jnp.isnan(value), last, value)
+            return value, value
+
+        return lax.scan(hold, leaf[0], leaf)[1]
+
+    return SampledInput(ts, jax.tree.map(filled, values), _held, False)
+
+
+def step_onto(args: Any, settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """`args` and `settings` of `diffrax.diffeqsolve` by which a solve steps onto the kinks and jumps of the sampled inputs in `args`.
+
+    A solver that cannot choose its steps takes them as they come.
+
+    **Errors:** `ShapeError` for inputs that are not known throughout the solve.
+    """
+    t0, t1 = settings["t0"], settings["t1"]
+    sampled = [node for node in jax.tree.leaves(args, is_leaf=_is_sampled) if _is_sampled(node)]
+    if not sampled:
+        return args, settings
+    for node in sampled:
+        _check_span(node, t0, t1)
+    dtype = jnp.result_type(t0)
+    last = lax.stop_gradient(jnp.maximum(jnp.asarray(t0, dtype), jnp.asarray(t1, dtype)))
+    args = jax.tree.map(lambda node: _until(node, last) if _is_sampled(node) else node, args, is_leaf=_is_sampled)
+    controller = settings["stepsize_controller"]
+    if isinstance(controller, diffrax.AbstractAdaptiveStepSizeController):
+        found = {}
+        for name, continuous in (("step_ts", True), ("jump_ts", False)):
+            times = [lax.stop_gradient(node.ts).astype(dtype) for node in sampled if node.is_continuous == continuous]
+            if times:
+                found[name] = jnp.concatenate(times)
+        settings = {**settings, "stepsize_controller": diffrax.ClipStepSizeController(controller, **found)}
+    return args, settings
+
+
+def _is_sampled(node: Any) -> bool:
+    return isinstance(node, SampledInput)
+
+
+def _until(node: SampledInput, last: Any) -> SampledInput:
+    """The input as a solve needs it that knows no time after `last`: a jump there has not happened yet."""
+    if node.is_continuous:
+        return node
+    ts = eqxi.nondifferentiable(node.ts, msg="a solution cannot be differentiated with respect to the ts of hold_input")
+    return eqx.tree_at(lambda n: n.ts, node, jnp.where(ts.astype(last.dtype) >= last, jnp.inf, ts))
+
+
+def _check_span(node: SampledInput, t0: Any, t1: Any) -> None:
+    if any(isinstance(leaf, Tracer) for leaf in (node.ts, t0, t1)):
+        return
+    ts = np.asarray(node.ts, np.float64)
+    first, last = min(float(t0), float(t1)), max(float(t0), float(t1))
+    slack = 4 * np.finfo(np.float32).eps * max(abs(first), abs(last))
+    if ts[0] > first + slack or (node.is_continuous and ts[-1] < last - slack):
+        raise ShapeError(
+            f"inputs are known from {ts[0]:g} to {ts[-1]:g}, the solve runs from {float(t0):g} to {float(t1):g}; "
+            "give samples at its ends, or shorten it"
+        )
+
+
+def _checked(name: str, ts: Any, values: Any, fewest: int, may_miss: str) -> tuple[Any, Any]:
+    ts = _as_floats(ts)
+    # A list is numbers, not a tree of them.
+    values = _as_floats(values) if isinstance(values, list) else jax.tree.map(_as_floats, values)
+    if ts.ndim != 1 or ts.size < fewest:
+        raise ShapeError(f"{name}: ts are at least {fewest} times in a vector, got shape {ts.shape}")
+    if not isinstance(ts, Tracer) and not (np.diff(np.asarray(ts)) > 0).all():
+        raise ShapeError(f"{name}: ts must increase, got {np.asarray(ts)}")
+    for leaf in jax.tree.leaves(values):
+        if leaf.ndim < 1 or leaf.shape[0] != ts.size:
+            raise ShapeError(f"{name}: values have a first axis of {ts.size} samples as ts do, got shape {leaf.shape}")
+        if not isinstance(leaf, Tracer):
+            missing = np.isnan(np.asarray(leaf)).reshape(ts.size, -1).any(1)
+            refused = {"inside": [0, -1], "after the first": [0], "nowhere": slice(None)}[may_miss]
+            if missing[refused].any():
+                index = np.flatnonzero(missing)
+                raise ShapeError(
+                    f"{name}: samples may be missing (NaN) {may_miss}, got them at {index}; leave them out, with their times"
+                )
+    return ts, values
+
+
+def _as_floats(leaf: Any) -> Array:
+    dtype = jnp.asarray(leaf).dtype
+    return jnp.asarray(leaf, dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.result_type(float))
+
+
+# Values, from the times of the samples in the precision of the solve
+
+
+def _interval(ts: Any, t: Any) -> Any:
+    return jnp.clip(jnp.searchsorted(ts, t, side="right") - 1, 0, ts.size - 2)
+
+
+def _held(ts: Any, values: Any, t: Any) -> Any:
+    i = jnp.clip(jnp.searchsorted(ts, t, side="right") - 1, 0, ts.size - 1)
+    return jax.tree.map(lambda leaf: leaf[i], values)
+
+
+def _line(ts: Any, values: Any, t: Any) -> Any:
+    i = _interval(ts, t)
+    part = (t - ts[i]) / (ts[i + 1] - ts[i])
+    return jax.tree.map(lambda leaf: leaf[i] + (leaf[i + 1] - leaf[i]) * part.astype(leaf.dtype), values)
+
+
+def _cubic(ts: Any, values_and_slopes: Any, t: Any) -> Any:
+    """Hermite's form: with `s = (t - t_i) / h`, `(1 - s)^2 (1 + 2 s) u_i + s^2 (3 - 2 s) u_{i+1} + s (1 - s) h ((1 - s) u'_i - s u'_{i+1})`."""
+    i = _interval(ts, t)
+    step = ts[i + 1] - ts[i]
+    part = (t - ts[i]) / step
+
+    def one(u: Any, du: Any) -> Any:
+        s, h = part.astype(u.dtype), step.astype(u.dtype)
+        ends = (1 - s) ** 2 * (1 + 2 * s) * u[i] + s**2 * (3 - 2 * s) * u[i + 1]
+        return ends + s * (1 - s) * h * ((1 - s) * du[i] - s * du[i + 1])
+
+    return jax.tree.map(one, *values_and_slopes)
+
+
+def _spline_slopes(ts: Any, values: Any) -> Any:
+    """The derivatives at the samples that make the second derivative continuous, and the third at the two next to the ends."""
+    flat = values.reshape(ts.size, -1)
+    h = jnp.diff(ts)
+    chord = jnp.diff(flat, axis=0) / h[:, None]
+    first, last = ts[2] - ts[0], ts[-1] - ts[-3]
+    inner = 3 * (h[1:, None] * chord[:-1] + h[:-1, None] * chord[1:])
+    start = ((h[0] + 2 * first) * h[1] * chord[0] + h[0] ** 2 * chord[1]) / first
+    end = (h[-1] ** 2 * chord[-2] + (2 * last + h[-1]) * h[-2] * chord[-1]) / last
+    zero = jnp.zeros(1, ts.dtype)
+    diagonal = jnp.concatenate([h[1:2], 2 * (h[:-1] + h[1:]), h[-2:-1]])
+    lower = jnp.concatenate([zero, h[1:], last[None]])
+    upper = jnp.concatenate([first[None], h[:-1], zero])
+    right = jnp.concatenate([start[None], inner, end[None]])
+    return lax.linalg.tridiagonal_solve(lower, diagonal, upper, right).reshape(values.shape)
