@@ -19,7 +19,7 @@ def default_controller(node: Any, solver: diffrax.AbstractSolver, y0: Any) -> di
     if is_fixed(solver):
         return diffrax.ConstantStepSize()
     span: Any = abs(node.t1 - node.t0)
-    coefficients = PI_COEFFICIENTS if isinstance(solver, diffrax.AbstractImplicitSolver) else {}
+    coefficients: dict[str, Any] = PI_COEFFICIENTS if isinstance(solver, diffrax.AbstractImplicitSolver) else {}
     if not isinstance(node.atol, tuple):
         return StoppingPIDController(rtol=node.rtol, atol=node.atol, span=span, **coefficients)
     entries = per_component(f"{type(node).__name__}: atol", node.atol, y0)
