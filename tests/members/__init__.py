@@ -15,6 +15,7 @@ from . import (
     recurrent,
     solvers,
     structure,
+    training,
 )
 from .base import Layer as Layer
 from .base import Map as Map
@@ -35,4 +36,5 @@ LAYERS = [
     *custom.LAYERS,
     *debugging.LAYERS,
     *solvers.LAYERS,
+    *training.LAYERS,
 ]

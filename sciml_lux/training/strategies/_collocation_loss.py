@@ -26,8 +26,8 @@ class CollocationLoss:
 
     **Call:** `loss(ps, st, collocation)` returns `(value, st)`.
 
-    **Errors:** `LayerError` for a node without a field, for data that is no `Collocation`, and for a node that solves for more than
-    is observed.
+    **Errors:** `LayerError` for a node without a field, for data that is no `Collocation`, and for a node whose states are not what it
+    is given and returns.
 
     **Source:** Roesch, Rackauckas and Stumpf 2021, Collocation based training of neural ordinary differential equations.
     """
@@ -52,24 +52,22 @@ class CollocationLoss:
         node: Any = self.node
         params, state = as_params(ps), as_state(st)
 
+        check_states(node, data.ys[0], params, state)
+
         def field(t: Any, y: Any) -> tuple[Any, State]:
-            lifted = lift(node, y, params, state)
-            dy, children = node.derivative(t, lifted, params, state, self.inputs)
-            observe = getattr(node, "observe", lambda y, params, state: y)
-            return jax.jvp(lambda y: observe(y, params, state), (lifted,), (dy,))[1], children
+            return node.derivative(t, y, params, state, self.inputs)
 
         slopes, children = jax.vmap(field)(data.ts, data.ys)
         advanced = jax.tree.map(lambda leaf: leaf[0], children)
         return self.error(slopes, data.dys), State({**state, **advanced})
 
 
-def lift(node: Any, y: Any, params: Any, state: State) -> Any:
-    """The state that `node` solves for at the observed `y`. **Errors:** `LayerError` if it has parts that are not observed."""
-    lifted = node.lift(y, params, state) if hasattr(node, "lift") else y
-    sizes = [sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (y, lifted)]
-    if sizes[0] != sizes[1]:
-        raise LayerError(
-            f"{type(node).__name__} solves for {sizes[1]} numbers of which {sizes[0]} are given: its hidden states are not known within a "
-            "series. Fit whole trajectories, lux.training.strategies.TrajectoryLoss(node)"
-        )
-    return lifted
+def check_states(node: Any, y: Any, params: Any, state: State) -> None:
+    """Raises `LayerError` if what `node` is given and returns is not the state that it solves for."""
+    for verb in ("lift", "observe"):
+        method = getattr(node, verb, None)
+        if method is not None and method(y, params, state) is not y:
+            raise LayerError(
+                f"{type(node).__name__} makes the state that it solves for out of what it is given, or the result out of that state, so that "
+                "its states within a series are hidden. Fit trajectories, lux.training.strategies.TrajectoryLoss(node)"
+            )

@@ -11,7 +11,7 @@ from jaxtyping import Array, Key
 from ...core import AbstractContainer, AbstractLayer, State, layout
 from ...flatten import FlatParams, LayerError, ShapeError
 from ..losses import squared_error
-from ._collocation_loss import lift
+from ._collocation_loss import check_states
 from ._series import Series, check_count
 from ._trajectory import check_node, solve_series
 
@@ -92,7 +92,7 @@ class MultipleShooting(AbstractContainer):
                 f"MultipleShooting takes a Series of {self.segments} segments, got {got}; write windows(series(ts, ys), length)"
             )
         starts, node = ps["starts"], ps["node"]
-        lift(self.node, starts[0], node, st["node"])
+        check_states(self.node, starts[0], node, st["node"])
         solution, inner = solve_series(getattr(self.node, "solve"), data._replace(y0=starts), node, st["node"])  # noqa: B009
         ys = solution.ys
         if jax.tree.map(jnp.shape, ys) != (*jnp.shape(data.ts), *self.shape):
