@@ -6,9 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
-from helpers import directional_difference, setup
+from helpers import directional_difference, refused, setup
 
 import sciml_lux as lux
+from sciml_lux.core import differentiation_mode
+from sciml_lux.flatten import LayerError
 from sciml_lux.solvers import ReversibleAdjoint
 from sciml_lux.solvers.adjoints._runge_kutta import tableau_of
 
@@ -38,7 +40,7 @@ def unrolled(y0, args, solver, t0=0.0, t1=2.0, coupling=1e-3, steps=STEPS):
     def increment(t, h, y):
         ks = []
         for a, c in zip(method.a, method.c, strict=True):
-            at = jax.tree.map(lambda y, *ks: y + sum(float(a) * k for a, k in zip(a, ks, strict=False)), y, *ks)  # noqa: B023
+            at = jax.tree.map(lambda y, *ks: y + sum(float(a) * k for a, k in zip(a, ks, strict=False)), y, *ks)
             ks.append(jax.tree.map(lambda f: h * f, field(t + float(c) * h, at, args)))
         return jax.tree.map(lambda *ks: sum(float(b) * k for b, k in zip(method.b, ks, strict=True)), *ks)
 
@@ -132,10 +134,12 @@ def test_gradients_of_what_is_saved_are_finite_differences(saved, steps):
     def value(y0, args, ts, **settings):
         ys = solve(y0, args, saveat=SAVED[saved](ts), **settings).ys
         finite = [jnp.where(jnp.isfinite(leaf), leaf, 0) for leaf in jax.tree.leaves(ys)]
-        return sum(jnp.sum(jnp.sin(leaf.reshape(len(leaf), -1) + jnp.arange(len(leaf))[:, None])) for leaf in finite)
+        return sum(
+            jnp.sum(jnp.sin(leaf.reshape(len(leaf), -1) + jnp.arange(float(len(leaf)))[:, None])) for leaf in finite
+        )
 
     point = (Y0, ARGS, TS)
-    direction = jax.tree.map(lambda leaf: jnp.cos(1.0 + jnp.arange(leaf.size)).reshape(leaf.shape), point)
+    direction = jax.tree.map(lambda leaf: jnp.cos(1.0 + jnp.arange(float(leaf.size))).reshape(leaf.shape), point)
     # The first and the last time stay, at the ends of the span.
     direction = (*direction[:2], direction[2].at[jnp.asarray([0, 4])].set(0.0))
     gradient = jax.jit(jax.grad(lambda point: value(*point, **settings)))(point)
@@ -147,3 +151,174 @@ def test_gradients_of_what_is_saved_are_finite_differences(saved, steps):
         return value(*jax.tree.map(lambda p, d: p + s * d, point, direction), **prescribed)
 
     np.testing.assert_allclose(along, directional_difference(line, 0.0, 1.0, 1e-5), rtol=2e-8)
+
+
+# The gradient
+
+
+def final(y0, args, **settings):
+    return jax.tree.map(lambda leaf: leaf[-1], solve(y0, args, **(adaptive() | settings)).ys)
+
+
+gradients = jax.jit(jax.grad(lambda y0, args: objective(final(y0, args)), argnums=(0, 1)))
+
+
+def test_mapped_is_looped():
+    scale = (1.0, -0.4, 2.5)
+    points = jax.tree.map(lambda leaf: jnp.stack([s * leaf for s in scale]), (Y0, ARGS))
+    mapped = jax.jit(jax.vmap(gradients))(*points)
+    for row in range(3):
+        at = jax.tree.map(lambda leaf: leaf[row], (mapped, points))  # noqa: B023
+        close(at[0], gradients(*at[1]), rtol=1e-11, atol=1e-13)
+
+
+def test_what_the_field_refers_to_is_differentiated_like_an_argument():
+    def closed(y0, args):
+        return objective(final(y0, None, field=lambda t, y, _: field(t, y, args)))
+
+    close(jax.jit(jax.grad(closed, argnums=(0, 1)))(Y0, ARGS), gradients(Y0, ARGS), rtol=1e-12)
+
+
+def test_a_layer_is_fitted_with_it_like_with_checkpoints():
+    vectors = []
+    for adjoint in (ReversibleAdjoint(), diffrax.RecursiveCheckpointAdjoint()):
+        model = lux.Chain(lux.Dense(3, 4, jnp.tanh), lux.Dense(4, 3))
+        node = lux.NeuralODE(model, t1=2.0, rtol=1e-11, atol=1e-11, adjoint=adjoint)
+        ps, st = setup(node)
+
+        def loss(ps, node=node, st=st):
+            solution, _ = node.solve(jnp.asarray([1.0, -0.5, 0.3]), ps, st, ts=[0.5, 1.0, 2.0])
+            return jnp.sum(solution.ys**2)
+
+        gradient = jax.jit(jax.grad(loss))(ps)
+        assert isinstance(gradient, lux.FlatParams)
+        vectors.append(gradient.vector)
+    np.testing.assert_allclose(*vectors, rtol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_many_steps_are_undone_to_rounding(dtype):
+    # A rotation, so that nothing is damped; the coupling magnifies rounding errors by 1000.
+    start, matrix = jnp.asarray([1.0, 0.0], dtype), jnp.asarray([[0.0, 1.0], [-1.0, 0.0]], dtype)
+    times = {"t0": dtype(0.0), "t1": dtype(10.0), "dt0": dtype(0.01), "max_steps": 1024, "stepsize_controller": FIXED}
+
+    def value(start, matrix):
+        ys = solve(start, matrix, field=lambda t, y, matrix: matrix @ y, **times).ys
+        return ys[-1] @ jnp.asarray([1.0, 2.0], dtype)
+
+    in_start, in_matrix = jax.jit(jax.grad(value, argnums=(0, 1)))(start, matrix)
+    assert in_start.dtype == in_matrix.dtype == dtype
+    flow = scipy.linalg.expm(10.0 * np.asarray(matrix, np.float64))
+    np.testing.assert_allclose(in_start, flow.T @ [1.0, 2.0], rtol=1e3 * jnp.finfo(dtype).eps)
+    units = np.eye(4).reshape(4, 2, 2)
+    expected = [
+        [1.0, 2.0] @ scipy.linalg.expm_frechet(10.0 * np.asarray(matrix, np.float64), 10.0 * unit)[1] @ [1.0, 0.0]
+        for unit in units
+    ]
+    np.testing.assert_allclose(in_matrix.reshape(-1), expected, rtol=1e3 * jnp.finfo(dtype).eps)
+
+
+def test_steps_to_a_discontinuity_are_undone():
+    def jump(t, y, rate):
+        return jnp.where(t < 0.7, rate, -2.0 * rate) * y
+
+    controller = diffrax.ClipStepSizeController(diffrax.PIDController(rtol=1e-9, atol=1e-9), jump_ts=jnp.asarray([0.7]))
+
+    def value(rate):
+        settings = {"stepsize_controller": controller, "saveat": diffrax.SaveAt(ts=jnp.asarray([0.7, 1.5]))}
+        return solve(1.0, rate, field=jump, t1=1.5, **settings).ys
+
+    close(jax.jit(value)(0.5), np.exp([0.35, 0.35 - 0.8]), rtol=1e-8)
+    slopes = [0.7 * np.exp(0.35), -0.9 * np.exp(-0.45)]
+    np.testing.assert_allclose(jax.jit(jax.jacrev(value))(0.5), slopes, rtol=1e-8)
+
+
+def test_the_gradient_in_the_end_of_the_span_is_the_field_there():
+    def value(t1):
+        return final(Y0, ARGS, t1=t1)["x"]
+
+    expected = field(2.0, final(Y0, ARGS), ARGS)["x"]
+    np.testing.assert_allclose(jax.jacrev(value)(2.0), expected, rtol=1e-6)
+
+
+# Failures
+
+
+def damping(rate, t1, adjoint=ReversibleAdjoint(), **settings):  # noqa: B008
+    decay = lambda t, y, rate: -rate * (y - jnp.cos(t))  # noqa: E731
+    return solve(2.0, rate, adjoint, field=decay, t1=t1, **(adaptive(1e-8) | settings))
+
+
+def test_damping_up_to_ten_is_solved_and_differentiated_and_beyond_fails():
+    @jax.jit
+    def both(rate):
+        def value(rate, adjoint):
+            solution = damping(rate, 10.0, adjoint, throw=False)
+            return solution.ys[-1], solution.result
+
+        return [
+            jax.value_and_grad(lambda rate, adjoint=adjoint: value(rate, adjoint), has_aux=True)(rate)
+            for adjoint in (ReversibleAdjoint(), diffrax.RecursiveCheckpointAdjoint())
+        ]
+
+    for rate, solved in ((0.1, True), (0.5, True), (1.0, True), (3.0, False), (100.0, False)):
+        ((got, result), slope), ((expected, _), expected_slope) = both(rate)
+        assert (result == diffrax.RESULTS.successful) == solved
+        if solved:
+            np.testing.assert_allclose(got, expected, rtol=1e-6)
+            np.testing.assert_allclose(slope, expected_slope, rtol=1e-5)
+        else:
+            assert result == diffrax.RESULTS.nonlinear_divergence
+    with pytest.raises(RuntimeError, match="came further apart"):
+        jax.block_until_ready(damping(3.0, 10.0).ys)
+
+
+def test_a_way_back_that_misses_the_solution_gives_no_gradient():
+    # Forwards the distance of the solutions is damped away within a few steps; that is what backwards cannot be undone.
+    adjoint = ReversibleAdjoint(coupling=1e-12)
+
+    def value(rate, throw):
+        return damping(rate, 2.0, adjoint, throw=throw).ys[-1]
+
+    assert np.isfinite(value(0.5, throw=True))
+    assert np.isnan(jax.grad(value)(0.5, throw=False))
+    with pytest.raises(RuntimeError, match="drifted from those of the solve"):
+        jax.block_until_ready(jax.grad(value)(0.5, throw=True))
+
+
+def refusal(**settings):
+    return lambda: solve(Y0, ARGS, **(adaptive() | settings))
+
+
+@pytest.mark.parametrize(
+    ("call", "part"),
+    [
+        (refusal(solver=diffrax.Kvaerno5()), "an explicit Runge-Kutta method such as diffrax.Tsit5(), got Kvaerno5"),
+        (refusal(solver=diffrax.HalfSolver(diffrax.Tsit5())), "got HalfSolver"),
+        (refusal(saveat=diffrax.SaveAt(dense=True)), "no dense output"),
+        (refusal(max_steps=None), "max_steps"),
+        (refusal(event=diffrax.Event(lambda t, y, args, **_: y["u"] - 0.1)), "no events"),
+        (lambda: solve(1j, ARGS, field=lambda t, y, args: 1j * y, **adaptive()), "real arrays of one dtype"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Complex dtype")
+def test_what_it_cannot_reverse_is_refused_with_what_can(call, part):
+    refused(call, LayerError, part, "adjoint=diffrax.RecursiveCheckpointAdjoint()")
+
+
+def test_other_derivatives_are_refused():
+    with differentiation_mode("forward"):
+        refused(refusal(), LayerError, "reverse mode", "adjoint=diffrax.ForwardMode()")
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(lambda args: objective(final(Y0, args)), (ARGS,), (ARGS,))
+    with pytest.raises(RuntimeError, match="first derivatives, in reverse mode"):
+        jax.hessian(lambda rate: objective(final(Y0, (ARGS[0], rate))))(ARGS[1])
+    with pytest.raises(RuntimeError, match="not t0, dt0"):
+        jax.grad(lambda t0: objective(final(Y0, ARGS, t0=t0)))(0.0)
+    with pytest.raises(RuntimeError, match="not what fn of SaveAt does"):
+        jax.grad(lambda w: solve(Y0, ARGS, saveat=diffrax.SaveAt(t1=True, fn=lambda t, y, args: w * y["u"])).ys[-1])(
+            2.0
+        )
+    for coupling in (0.0, 1.5, "x"):
+        with pytest.raises(LayerError, match="above 0 and at most 1"):
+            ReversibleAdjoint(coupling=coupling)

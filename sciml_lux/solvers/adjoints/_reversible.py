@@ -12,12 +12,12 @@ from ...core import differentiation_mode
 from ...flatten import LayerError
 from ._coupled import CoupledSolver
 from ._runge_kutta import Shape
-from ._unwind import Problem, Recorded, Solve, probe, subs_of, unwind
+from ._unwind import SAVE_Y, Problem, Recorded, Solve, probe, subs_of, unwind
 
 APART = (
     "ReversibleAdjoint: the two solutions that it couples came further apart than the errors of the steps explain, as they do where "
-    "the equation damps strongly, exp(a (t1 - t0)) with a (t1 - t0) beyond 10; a smaller coupling helps a little, "
-    "adjoint=diffrax.RecursiveCheckpointAdjoint() does always"
+    "the equation damps strongly, or the steps are long. Try smaller tolerances or steps, or a smaller coupling in float64; "
+    "adjoint=diffrax.RecursiveCheckpointAdjoint() has no such limit"
 )
 _OTHERS = "diffrax.RecursiveCheckpointAdjoint()"
 
@@ -52,13 +52,13 @@ class ReversibleAdjoint(diffrax.AbstractAdjoint):
 
     **Use:** `diffrax.diffeqsolve(..., adjoint=ReversibleAdjoint())`, or the `adjoint` of any `AbstractODE`, with an explicit
     Runge-Kutta method (`diffrax.Tsit5()`, `diffrax.Dopri8()`, ...), fixed or adaptive steps, forward or backward in time, and any
-    `diffrax.SaveAt` but `dense`. Gradients, in reverse mode, of first order, with respect to `y0`, `args`, the arrays in the
-    term, `ts` and `t1`; as for `diffrax`, the choice of the steps is not differentiated.
+    `diffrax.SaveAt` but `dense`. Gradients, in reverse mode, of first order, with respect to `y0`, `args`, `ts`, `t1` and
+    what the field refers to; as for `diffrax`, the choice of the steps is not differentiated.
 
     **Errors:** `LayerError` for what it cannot reverse: implicit methods, terms that are no `diffrax.ODETerm`, events, dense output,
     complex or mixed states, `max_steps=None`, least squares in forward mode; `RuntimeError` for derivatives of second order or with
-    respect to anything else; at run time, `diffrax.RESULTS.nonlinear_divergence` if the solutions come further apart than the sum
-    of the estimated errors of all steps, and an error, or with `throw=False` gradients of NaN, if on the way back the solution
+    respect to anything else; at run time, `diffrax.RESULTS.nonlinear_divergence` if the solutions come further apart than ten times
+    the sum of the estimated errors of the steps, and an error, or with `throw=False` gradients of NaN, if on the way back the solution
     is missed by more than half of its digits, at the end of any step.
 
     **Source:** McCallum and Foster 2024, Efficient, Accurate and Stable Gradients for Neural ODEs, arXiv:2410.11648.
@@ -73,10 +73,9 @@ class ReversibleAdjoint(diffrax.AbstractAdjoint):
     def loop(self, *, args: Any, terms: Any, solver: Any, saveat: Any, t1: Any, init_state: Any, **rest: Any) -> Any:
         """What `diffrax.diffeqsolve` calls: the solve, and the rule for its gradient."""
         _check(terms, solver, saveat, init_state.y, rest)
+        terms, saveat = _converted(terms, saveat, (jnp.asarray(rest["t0"]), init_state.y, args))
         fixed = {name: rest[name] for name in ("t0", "dt0", "stepsize_controller")}
-        rest |= eqx.internal.nondifferentiable(
-            fixed, msg=_only("the times and args that are given, not of t0, dt0 or the controller")
-        )
+        rest |= eqx.internal.nondifferentiable(fixed, msg=_only("y0, args, ts and t1, not t0, dt0 or the controller"))
         coupled = CoupledSolver(solver, self.coupling, lax.stop_gradient(t1) - rest["t0"], Shape.of(init_state.y))
         solve = Solve(init_state.y, args, terms, [sub.ts for sub in subs_of(saveat)], t1)
         final, recorded = _forward(_constant(solve), coupled, saveat, _constant(init_state), rest)
@@ -87,7 +86,8 @@ class ReversibleAdjoint(diffrax.AbstractAdjoint):
         problem = Problem(coupled, saveat, rest["stepsize_controller"], rest["t0"], rest["throw"])
         # What was not made constant: arrays that a function refers to without being given them.
         constant = eqx.internal.nondifferentiable(
-            (_saved(final), recorded, problem), msg=_only("what is passed as args or y0, or is a part of the term")
+            (_saved(final), recorded, problem),
+            msg=_only("y0, args, ts, t1 and what the field refers to, not what fn of SaveAt does"),
         )
         ys = _with_gradient(solve, *constant)
         if rest["throw"]:
@@ -124,6 +124,19 @@ def _check(terms: Any, solver: Any, saveat: Any, y0: Any, rest: dict[str, Any]) 
         if is_so:
             other = "diffrax.ForwardMode()" if "reverse mode" in what else _OTHERS
             raise LayerError(f"ReversibleAdjoint {what}; otherwise write adjoint={other}")
+
+
+def _converted(terms: Any, saveat: Any, point: Any) -> tuple[Any, Any]:
+    """The functions with the arrays that they refer to as leaves: a function of the way back may not meet them otherwise."""
+    field = eqx.filter_closure_convert(terms.term.vector_field, *point)
+    terms = eqx.tree_at(lambda t: t.term.vector_field, terms, field)
+    chosen = [sub.fn is not SAVE_Y for sub in subs_of(saveat)]
+
+    def functions(saveat: Any) -> list[Any]:
+        return [sub.fn for sub, is_chosen in zip(subs_of(saveat), chosen, strict=True) if is_chosen]
+
+    converted = [eqx.filter_closure_convert(fn, *point) for fn in functions(saveat)]
+    return terms, eqx.tree_at(functions, saveat, converted)
 
 
 def _constant(tree: Any) -> Any:
@@ -189,9 +202,7 @@ def _with_gradient(solve: Solve, ys: Any, recorded: Recorded, problem: Problem) 
 
 @_with_gradient.def_fwd
 def _with_gradient_forward(perturbed: Any, solve: Any, ys: Any, recorded: Any, problem: Any) -> tuple[Any, None]:
-    del perturbed, recorded, problem
-    # A derivative of this is a second derivative.
-    eqx.internal.nondifferentiable(solve, msg=_only("y0, args and the times"))
+    del perturbed, solve, recorded, problem
     return ys, None
 
 
@@ -203,4 +214,6 @@ def _with_gradient_backward(
     ys_bar = jax.tree.map(
         lambda y, bar: jnp.zeros_like(y) if bar is None else bar, eqx.filter(ys, eqx.is_inexact_array), ys_bar
     )
+    # A derivative of this is a second derivative.
+    solve = eqx.internal.nondifferentiable(solve, msg=_only("y0, args, ts and t1"))
     return unwind(problem, recorded, ys_bar, solve, perturbed)

@@ -45,8 +45,7 @@ class Shape(NamedTuple):
         return cls(jax.tree.structure(tree), tuple(leaf.shape for leaf in jax.tree.leaves(tree)))
 
     def vector(self, tree: Any) -> Float[Array, " state"]:
-        leaves = jax.tree.leaves(tree)
-        return leaves[0].reshape(-1) if len(leaves) == 1 else jnp.concatenate([leaf.reshape(-1) for leaf in leaves])
+        return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(tree)])
 
     def tree(self, vector: Float[Array, " state"]) -> Any:
         ends = np.cumsum([math.prod(shape) for shape in self.shapes])

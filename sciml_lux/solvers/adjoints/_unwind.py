@@ -283,7 +283,7 @@ class _Way(NamedTuple):
         """The cotangents of `t`, `y` and the weights, `None` for zeros, from that of `fn(t, y, args)`."""
         shape = self.problem.solver.shape
         t = jnp.asarray(t)
-        if sub.fn is _SAVE_Y:
+        if sub.fn is SAVE_Y:
             return jnp.zeros_like(t), shape.vector(bar), None
 
         def value(t: Any, y: Any, weights: Any) -> Any:
@@ -313,7 +313,7 @@ class _Way(NamedTuple):
         return end
 
 
-_SAVE_Y = diffrax.SubSaveAt(t1=True).fn
+SAVE_Y = diffrax.SubSaveAt(t1=True).fn
 
 
 def _along(mask: Any, array: Any) -> Any:
