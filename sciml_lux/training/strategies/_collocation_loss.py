@@ -68,6 +68,6 @@ def check_states(node: Any, y: Any, params: Any, state: State) -> None:
         method = getattr(node, verb, None)
         if method is not None and method(y, params, state) is not y:
             raise LayerError(
-                f"{type(node).__name__} makes the state that it solves for out of what it is given, or the result out of that state, so that "
+                f"{type(node).__name__} makes the state that it solves for out of what it is given, or the result out of that state: "
                 "its states within a series are hidden. Fit trajectories, lux.training.strategies.TrajectoryLoss(node)"
             )
