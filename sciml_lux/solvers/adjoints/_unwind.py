@@ -235,49 +235,53 @@ class _Way(NamedTuple):
 
     def saved_inside(self, carry: _Carry, of_y: Any, step: Any, weights: Any) -> tuple[_Carry, Any, Any]:
         """Adds the cotangents of what was saved by interpolation; those of the start of the step and of its stages as well."""
-        start, end, y0, y1, k = step
-        zeros = (jnp.zeros_like(y0), None if k is None else jnp.zeros_like(k))
-        subs = subs_of(self.problem.saveat)
-        for j, (sub, ys_bar) in enumerate(zip(subs, self.ys_bar, strict=True)):
-            if sub.ts is None:
-                continue
-            ts = self.solve.ts[j]
+        _, _, y0, _, k = step
+        bars = (jnp.zeros_like(y0), None if k is None else jnp.zeros_like(k))
+        for j, sub in enumerate(subs_of(self.problem.saveat)):
+            if sub.ts is not None:
+                carry, bars = self.saved_at_times(j, carry, bars, of_y, step, weights)
+        return carry, *bars
 
-            def inside(state: Any, ts: Any = ts) -> Any:
-                index = state[1]
-                return of_y & (index > 0) & ((ts[index - 1] > start) | (carry.left == 1))
+    def saved_at_times(
+        self, j: int, carry: _Carry, bars: Any, of_y: Any, step: Any, weights: Any
+    ) -> tuple[_Carry, Any]:
+        """Adds the cotangents of what the `j`-th `diffrax.SubSaveAt` saved within this step, the last time first."""
+        start, end, *values = step
+        ts, ys_bar, sub = self.solve.ts[j], self.ys_bar[j], subs_of(self.problem.saveat)[j]
+        is_first, solver = carry.left == 1, self.problem.solver
 
-            def pull(state: Any, sub: Any = sub, ts: Any = ts, ys_bar: Any = ys_bar) -> Any:
-                row, index, y0_bar, k_bar, y1_bar, weights_bar, ts_bar = state
-                row, index = row - 1, index - 1
+        def inside(state: Any) -> Any:
+            (_, index), *_ = state
+            return of_y & (index > 0) & ((ts[index - 1] > start) | is_first)
 
-                def value(t: Any, y0: Any, y1: Any, k: Any) -> Any:
-                    path = Interpolation(start, end, y0, y1, k, self.problem.solver.solver, self.problem.solver.shape)
-                    return path.vector(t)
+        def pull(state: Any) -> Any:
+            (row, index), bars, weights_bar, ts_bar = state
+            row, index = row - 1, index - 1
 
-                y, pull_y = jax.vjp(value, ts[index], y0, y1, k)
-                bar = jax.tree.map(lambda bar: bar[row], ys_bar)
-                t_bar, y_bar, more_weights = self.pull_saved(sub, ts[index], y, bar, weights)
-                more_t, more_y0, more_y1, more_k = pull_y(y_bar)
-                return (
-                    row,
-                    index,
-                    y0_bar + more_y0,
-                    k_bar + more_k,
-                    y1_bar + more_y1,
-                    _added(weights_bar, more_weights),
-                    ts_bar.at[index].add(t_bar + more_t),
-                )
+            def value(t: Any, y0: Any, y1: Any, k: Any) -> Any:
+                return Interpolation(start, end, y0, y1, k, solver.solver, solver.shape).vector(t)
 
-            state = (*carry.indices[j], *zeros, carry.w_bar, carry.weights_bar, carry.ts_bar[j])
-            row, index, *zeros, w_bar, weights_bar, ts_bar = lax.while_loop(inside, pull, state)
-            carry = carry._replace(
-                indices=[*carry.indices[:j], (row, index), *carry.indices[j + 1 :]],
-                w_bar=w_bar,
-                weights_bar=weights_bar,
-                ts_bar=[*carry.ts_bar[:j], ts_bar, *carry.ts_bar[j + 1 :]],
+            y, pull_y = jax.vjp(value, ts[index], *values)
+            bar = jax.tree.map(lambda bar: bar[row], ys_bar)
+            t_bar, y_bar, more_weights = self.pull_saved(sub, ts[index], y, bar, weights)
+            more_t, *more = pull_y(y_bar)
+            return (
+                (row, index),
+                jax.tree.map(jnp.add, bars, more),
+                _added(weights_bar, more_weights),
+                ts_bar.at[index].add(t_bar + more_t),
             )
-        return carry, *zeros
+
+        y0_bar, k_bar = bars
+        state = (carry.indices[j], [y0_bar, carry.w_bar, k_bar], carry.weights_bar, carry.ts_bar[j])
+        indices, (y0_bar, w_bar, k_bar), weights_bar, ts_bar = lax.while_loop(inside, pull, state)
+        carry = carry._replace(
+            indices=[*carry.indices[:j], indices, *carry.indices[j + 1 :]],
+            w_bar=w_bar,
+            weights_bar=weights_bar,
+            ts_bar=[*carry.ts_bar[:j], ts_bar, *carry.ts_bar[j + 1 :]],
+        )
+        return carry, (y0_bar, k_bar)
 
     def pull_saved(self, sub: Any, t: Any, y: Any, bar: Any, weights: Any) -> tuple[Any, Any, Any]:
         """The cotangents of `t`, `y` and the weights, `None` for zeros, from that of `fn(t, y, args)`."""
