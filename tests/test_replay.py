@@ -9,6 +9,7 @@ from helpers import setup
 
 import sciml_lux as lux
 from sciml_lux.solvers.adjoints import _replay
+from sciml_lux.solvers.adjoints._recorded import solve_and_record
 
 METHODS = [diffrax.Tsit5(), diffrax.Dopri8(), diffrax.Heun()]  # with an interpolation each of its own kind
 network = lux.Chain(lux.Dense(2, 5, jnp.tanh), lux.Dense(5, 2))
@@ -139,15 +140,41 @@ def test_single_precision_and_frozen_state(both):
     agree((gradient, jax.grad(lambda ps: loss(reference, ps, st, y0.astype(jnp.float32)))(ps)), rtol=1e-4)
 
 
+PLAIN = {
+    "solver": diffrax.Tsit5(),
+    "max_steps": 4096,
+    "stepsize_controller": diffrax.PIDController(rtol=1e-3, atol=1e-3),
+}
+
+
 @pytest.mark.parametrize(
-    ("solver", "start", "max_steps"),
+    ("start", "change"),
     [
-        (diffrax.Kvaerno5(), y0, 4096),
-        (diffrax.Tsit5(), jnp.ones(_replay.LARGEST_STATE + 1), 4096),
-        (diffrax.Tsit5(), y0, None),
-        (diffrax.Tsit5(), {"a": y0, "b": y0.astype(jnp.float32)}, 4096),
+        (y0, {"solver": diffrax.Kvaerno5()}),
+        (jnp.ones(_replay.LARGEST_STATE + 1), {}),
+        (y0, {"max_steps": None}),
+        ({"a": y0, "b": y0.astype(jnp.float32)}, {}),
+        (
+            y0,
+            {"stepsize_controller": diffrax.ClipStepSizeController(PLAIN["stepsize_controller"], jump_ts=jnp.ones(1))},
+        ),
     ],
-    ids=["implicit", "large state", "unbounded", "two dtypes"],
+    ids=["implicit", "large state", "unbounded", "two dtypes", "jumps"],
 )
-def test_what_is_not_replayed(solver, start, max_steps):
-    assert not _replay.is_replayable(solver, start, max_steps)
+def test_what_is_not_replayed(start, change):
+    assert _replay.is_replayable(y0, PLAIN)
+    assert not _replay.is_replayable(start, {**PLAIN, **change})
+
+
+@pytest.mark.parametrize("t1", [1.0, -1.0])
+def test_both_ways_of_recording_write_the_same(t1):
+    settings = {**PLAIN, "t0": 0.0, "t1": t1, "dt0": None}
+
+    def steps(y0):
+        return solve_and_record(lambda t, y, args: jnp.cos(5 * t) - y, y0, None, jnp.array([t1]), settings)[1]
+
+    alone, mapped = steps(y0), jax.vmap(steps)(y0[None])
+    number = int(alone.number)
+    assert number == mapped.number[0] > 3
+    np.testing.assert_allclose(alone.rows[: number + 1], mapped.rows[0, : number + 1], rtol=1e-14)
+    np.testing.assert_allclose(alone.end[0], t1, rtol=1e-15)

@@ -1,10 +1,10 @@
 """The gradient of an explicit Runge-Kutta solve, many steps at a time.
 
-diffrax solves without derivatives and records the steps that it accepted, `(t_n, y_n)`. Given those, no step waits for another: the
-stages of many steps are computed as one batch, and so are the Jacobians `J_i = df/dy` at all of them. What remains to be done in order is
-linear and as small as the state. With the stages `Y_i = y_n + sum_j a_ij k_j`, `k_i = h f(t_n + c_i h, Y_i, p)`, the result
-`y_{n+1} = y_n + sum_i b_i k_i` and saved values that are linear in `y_n`, `y_{n+1}`, `k`, the adjoint of one step is, from the last stage
-to the first,
+diffrax solves without derivatives, and the steps that it accepted, `(t_n, y_n)`, are recorded (`_recorded.py`). Given those, no step
+waits for another: the stages of many steps are computed as one batch, and so are the Jacobians `J_i = df/dy` at all of them. What
+remains to be done in order is linear and as small as the state. With the stages `Y_i = y_n + sum_j a_ij k_j`,
+`k_i = h f(t_n + c_i h, Y_i, p)`, the result `y_{n+1} = y_n + sum_i b_i k_i` and saved values that are linear in `y_n`, `y_{n+1}`, `k`,
+the adjoint of one step is, from the last stage to the first,
 
     kbar_i = b_i ybar_{n+1} + (saved) + sum_{j > i} a_ji Ybar_j,    Ybar_i = h J_i^T kbar_i,
     ybar_n = ybar_{n+1} + (saved) + sum_i Ybar_i,
@@ -30,19 +30,21 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from ._recorded import Part, Steps, is_recordable, solve_and_record
+
 # Field evaluations for the Jacobians grow with the size of the state: beyond this many numbers, checkpointing is the better way.
 LARGEST_STATE = 16
 # Steps in a batch. A single solve is bound by the number of operations, many solves side by side by their size: a batch that is
-# larger than what is left to do is computed in vain. Large batches still pay for the buffer of recorded steps.
-_CHUNK_ALONE, _CHUNK_MAPPED = 8, 2
+# larger than what is left to do is computed in vain. Large batches also pay for the buffer of recorded steps.
+_CHUNK_ALONE, _CHUNK_MAPPED = 16, 2
 
 
-def is_replayable(solver: Any, y0: Any, max_steps: int | None) -> bool:
-    """Whether a solve can be differentiated this way: an explicit Runge-Kutta method, a small state, a bound on the steps."""
+def is_replayable(y0: Any, settings: dict[str, Any]) -> bool:
+    """Whether a solve can be differentiated this way: an explicit Runge-Kutta method, a small state, steps that can be recorded."""
     leaves = jax.tree.leaves(y0)
     one_dtype = len({leaf.dtype for leaf in leaves}) == 1 and not jnp.iscomplexobj(leaves[0])
     small = 0 < sum(leaf.size for leaf in leaves) <= LARGEST_STATE
-    return isinstance(solver, diffrax.AbstractERK) and one_dtype and small and max_steps is not None
+    return isinstance(settings["solver"], diffrax.AbstractERK) and one_dtype and small and is_recordable(settings)
 
 
 @eqx.filter_jit  # for calls that nothing compiles: the loop of the gradient would be compiled anew each time
@@ -56,7 +58,11 @@ def solve_and_replay(field: Any, y0: Any, args: Any, ts: Any, settings: dict[str
     # The end of the span is one of the times, and its gradient is that of the value saved there.
     problem = _Problem(field, shape, _constant(settings))
     differentiable = (shape.vector(y0), args, ts)
-    solution, steps = _solve(_constant(differentiable), problem)
+    y0, args, ts = _constant(differentiable)
+    solution, steps = solve_and_record(problem.on_vectors, y0, args, ts, problem.settings)
+    reached, y = steps.end
+    stats = {**solution.stats, "t_reached": reached, "y_largest": jnp.max(jnp.abs(y))}
+    solution = eqx.tree_at(lambda s: s.stats, solution, stats)
     ys = _with_gradient(differentiable, solution.ys, steps, problem)
     return eqx.tree_at(lambda s: s.ys, solution, jax.vmap(shape.tree)(ys))
 
@@ -93,50 +99,22 @@ class _Problem(eqx.Module):
         return self.shape.vector(self.field(t, self.shape.tree(y), args))
 
 
-class _Steps(NamedTuple):
-    """The accepted steps: `number` of them, from `t[i], y[i]` to `t[i + 1]`; beyond, the arrays hold infinities."""
-
-    t: Float[Array, " steps+1"]
-    y: Float[Array, "steps+1 state"]
-    number: Any
-
-
-def _solve(differentiable: Any, problem: _Problem) -> tuple[diffrax.Solution, _Steps]:
-    y0, args, ts = differentiable
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(problem.on_vectors),
-        y0=y0,
-        args=args,
-        saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=ts), diffrax.SubSaveAt(t0=True, steps=True)]),
-        adjoint=diffrax.ForwardMode(),  # the cheapest to compile; no derivative is taken through it
-        throw=False,
-        **problem.settings,
-    )
-    saved_ts: Any = solution.ts
-    saved_ys: Any = solution.ys
-    (ts, t), (ys, y) = saved_ts, saved_ys
-    number = solution.stats["num_accepted_steps"]
-    stats = {**solution.stats, "t_reached": t[number], "y_largest": jnp.max(jnp.abs(y[number])).astype(t.dtype)}
-    solution = eqx.tree_at(lambda s: (s.ts, s.ys, s.stats), solution, (ts, ys, stats))
-    return solution, _Steps(t, y, number)
-
-
 @eqx.filter_custom_vjp
-def _with_gradient(differentiable: Any, ys: Any, steps: _Steps, problem: _Problem) -> Any:
+def _with_gradient(differentiable: Any, ys: Any, steps: Steps, problem: _Problem) -> Any:
     """`ys`, which was computed without derivatives, as a function of `differentiable = (y0, args, ts)`."""
     del differentiable, steps, problem
     return ys
 
 
 @_with_gradient.def_fwd
-def _forward(perturbed: Any, differentiable: Any, ys: Any, steps: _Steps, problem: _Problem) -> tuple[Any, None]:
+def _forward(perturbed: Any, differentiable: Any, ys: Any, steps: Steps, problem: _Problem) -> tuple[Any, None]:
     del perturbed, differentiable, steps, problem
     return ys, None
 
 
 @_with_gradient.def_bwd
 def _backward(
-    residuals: None, ys_bar: Any, perturbed: Any, differentiable: Any, ys: Any, steps: _Steps, problem: _Problem
+    residuals: None, ys_bar: Any, perturbed: Any, differentiable: Any, ys: Any, steps: Steps, problem: _Problem
 ) -> Any:
     del residuals, perturbed, ys
     dynamic, static = eqx.partition((ys_bar, differentiable, steps, problem), eqx.is_array)
@@ -157,22 +135,22 @@ def _backward(
     return alone(*leaves)
 
 
-def _adjoint(ys_bar: Any, differentiable: Any, steps: _Steps, problem: _Problem, *, size: int) -> Any:
+def _adjoint(ys_bar: Any, differentiable: Any, steps: Steps, problem: _Problem, *, size: int) -> Any:
     """The cotangents of `differentiable`, from those of `ys`, by chunks of `size` steps."""
     _, args, ts = differentiable
     floating, rest = eqx.partition(args, eqx.is_inexact_array)
-    size = min(size, steps.t.size - 1)
+    size = min(size, steps.most)
 
     def chunk(carry: Any) -> Any:
         end, y_bar, args_bar, ts_bar = carry
         first = jnp.maximum(end - size, 0)
-        part = _part(steps, first, end, size)
+        part = steps.part(first, end, size, y_bar.dtype)
         y_bar, more_args, more_ts = _chunk_adjoint(problem, part, floating, rest, ts, ys_bar, y_bar)
         return first, y_bar, jax.tree.map(jnp.add, args_bar, more_args), ts_bar + more_ts
 
     # Values that a failed solve never reached: their cotangents, which are NaN unless nobody looks at them, make all gradients so.
     t0, direction = problem.settings["t0"], _direction(problem, ts)
-    reached = direction * ts <= direction * steps.t[steps.number]
+    reached = direction * ts <= direction * steps.end[0]
     missed = jnp.sum(jnp.where(reached[:, None], 0, ys_bar), axis=0)
     zeros = jax.tree.map(lambda leaf: jnp.full_like(leaf, 0 * jnp.sum(missed).astype(leaf.dtype)), floating)
     start = (steps.number, missed, zeros, jnp.zeros_like(ts))
@@ -187,24 +165,7 @@ def _direction(problem: _Problem, ts: Any) -> Any:
     return jnp.sign(jnp.asarray(problem.settings["t1"], ts.dtype) - jnp.asarray(problem.settings["t0"], ts.dtype))
 
 
-class _Part(NamedTuple):
-    """Some steps in a row: starts, ends and initial values; those that are not `active` have a length of 0."""
-
-    t0: Float[Array, " chunk"]
-    t1: Float[Array, " chunk"]
-    y0: Float[Array, "chunk state"]
-    active: Any
-
-
-def _part(steps: _Steps, first: Any, end: Any, number: int) -> _Part:
-    t = lax.dynamic_slice(steps.t, (first,), (number + 1,))
-    y = lax.dynamic_slice(steps.y, (first, jnp.zeros_like(first)), (number, steps.y.shape[1]))
-    active = first + jnp.arange(number) < end
-    t0 = jnp.where(active, t[:-1], steps.t[end])
-    return _Part(t0, jnp.where(active, t[1:], t0), jnp.where(active[:, None], y, steps.y[0]), active)
-
-
-def _chunk_adjoint(problem: _Problem, part: _Part, floating: Any, rest: Any, ts: Any, ys_bar: Any, y_bar: Any) -> Any:
+def _chunk_adjoint(problem: _Problem, part: Part, floating: Any, rest: Any, ts: Any, ys_bar: Any, y_bar: Any) -> Any:
     """The cotangents of the initial value of the first step, of `args` and of `ts`, from that of the last step's result."""
     a, b, c = _tableau(problem.settings["solver"], part.y0.dtype)
     h = (part.t1 - part.t0).astype(part.y0.dtype)
@@ -249,11 +210,11 @@ def _tableau(solver: Any, dtype: Any) -> tuple[Array, Array, Array]:
     return jnp.asarray(a, dtype), jnp.asarray(tableau.b_sol, dtype), jnp.asarray([0.0, *tableau.c], dtype)
 
 
-def _saved_adjoint(problem: _Problem, part: _Part, b: Any, k: Any, ts: Any, ys_bar: Any) -> tuple[Any, Any, Any, Any]:
+def _saved_adjoint(problem: _Problem, part: Part, b: Any, k: Any, ts: Any, ys_bar: Any) -> tuple[Any, Any, Any, Any]:
     """The cotangents of `y0`, `y1` and `k` of each step, and of `ts`, from those of the values saved within the part."""
     direction = _direction(problem, ts)
     # Steps that are not active come last and have no length: nothing lies within them.
-    owner = jnp.minimum(jnp.searchsorted(direction * part.t1, direction * ts), part.t1.size - 1)
+    owner = jnp.minimum(jnp.searchsorted(direction * part.t1, direction * ts, method="compare_all"), part.t1.size - 1)
     inside = (direction * ts > direction * part.t0[owner]) & (direction * ts <= direction * part.t1[owner])
 
     def evaluate(y0: Any, y1: Any, k: Any, ts: Any) -> Any:

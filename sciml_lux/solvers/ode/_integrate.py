@@ -72,9 +72,7 @@ def _can_replay(y0: Any, args: Any, settings: dict[str, Any]) -> bool:
     # A function may refer to traced arrays that nothing tells us about.
     known = not any(callable(leaf) for leaf in jax.tree.leaves(args))
     reverse = differentiation_mode.value == "reverse"
-    # A step that ends before a jump and the one that begins after it are recorded as if they met.
-    meet = getattr(settings["stepsize_controller"], "jump_ts", None) is None
-    return meet and reverse and known and is_replayable(settings["solver"], y0, settings["max_steps"])
+    return reverse and known and is_replayable(y0, settings)
 
 
 def _default_adjoint() -> diffrax.AbstractAdjoint:
