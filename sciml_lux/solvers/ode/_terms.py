@@ -20,13 +20,14 @@ class Terms:
         self._states: dict[str, State] = {name: state[name] for name in layers}
 
     def __getattr__(self, name: str) -> "Term":
-        if name.startswith("__"):  # NumPy and JAX ask any object for such
+        if name.startswith("_"):  # Python and JAX ask any object for such
             raise AttributeError(name)
+        return self[name]
+
+    def __getitem__(self, name: str) -> "Term":
         if name not in self._layers:
             raise PathError(unknown_name("layer", name, self._layers))
         return Term(self, name)
-
-    __getitem__ = __getattr__
 
 
 class Term:
@@ -44,7 +45,7 @@ class Term:
         return y
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("_"):
             raise AttributeError(name)
         return self[name]
 
