@@ -41,7 +41,7 @@ def check_samples(name: str, given: Any, ts: Any, lengths: Any) -> int:
     [(number,)] = samples
     if number == 0:
         raise ShapeError(f"{name}: y0 has no samples, got shapes {shapes}")
-    if jnp.ndim(ts) == 2 and jnp.shape(ts)[0] != number:
+    if np.ndim(ts) == 2 and jnp.shape(ts)[0] != number:
         raise ShapeError(
             f"{name}: ts has {jnp.shape(ts)[0]} rows for {number} samples; give each sample a row, or all of them one vector"
         )
@@ -91,8 +91,8 @@ def solve_each(
 def _axes(problem: Problem, input_axes: Any) -> Any:
     return Problem(
         given=eqx.if_array(0),
-        t0=0 if jnp.ndim(problem.t0) else None,
-        ts=0 if jnp.ndim(problem.ts) == 2 else None,
+        t0=0 if np.ndim(problem.t0) else None,
+        ts=0 if np.ndim(problem.ts) == 2 else None,
         length=None if problem.length is None else 0,
         inputs=input_axes,
     )

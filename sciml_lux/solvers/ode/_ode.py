@@ -8,6 +8,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key
 
 from ...core import AbstractContainer, AbstractLayer, State, as_params, as_state, describe, differentiation_mode
@@ -203,7 +204,7 @@ class AbstractODE(AbstractContainer):
     def input_axes(self, inputs: Any) -> Any:
         """Which arrays in `inputs` have a leading axis, the samples of `batching="each"`, as for `equinox.filter_vmap`: by default all
         of an interpolation whose times are a matrix, and none of any other."""
-        return eqx.if_array(0) if jnp.ndim(getattr(inputs, "ts", None)) == 2 else None
+        return eqx.if_array(0) if np.ndim(getattr(inputs, "ts", None)) == 2 else None
 
     def _isolates(self) -> bool:
         # In forward mode nothing is shared between samples; that rule is known by how it is differentiated.
