@@ -10,8 +10,8 @@ class StoppingPIDController(diffrax.PIDController):
     """A `PIDController` that fails with `dt_min_reached` when a step becomes so small that it does not change the time.
 
     diffrax's own goes on until `max_steps`, at a field that is NaN from some state on as at a solution that grows without bound; in a
-    batch all other samples wait. Where time itself is near 0, and changed by any step, one that is shorter than the square of
-    the rounding error, relative to the span, is too small.
+    batch all other samples wait. Where time itself is near 0, and changed by any step, one that is shorter than the fourth power
+    of the rounding error, relative to the span, is too small: a span of 1e11 may begin with a step of 1e-6.
     """
 
     span: float = 1.0
@@ -30,7 +30,7 @@ class StoppingPIDController(diffrax.PIDController):
         keep, start, end, jump, state, result = super().adapt_step_size(
             t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
         )
-        smallest = jnp.asarray(self.span * float(jnp.finfo(end.dtype).eps) ** 2, end.dtype)
+        smallest = jnp.asarray(self.span * float(jnp.finfo(end.dtype).eps) ** 4, end.dtype)
         # A step of one rounding error that is rejected would be tried again. Nor is one that is NaN, as the field at the start, a step.
         leads = (end - start > smallest) & (keep | (end < t1))
         result = diffrax.RESULTS.where(leads, result, diffrax.RESULTS.dt_min_reached)
