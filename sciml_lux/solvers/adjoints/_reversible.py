@@ -10,6 +10,7 @@ from jax import lax
 
 from ...core import differentiation_mode
 from ...flatten import LayerError
+from .._failure import Outcome, guard
 from ._coupled import CoupledSolver
 from ._runge_kutta import Shape
 from ._unwind import SAVE_Y, Problem, Recorded, Solve, probe, subs_of, unwind
@@ -91,7 +92,8 @@ class ReversibleAdjoint(diffrax.AbstractAdjoint):
         )
         ys = _with_gradient(solve, *constant)
         if rest["throw"]:
-            ys = eqx.error_if(ys, final.result == diffrax.RESULTS.nonlinear_divergence, APART)
+            apart = final.result == diffrax.RESULTS.nonlinear_divergence
+            ys = guard(ys, Outcome(~apart, 0, final.tprev, 0.0), lambda _: APART, throw=True)
         return eqx.tree_at(_saved, final, ys), {}
 
 

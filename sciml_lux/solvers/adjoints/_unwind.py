@@ -10,9 +10,15 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from ...core import failure_mode
+from .._failure import Outcome, guard
 from ._coupled import CoupledSolver, Interpolation, norm
 from ._runge_kutta import tableau_of, weighted
+
+DRIFTED = (
+    "ReversibleAdjoint: the states that were reconstructed on the way back have drifted from those of the solve by more than half of "
+    "their digits, so that the gradient would be wrong. Damped equations and very long solves do that: try float64, a coupling closer "
+    "to 1, or adjoint=diffrax.RecursiveCheckpointAdjoint()"
+)
 
 
 class Solve(NamedTuple):
@@ -74,20 +80,7 @@ def unwind(problem: Problem, recorded: Recorded, ys_bar: list[Any], solve: Solve
     # Without cotangents there was no way back, and from a failed solve there is none.
     okay = (carry.drift <= jnp.sqrt(jnp.finfo(carry.v.dtype).eps) * carry.scale) | ~way.asked()
     bars = (problem.solver.shape.tree(carry.v_bar), *carry.weights_bar, carry.ts_bar, carry.t1_bar)
-    return Solve(*_flagged(bars, okay, problem.throw))
-
-
-def _flagged(bars: Any, okay: Any, throw: bool) -> Any:
-    if throw and failure_mode.value == "raise":
-        return eqx.error_if(
-            bars,
-            ~okay,
-            "ReversibleAdjoint: the states that were reconstructed on the way back have drifted from those of the solve, by more than "
-            "half of their digits, so that the gradient would be wrong. Damped systems and long solves do that: try a coupling closer "
-            "to 1, float64, or adjoint=diffrax.RecursiveCheckpointAdjoint()",
-        )
-    factor = jnp.where(okay, 1.0, jnp.nan)
-    return jax.tree.map(lambda bar: bar * factor.astype(bar.dtype), bars)
+    return Solve(*guard(bars, Outcome(okay, 0, problem.t0, carry.scale), lambda _: DRIFTED, problem.throw))
 
 
 class _Carry(NamedTuple):
