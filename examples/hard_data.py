@@ -179,7 +179,8 @@ def compare(ts, truth, measured):
     print("\n".join(rows))
     print(
         f"loss: mean squared error until t = {FITTED:g}, noise variance {NOISE**2:g}; forecast: root-mean-square error from there to "
-        f"t = {FORECAST:g}, without noise;\nseconds include the {FINISH} steps of plain fit that end every row, and compiling what no row above has compiled."
+        f"t = {FORECAST:g}, without noise;\nseconds include the {FINISH} steps of plain fit that end every row, and compiling "
+        "what no row above has compiled."
     )
     return curves
 
