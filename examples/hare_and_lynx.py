@@ -2,7 +2,7 @@
 
 Fits the first 15 years of the Hudson's Bay Company's pelt counts with (1) the Lotka-Volterra equations, (2) a Neural ODE and
 (3) a universal differential equation, the Lotka-Volterra equations with their predation term replaced by a network, and judges each on the
-last 6 years. Every model is a layer, its parameters one vector, and the same `NeuralODE` adapter solves it.
+last 6 years. Every model is a layer, its parameters one vector; initial values are parameters, too.
 
     python examples/hare_and_lynx.py            prints the tables and writes hare_and_lynx.png
 """
@@ -19,6 +19,7 @@ import optimistix
 
 import sciml_lux as lux
 
+jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(__file__).parent / ".cache"))
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib import ticker
@@ -27,35 +28,23 @@ HERE = pathlib.Path(__file__).parent
 FITTED_YEARS = 15
 
 
-class LotkaVolterra(lux.AbstractContainer):
-    """Prey h and predator l: dh/dt = growth h - predation h l,  dl/dt = -death l + gain h l."""
-
-    rates: lux.ParameterDict
-
-    def __call__(self, y, ps, st):
-        hare, lynx = y
-        rates = ps.rates
-        d_hare = rates.growth * hare - rates.predation * hare * lynx
-        d_lynx = rates.gain * hare * lynx - rates.death * lynx
-        return jnp.stack([d_hare, d_lynx]), st
+def lotka_volterra(t, y, terms):
+    """Prey h and predator l: dh/dt = growth h - predation h l,  dl/dt = gain h l - death l."""
+    hare, lynx = y
+    rates = terms.rates
+    return jnp.stack(
+        [rates.growth * hare - rates.predation * hare * lynx, rates.gain * hare * lynx - rates.death * lynx]
+    )
 
 
-class LearnedPredation(lux.AbstractContainer):
-    """Lotka-Volterra whose predation rate is a network: dh/dt = growth h - P,  dl/dt = yield P - death l,  P = softplus(net) h l."""
-
-    rates: lux.ParameterDict
-    network: lux.Chain
-
-    def __call__(self, y, ps, st):
-        hare, lynx = y
-        # The logarithms, since the counts span two decades; the shift puts the untrained rate near 0.02 per thousand a year.
-        scaled = jnp.log(jnp.maximum(y, 1e-3)) - 3.0
-        rate, network_state = self.network(scaled, ps.network, st.network)
-        predation = jax.nn.softplus(rate[0] - 4.0) * hare * lynx
-        rates = ps.rates
-        d_hare = rates.growth * hare - predation
-        d_lynx = rates["yield"] * predation - rates.death * lynx
-        return jnp.stack([d_hare, d_lynx]), {**st, "network": network_state}
+def learned_predation(t, y, terms):
+    """Lotka-Volterra whose predation is a network: dh/dt = growth h - P,  dl/dt = yield P - death l,  P = softplus(net) h l."""
+    hare, lynx = y
+    rates = terms.rates
+    # The logarithms, since the counts span two decades; the shift puts the untrained rate near 0.02 per thousand a year.
+    scaled = jnp.log(jnp.maximum(y, 1e-3)) - 3.0
+    predation = jax.nn.softplus(terms.network(scaled)[0] - 4.0) * hare * lynx
+    return jnp.stack([rates.growth * hare - predation, rates["yield"] * predation - rates.death * lynx])
 
 
 def load():
@@ -64,16 +53,17 @@ def load():
     return table["year"], np.log(np.stack([table["hare"], table["lynx"]], axis=1))
 
 
-def start_values(hare, lynx):
-    """The two initial values, as parameters of the model."""
-    return {"hare_1900": lux.positive(hare, unit="thousand"), "lynx_1900": lux.positive(lynx, unit="thousand")}
-
-
-def log_counts(node, ps, st, years):
-    """The model's log counts in the given years. The initial values are parameters of the model."""
-    rates = ps.model.rates
-    solution, st = node.solve(jnp.stack([rates.hare_1900, rates.lynx_1900]), ps, st, ts=years)
-    return jnp.log(solution.ys), st
+def pelts(field, hare, lynx, **settings):
+    """An equation of the counts whose initial values are parameters, observed through the logarithm."""
+    return lux.HybridODE(
+        field,
+        start=lux.ParameterDict(hare=lux.positive(hare, unit="thousand"), lynx=lux.positive(lynx, unit="thousand")),
+        initial=lambda x, terms: jnp.stack([terms.start.hare, terms.start.lynx]),
+        observation=lambda y, terms: jnp.log(y),
+        t0=1900.0,
+        t1=1920.0,
+        **settings,
+    )
 
 
 def fit_mechanistic(years, observed):
@@ -83,19 +73,18 @@ def fit_mechanistic(years, observed):
         predation=lux.positive(0.03, unit="1/(year thousand)"),
         death=lux.positive(0.9, unit="1/year"),
         gain=lux.positive(0.03, unit="1/(year thousand)"),
-        **start_values(*np.exp(observed[0])),
     )
-    node = lux.NeuralODE(LotkaVolterra(rates), t0=1900.0, t1=1920.0, rtol=1e-8, atol=1e-8)
+    node = pelts(lotka_volterra, *np.exp(observed[0]), rates=rates, rtol=1e-8, atol=1e-8)
     ps, st = lux.setup(jax.random.key(0), node)
 
     def residual(ps, st, data):
         years, observed = data
-        predicted, st = log_counts(node, ps, st, years)
-        return (predicted - observed).ravel(), st
+        solution, st = node.solve(None, ps, st, ts=years)
+        return (solution.ys - observed).ravel(), st
 
     result = lux.estimation.least_squares(residual, ps, st, (years, observed))
     print(result)
-    return lambda at: log_counts(node, result.ps, result.st, at)[0]
+    return lambda at: node.solve(None, result.ps, result.st, ts=at)[0].ys
 
 
 def fit_neural(years, observed):
@@ -124,24 +113,22 @@ def fit_universal(years, observed):
         growth=lux.positive(0.6, unit="1/year"),
         death=lux.positive(0.9, unit="1/year"),
         **{"yield": lux.positive(1.0)},
-        **start_values(*np.exp(observed[0])),
     )
     network = lux.Chain(lux.Dense(2, 8, jnp.tanh), lux.Dense(8, 1, init_weight=lux.init.normal(0.1)))
-    node = lux.NeuralODE(LearnedPredation(rates, network), t0=1900.0, t1=1920.0, rtol=1e-5, atol=1e-6)
+    node = pelts(learned_predation, *np.exp(observed[0]), rates=rates, network=network, rtol=1e-5, atol=1e-6)
     ps, st = lux.setup(jax.random.key(2), node)
 
     def loss(ps, st, data):
         years, observed = data
-        predicted, st = log_counts(node, ps, st, years)
-        weights = ps.model.network
-        penalty = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(weights))
-        return jnp.mean((predicted - observed) ** 2) + 1e-3 * penalty, st
+        solution, st = node.solve(None, ps, st, ts=years)
+        penalty = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(ps.network))
+        return jnp.mean((solution.ys - observed) ** 2) + 1e-3 * penalty, st
 
     stages = [(optax.adam(2e-2), 500), (optimistix.LBFGS(rtol=1e-6, atol=1e-6), 200)]
     fitted = lux.fit(loss, ps, st, stages, data=(years, observed), progress=True)
     print(fitted)
     print(fitted.ps)
-    return lambda at: log_counts(node, fitted.ps, fitted.st, at)[0]
+    return lambda at: node.solve(None, fitted.ps, fitted.st, ts=at)[0].ys
 
 
 def judge(models, years, observed):
