@@ -1,5 +1,7 @@
 """The memory and the time of a gradient, by adjoint: a batch of 1000 solved jointly through a 2-64-64-2 network."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from diffrax import (
@@ -41,7 +43,8 @@ def loss_with(adjoint, steps):
             adjoint=adjoint,
             max_steps=steps,
         )
-        return jnp.sum(solution.ys**2)
+        ys: Any = solution.ys
+        return jnp.sum(ys**2)
 
     return loss
 
@@ -87,7 +90,8 @@ def main():
     for name, make in ADJOINTS.items():
         for steps in STEPS:
             program = compiled(make(steps))
-            memory[name, steps] = program.memory_analysis().temp_size_in_bytes
+            analysis: Any = program.memory_analysis()
+            memory[name, steps] = analysis.temp_size_in_bytes
             if steps == TIMED and name in CONTENDERS:
                 programs[name] = program
     values = {name: block(program(PS)) for name, program in programs.items()}

@@ -30,7 +30,7 @@ class CoupledSolver(diffrax.AbstractAdaptiveSolver):
     shape: Shape = eqx.field(static=True)
 
     @property
-    def interpolation_cls(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def interpolation_cls(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         return eqx.Partial(Interpolation, solver=self.solver, shape=self.shape)
 
     def order(self, terms: Any) -> int | None:
@@ -55,9 +55,8 @@ class CoupledSolver(diffrax.AbstractAdaptiveSolver):
         z1 = z - weighted(method.b, self.stages(method, terms, t1, t0, y1, args))
         # Ten of these part the solves that are as accurate as those of the base method from those that are not.
         error = error + norm(y_error) + 10 * jnp.finfo(y.dtype).eps * norm(y1)
-        result = diffrax.RESULTS.where(
-            norm(y1 - z1) <= 10 * error, diffrax.RESULTS.successful, diffrax.RESULTS.nonlinear_divergence
-        )
+        results: Any = diffrax.RESULTS
+        result = results.where(norm(y1 - z1) <= 10 * error, results.successful, results.nonlinear_divergence)
         return self.shape.tree(y1), self.shape.tree(y_error), {"y0": y, "y1": y1, "k": k}, Coupled(z1, error), result
 
     def mix(self, t0: Any, t1: Any, dtype: Any) -> Any:

@@ -233,7 +233,8 @@ class _Way(NamedTuple):
         for j, sub in enumerate(subs_of(self.problem.saveat)):
             if sub.ts is not None:
                 carry, bars = self.saved_at_times(j, carry, bars, of_y, step, weights)
-        return carry, *bars
+        y0_bar, k_bar = bars
+        return carry, y0_bar, k_bar
 
     def saved_at_times(
         self, j: int, carry: _Carry, bars: Any, of_y: Any, step: Any, weights: Any
