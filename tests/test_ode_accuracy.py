@@ -93,7 +93,7 @@ FIELDS = [field for field, _ in PROBLEMS.values()]
 STARTS = jnp.asarray([start for _, start in PROBLEMS.values()])
 NUMBERS = jnp.arange(float(len(FIELDS)))
 TOLERANCES = (1e-3, 1e-5, 1e-7, 1e-9)
-# The tolerance is on the errors of one step, which the equation carries on: periodic B1, B4 and B5 have up to 59, 23 and 33 of it, the others < 8.
+# The tolerance is on the errors of one step, which the equation carries on: periodic B1, B4 and B5 have up to 59, 23 and 33 of it.
 FACTOR = 100.0
 
 
