@@ -78,14 +78,19 @@ def fit(ps, st, data):
 
 def compare(pooled, single):
     """One line for each parameter: the fit of all together, the fits one by one, and what was published."""
-    print(f"\n{'':12s}{'all together':>22s}{'one by one: median':>22s}{'lowest':>10s}{'highest':>10s}{'published':>12s}")
+    print(
+        f"\n{'':12s}{'all together':>22s}{'one by one: median':>22s}{'lowest':>10s}{'highest':>10s}{'published':>12s}"
+    )
     for name, unit in (("ka", "1/h"), ("ke", "1/h"), ("Cl", "l/(h kg)")):
         path = f"model.rates.{name}"
         alone = np.array([float(fitted.ps[path]) for fitted in single])
         together = f"{pooled.values[path]:.4f} +- {pooled.stderr[path]:.4f}"
         spread = f"{np.median(alone):22.4f}{alone.min():10.4f}{alone.max():10.4f}"
         print(f"{name + ' ' + unit:12s}{together:>22s}{spread}{PUBLISHED[name]:12.4f}")
-    rms = [np.sqrt(np.mean(np.concatenate([np.ravel(fitted.residuals) for fitted in part]) ** 2)) for part in ([pooled], single)]
+    rms = [
+        np.sqrt(np.mean(np.concatenate([np.ravel(fitted.residuals) for fitted in part]) ** 2))
+        for part in ([pooled], single)
+    ]
     print(f"\nroot-mean-square residual: {rms[0]:.2f} mg/l together, {rms[1]:.2f} mg/l one by one")
 
 
@@ -123,7 +128,9 @@ def draw(data, pooled, single, st, path):
     axis.plot(hours, curves[:-1].T, color="tab:blue", alpha=0.35, linewidth=1)
     axis.plot([], [], color="tab:blue", alpha=0.35, label="each subject's own parameters")
     axis.plot(hours, curves[-1], color="k", linewidth=2, label="parameters of all together")
-    axis.set(title=f"predicted: {typical:.1f} mg/kg every {EVERY:g} h", xlabel="hours", ylabel="mg/l", xlim=(0, hours[-1]))
+    axis.set(
+        title=f"predicted: {typical:.1f} mg/kg every {EVERY:g} h", xlabel="hours", ylabel="mg/l", xlim=(0, hours[-1])
+    )
     axis.legend(fontsize=9, loc="upper left")
     figure.savefig(path, dpi=110)
     last = np.asarray(hours) >= EVERY * (DOSES - 1)

@@ -32,6 +32,23 @@ def well():
     return lux.Chain(lux.Dense(2, 3, jnp.tanh), lux.Dense(3, 1))
 
 
+def due(t, y, ps):
+    """Changes sign once between 0.1 and 0.3, when depends on the state."""
+    return t - 0.2 - 0.1 * jnp.tanh(y[0])
+
+
+def flipped(t, y, ps):
+    return jnp.stack([0.5 * y[1], -y[0]])
+
+
+def second(t_and_y):
+    return t_and_y[1]
+
+
+def relaxed(rate, y):
+    return 0.5 * rate - y
+
+
 # Tolerances at which finite differences do not see the choice of the steps.
 accurate = {"t1": 0.5, "rtol": 1e-9, "atol": 1e-9}
 ode_dtypes = (jnp.float32, jnp.float64)  # times are sums of many small steps
@@ -44,6 +61,12 @@ LAYERS = [
         array(2),
         dtypes=ode_dtypes,
         names={"append_time": append_time},
+    ),
+    Layer(
+        "NeuralODE of three samples",
+        lambda: lux.NeuralODE(lux.Dense(2, 2, jnp.tanh), batching="each", **accurate),
+        array(3, 2),
+        dtypes=ode_dtypes,
     ),
     Layer(
         "NeuralODE with a tolerance for each component",
@@ -106,5 +129,32 @@ LAYERS = [
         array(3),
         dtypes=ode_dtypes,
         names={"hybrid": hybrid, "shifted": shifted},
+    ),
+    Layer(
+        "JumpODE",
+        lambda: lux.JumpODE(lux.Dense(2, 2, jnp.tanh), condition=due, jump=flipped, max_jumps=8, **accurate),
+        array(2),
+        dtypes=ode_dtypes,
+        names={"due": due, "flipped": flipped},
+    ),
+    Layer(
+        "JumpODE with a learned jump",
+        lambda: lux.JumpODE(
+            lux.Dense(2, 2, jnp.tanh),
+            condition=due,
+            jump=lux.Chain(second, lux.Dense(2, 2)),
+            max_jumps=8,
+            **accurate,
+        ),
+        array(2),
+        dtypes=ode_dtypes,
+        names={"due": due, "second": second},
+    ),
+    Layer(
+        "SteadyStateODE",
+        lambda: lux.SteadyStateODE(lux.SkipConnection(lux.Dense(2, 2, jnp.tanh), relaxed), rtol=1e-9, atol=1e-9),
+        array(2),
+        dtypes=ode_dtypes,
+        names={"relaxed": relaxed},
     ),
 ]

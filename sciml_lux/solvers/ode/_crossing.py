@@ -15,7 +15,10 @@ from ._inputs import step_onto
 
 
 class Departure(NamedTuple):
-    """On which side of 0 a condition is right after a time: 1, -1, or 0 for a state that stays where it is 0; and until when it need not show."""
+    """On which side of 0 a condition is right after a time: 1, -1, or 0 for a state that stays where it is 0.
+
+    `until`: the time up to which its value need not show that.
+    """
 
     side: Any
     until: Any

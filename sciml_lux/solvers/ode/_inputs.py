@@ -195,7 +195,10 @@ def _line(ts: Any, values: Any, t: Any) -> Any:
 
 
 def _cubic(ts: Any, values_and_slopes: Any, t: Any) -> Any:
-    """Hermite's form: with `s = (t - t_i) / h`, `(1 - s)^2 (1 + 2 s) u_i + s^2 (3 - 2 s) u_{i+1} + s (1 - s) h ((1 - s) u'_i - s u'_{i+1})`."""
+    """Hermite's form, with `s = (t - t_i) / h`:
+
+    `(1 - s)^2 (1 + 2 s) u_i + s^2 (3 - 2 s) u_{i+1} + s (1 - s) h ((1 - s) u'_i - s u'_{i+1})`.
+    """
     i = _interval(ts, t)
     step = ts[i + 1] - ts[i]
     part = (t - ts[i]) / step

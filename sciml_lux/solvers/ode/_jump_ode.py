@@ -139,7 +139,9 @@ class JumpODE(NeuralODE):
         if doses is not None:
             if not (isinstance(doses, tuple) and len(doses) == 2):
                 raise ShapeError(f"{name}: doses are a pair (times, amounts), got {doses!r}")
-            doses = jax.tree.map(lambda leaf: leaf if isinstance(leaf, Tracer) else np.asarray(leaf), doses)
+            # A list is numbers, not a tree of them.
+            array = lambda leaf: leaf if isinstance(leaf, Tracer) else np.asarray(leaf)  # noqa: E731
+            doses = jax.tree.map(array, doses, is_leaf=lambda node: isinstance(node, list))
         return super().solve(y0, ps, st, ts, lengths=lengths, t0=t0, inputs=_Driven(inputs, doses))
 
     def input_axes(self, inputs: Any) -> Any:

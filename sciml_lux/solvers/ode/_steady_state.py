@@ -24,7 +24,8 @@ class SteadyStateODE(NeuralODE):
 
         model(y*, p) = 0,        dy*/dp = -(d model/dy)^-1 (d model/dp)
 
-    The equation is solved until `rms(dy/dt) <= atol + rtol rms(y)`, in the units of `y` and of time. Gradients come from the implicit
+    The equation is solved until `rms(dy/dt) < atol + rtol rms(y)`, in the units of `y` and of time, and a step of Newton's method
+    taken from there if that leads nearer. Gradients come from the implicit
     function theorem at the equilibrium, not from the solve: they cost one linear system of the size of the state, and no memory
     for the steps. Which equilibrium is found depends on `y0`; where it lies does not, so that the gradient in `y0` is 0.
 
@@ -95,8 +96,15 @@ def _equilibrium(field: Any, t: Any, y: Any, args: Any) -> Any:
     def on_vectors(vector: Any, args: Any) -> Any:
         return ravel_pytree(field(t, tree(vector), args))[0]
 
-    jacobian = jax.jacfwd(on_vectors)(vector, constant(args))
-    return tree(_root(vector, _inverse(jacobian), on_vectors(vector, args)))
+    known = constant(args)
+    jacobian = jax.jacfwd(on_vectors)
+    # A step of Newton's method, if it leads nearer.
+    residual = on_vectors(vector, known)
+    nearer = vector - jnp.linalg.solve(jacobian(vector, known), residual)
+    better = jnp.linalg.norm(on_vectors(nearer, known)) < jnp.linalg.norm(residual)
+    vector = jnp.where(better, nearer, vector)
+    inverse = _inverse(jacobian(vector, known))
+    return tree(_root(vector, inverse, on_vectors(vector, args)))
 
 
 def _inverse(matrix: Any) -> Any:

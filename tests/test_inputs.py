@@ -1,0 +1,180 @@
+"""Measured inputs: their values, solves through their kinks and jumps, derivatives with respect to the samples."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.interpolate
+from helpers import directional_difference, refused, setup
+
+import sciml_lux as lux
+from sciml_lux.flatten import ShapeError
+from sciml_lux.solvers import cubic_input, hold_input, linear_input
+
+TS = np.array([0.0, 0.5, 0.9, 1.3, 2.0, 2.6])
+VALUES = np.array([1.0, -1.0, 2.0, 0.5, -3.0, 1.0])
+TIGHT = {"rtol": 1e-8, "atol": 1e-8}
+
+
+class Driven(lux.AbstractLayer):
+    """`u - rate y`, plus `t` where it is given."""
+
+    def initial_parameters(self, key):
+        return {"rate": 0.9}
+
+    def __call__(self, x, ps, st):
+        *t, y, u = x
+        return u + sum(t) - ps.rate * y, st
+
+
+NODE = lux.NeuralODE(Driven(), t1=2.6, **TIGHT)
+PS, ST = setup(NODE)
+
+
+def held(rate, values, y=0.0):
+    """The solution at the end under a held input, piece by piece."""
+    for value, length in zip(values, np.diff(TS), strict=False):
+        y = y * jnp.exp(-rate * length) + value / rate * (1.0 - jnp.exp(-rate * length))
+    return y
+
+
+# Values
+
+
+def test_they_are_the_lines_the_spline_and_the_steps_through_the_samples():
+    t = np.linspace(0.0, 2.6, 40)
+    spline = scipy.interpolate.CubicSpline(TS, VALUES)
+    for made, expected in (
+        (linear_input, np.interp(t, TS, VALUES)),
+        (cubic_input, spline(t)),
+        (hold_input, VALUES[np.searchsorted(TS, t, side="right") - 1]),
+    ):
+        np.testing.assert_allclose(jax.vmap(made(TS, VALUES).evaluate)(jnp.asarray(t)), expected, atol=1e-12)
+    np.testing.assert_array_equal(hold_input(TS, VALUES).evaluate(9.0), 1.0)
+    for made in (linear_input, cubic_input):
+        assert np.isnan(made(TS, VALUES).evaluate(2.7))
+
+
+def test_missing_samples_are_passed_over():
+    values = np.array([1.0, np.nan, 2.0, np.nan, np.nan, 1.0])
+    known = ~np.isnan(values)
+    for made in (linear_input, hold_input):
+        t = jnp.linspace(0.0, 2.6, 40)
+        found, expected = (jax.vmap(made(*pair).evaluate)(t) for pair in ((TS, values), (TS[known], values[known])))
+        np.testing.assert_allclose(found, expected, atol=1e-14)
+
+
+def test_values_may_be_any_tree():
+    tree = {"a": VALUES, "b": np.stack([VALUES, -VALUES], axis=1)}
+    for made in (linear_input, cubic_input, hold_input):
+        value, one = made(TS, tree).evaluate(1.1), made(TS, VALUES).evaluate(1.1)
+        np.testing.assert_allclose(value["a"], one)
+        np.testing.assert_allclose(value["b"], [one, -one])
+
+
+# Solves
+
+
+def test_jumps_are_stepped_onto_so_that_few_steps_fail():
+    inputs = hold_input(TS, VALUES)
+    told, _ = NODE.solve(0.0, PS, ST, inputs=inputs)
+    untold, _ = NODE.solve(0.0, PS, ST, inputs=lambda t: inputs.evaluate(t))
+    np.testing.assert_allclose(told.ys[0], held(0.9, VALUES), atol=1e-8)
+    assert told.stats["num_rejected_steps"] <= len(TS)
+    assert untold.stats["num_rejected_steps"] > 10 * told.stats["num_rejected_steps"]
+    assert untold.stats["num_steps"] > 5 * told.stats["num_steps"]
+
+
+def test_the_solution_is_as_accurate_as_the_tolerance_through_a_square_wave():
+    # Error proportional to the tolerance is what jumps that nobody knows of destroy.
+    ts = jnp.arange(0.0, 8.0)
+    wave = hold_input(ts, jnp.where(ts % 2 == 0, 1.0, -1.0))
+    y = 0.0
+    for value in wave.curve:
+        y = y * np.exp(-0.9) + value / 0.9 * (1.0 - np.exp(-0.9))
+    for tolerance in (1e-5, 1e-9):
+        node = lux.NeuralODE(Driven(), t1=8.0, rtol=tolerance, atol=tolerance)
+        solution, _ = node.solve(0.0, PS, ST, inputs=wave)
+        assert abs(solution.ys[0] - y) < tolerance
+        assert solution.stats["num_rejected_steps"] <= 12
+
+
+@pytest.mark.parametrize("made", [linear_input, cubic_input])
+def test_kinks_are_stepped_onto(made):
+    solution, _ = NODE.solve(0.0, PS, ST, inputs=made(TS, VALUES), saveat=diffrax.SaveAt(steps=True))
+    assert np.isin(TS[1:], solution.ts).all()
+
+
+@pytest.mark.parametrize("made", [linear_input, cubic_input, hold_input])
+def test_derivatives_with_respect_to_samples_and_rate(made):
+    def final(vector, values):
+        return NODE(0.0, PS.replace(vector), ST, inputs=made(TS, values))[0]
+
+    found = jax.jit(jax.grad(final, argnums=(0, 1)))(PS.vector, VALUES)
+    plain = jax.jit(final)
+    direction = np.cos(np.arange(6.0))
+    expected = directional_difference(lambda values: plain(PS.vector, values), VALUES, direction, 1e-4)
+    np.testing.assert_allclose(found[1] @ direction, expected, rtol=1e-6)
+    expected = directional_difference(lambda vector: plain(vector, VALUES), PS.vector, np.ones(1), 1e-4)
+    np.testing.assert_allclose(found[0], [expected], rtol=1e-6)
+    if made is hold_input:
+        np.testing.assert_allclose(found[1], jax.grad(held, argnums=1)(0.9, jnp.asarray(VALUES)), atol=1e-7)
+
+
+def test_the_times_of_kinks_can_be_differentiated_with_respect_to_and_those_of_jumps_not():
+    final = lambda ts, made: NODE(0.0, PS, ST, inputs=made(ts, VALUES))[0]  # noqa: E731
+    direction = np.array([0.0, 0.3, -0.2, 0.5, 0.1, 0.0])
+    found = jax.grad(final)(jnp.asarray(TS), linear_input) @ direction
+    expected = directional_difference(lambda ts: final(ts, linear_input), TS, direction, 1e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    with pytest.raises(RuntimeError, match="with respect to the ts of hold_input"):
+        jax.grad(final)(jnp.asarray(TS), hold_input)
+
+
+def test_beside_the_time_and_backwards():
+    there = lux.NeuralODE(Driven(), t1=2.6, time=True, **TIGHT)
+    back = lux.NeuralODE(Driven(), t0=2.6, t1=0.0, time=True, **TIGHT)
+    inputs = hold_input(TS, VALUES)
+    end, _ = there(0.3, PS, ST, inputs=inputs)
+    solution, _ = back.solve(end, PS, ST, inputs=inputs)
+    np.testing.assert_allclose(solution.ys, [0.3], atol=1e-6)
+    assert solution.stats["num_rejected_steps"] <= 2 * len(TS)
+
+
+def test_mapped_over_signals_is_looped():
+    signals = jnp.stack([VALUES, 0.5 * VALUES, -(VALUES**2)])
+    final = lambda values: NODE(0.0, PS, ST, inputs=hold_input(TS, values))[0]  # noqa: E731
+    mapped = jax.jit(jax.vmap(jax.value_and_grad(final)))(signals)
+    np.testing.assert_allclose(mapped[0], [held(0.9, values) for values in signals], atol=1e-7)
+    looped = jnp.stack([jax.grad(held, argnums=1)(0.9, values) for values in signals])
+    np.testing.assert_allclose(mapped[1], looped, atol=1e-7)
+
+
+def test_float32_stays_float32_where_float64_is_the_default():
+    ps, st = setup(NODE, dtype=jnp.float32)
+    inputs = hold_input(TS, VALUES.astype(np.float32))
+    y1, _ = NODE(np.float32(0.0), ps, st, inputs=inputs)
+    assert y1.dtype == jnp.float32
+    np.testing.assert_allclose(y1, held(0.9, VALUES), rtol=1e-4)
+
+
+# What cannot be
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_samples_that_cannot_be_are_refused():
+    for make, part in (
+        (lambda: linear_input([0.0], [1.0]), "at least 2 times in a vector, got shape (1,)"),
+        (lambda: cubic_input([0.0, 1.0, 2.0], [1.0, 2.0, 3.0]), "at least 4 times"),
+        (lambda: hold_input([0.0, 0.0], [1.0, 2.0]), "ts must increase"),
+        (lambda: hold_input([0.0, 1.0], [1.0]), "a first axis of 2 samples as ts do, got shape (1,)"),
+        (lambda: linear_input([0.0, 1.0], [np.nan, 1.0]), "may be missing (NaN) inside, got them at [0]"),
+        (lambda: hold_input([0.0, 1.0], [np.nan, 1.0]), "after the first, got them at [0]"),
+        (lambda: cubic_input(TS, np.where(TS == 0.9, np.nan, VALUES)), "got them at [2]"),
+    ):
+        refused(make, ShapeError, part)
+    short = linear_input([0.0, 1.0], [1.0, 2.0])
+    refused(lambda: NODE(0.0, PS, ST, inputs=short), ShapeError, "known from 0 to 1, the solve runs from 0 to 2.6")
+    late = hold_input([0.5, 1.0], [1.0, 2.0])
+    refused(lambda: NODE(0.0, PS, ST, inputs=late), ShapeError, "known from 0.5 to 1")

@@ -1,0 +1,111 @@
+"""SteadyStateODE: equilibria, their derivatives against dense linear algebra, and fields that have none."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import message_of, refused, setup
+
+import sciml_lux as lux
+from sciml_lux.flatten import LayerError
+from sciml_lux.solvers import RESULTS
+
+
+class Relaxing(lux.AbstractLayer):
+    """`tanh(W y + b) - y`, plus an input."""
+
+    def initial_parameters(self, key):
+        return {"weight": 0.5 * jax.random.normal(key, (3, 3)), "bias": jnp.arange(3.0)}
+
+    def __call__(self, x, ps, st):
+        y, u = x if isinstance(x, tuple) else (x, jnp.zeros(3))
+        return jnp.tanh(ps.weight @ y + ps.bias) - y + u, st
+
+
+NODE = lux.SteadyStateODE(Relaxing())
+PS, ST = setup(NODE)
+WEIGHTS = jnp.asarray([1.0, -2.0, 3.0])
+
+
+def field(y, vector):
+    params = PS.replace(vector).model
+    return jnp.tanh(params.weight @ y + params.bias) - y
+
+
+@pytest.mark.parametrize("reverse", [True, False])
+def test_value_and_derivative_are_those_of_the_implicit_function_theorem(reverse):
+    value = lambda vector, y0: WEIGHTS @ NODE(y0, PS.replace(vector), ST)[0]  # noqa: E731
+    y, st = NODE(jnp.zeros(3), PS, ST)
+    np.testing.assert_allclose(field(y, PS.vector), np.zeros(3), atol=1e-9)
+    assert st.solution.result == RESULTS.successful
+    in_y, in_vector = jax.jacfwd(field, argnums=(0, 1))(y, PS.vector)
+    expected = -np.linalg.solve(in_y.T, WEIGHTS) @ in_vector
+    found = jax.jit((jax.grad if reverse else jax.jacfwd)(value, argnums=(0, 1)))(PS.vector, jnp.zeros(3))
+    np.testing.assert_allclose(found[0], expected, rtol=1e-7)
+    np.testing.assert_array_equal(found[1], np.zeros(3))
+
+
+def test_mapped_over_controls_is_looped_with_derivatives():
+    controls = jnp.asarray([[0.0, 0.0, 0.0], [0.5, -1.0, 0.2]])
+
+    def value(u):
+        return WEIGHTS @ NODE(jnp.zeros(3), PS, ST, inputs=jax.tree_util.Partial(lambda u, t: u, u))[0]
+
+    both = jax.jit(jax.value_and_grad(value))
+    mapped = jax.jit(jax.vmap(jax.value_and_grad(value)))(controls)
+    for row, control in enumerate(controls):
+        for got, expected in zip(mapped, both(control), strict=True):
+            np.testing.assert_allclose(got[row], expected, rtol=1e-9)
+
+
+def rotation(y):
+    return jnp.stack([y[1], -y[0]])
+
+
+def test_a_field_that_does_not_come_to_rest_is_reported():
+    silent = lux.SteadyStateODE(lux.WrappedFunction(rotation), t1=20.0, throw=False)
+    ps, st = setup(silent)
+    y, st = silent(jnp.ones(2), ps, st)
+    assert st.solution.result == RESULTS.no_steady_state
+    np.testing.assert_array_equal(y, [np.nan, np.nan])
+    loud = lux.SteadyStateODE(lux.WrappedFunction(rotation), t1=20.0)
+    with pytest.raises(RuntimeError) as caught:
+        jax.block_until_ready(loud(jnp.ones(2), ps, st))
+    for part in ("No steady state was reached: check that the field has a stable equilibrium, raise t1", "t=20"):
+        assert part in message_of(caught.value)
+
+
+def test_an_equilibrium_that_the_parameters_do_not_determine_has_a_value_and_no_gradient():
+    # Two species that turn into each other: their sum is conserved.
+    class Exchange(lux.AbstractLayer):
+        def initial_parameters(self, key):
+            return {"rate": 2.0}
+
+        def __call__(self, y, ps, st):
+            flow = ps.rate * y[0] - y[1]
+            return jnp.stack([-flow, flow]), st
+
+    node = lux.SteadyStateODE(Exchange(), rtol=1e-10, atol=1e-10)
+    ps, st = setup(node)
+    y, gradient = jax.value_and_grad(lambda ps: node(jnp.ones(2), ps, st)[0][0])(ps)
+    np.testing.assert_allclose(y, 2.0 / 3.0, rtol=1e-8)
+    assert np.isnan(gradient.vector).all()
+
+
+def test_a_second_derivative_is_refused():
+    value = lambda vector: WEIGHTS @ NODE(jnp.zeros(3), PS.replace(vector), ST)[0]  # noqa: E731
+    with pytest.raises(RuntimeError, match="differentiated once, not twice"):
+        jax.jacfwd(jax.jacfwd(value))(PS.vector)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_settings_that_cannot_be_are_refused():
+    event = diffrax.Event(lambda t, y, args, **_: y)
+    for settings, part in (
+        ({"time": True}, "leave out time=True"),
+        ({"event": event}, "use a NeuralODE with event="),
+        ({"adjoint": diffrax.DirectAdjoint()}, "leave out adjoint=DirectAdjoint()"),
+    ):
+        refused(lambda: lux.SteadyStateODE(Relaxing(), **settings), LayerError, "SteadyStateODE", part)  # noqa: B023
+    refused(lambda: NODE.solve(jnp.zeros(3), PS, ST, ts=[1.0]), LayerError, "returns the equilibrium alone")
