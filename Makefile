@@ -15,6 +15,7 @@ examples: $(VENV)/.examples
 	$(CACHE) $(BIN)/python examples/flat_vector.py
 	$(CACHE) $(BIN)/python examples/digits.py
 	$(CACHE) $(BIN)/python examples/vowels.py
+	$(CACHE) $(BIN)/python examples/pendulum.py
 	$(CACHE) $(BIN)/python examples/hard_data.py
 	$(CACHE) $(BIN)/python examples/theophylline.py
 
