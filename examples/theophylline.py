@@ -94,12 +94,16 @@ def compare(pooled, single):
     print(f"\nroot-mean-square residual: {rms[0]:.2f} mg/l together, {rms[1]:.2f} mg/l one by one")
 
 
-def predict(fitted, st, hours, times, amounts):
-    """Concentrations of each fitted parameter vector under one schedule, in one program."""
-    ps = fitted[0].ps
-    vectors = jnp.stack([one.ps.vector for one in fitted])
+@jax.jit
+def curves(ps, st, hours, times, amounts):
+    """Concentrations at `hours` for each row of a batch of parameter vectors, under one schedule."""
     one = lambda vector: concentrations_at(ps.replace(vector), st, hours[None], times[None], amounts[None])[0][0]  # noqa: E731
-    return np.asarray(jax.jit(jax.vmap(one))(vectors))
+    return jax.vmap(one)(ps.vector)
+
+
+def predict(fitted, st, hours, times, amounts):
+    ps = fitted[0].ps.replace(jnp.stack([one.ps.vector for one in fitted]))
+    return np.asarray(curves(ps, st, hours, times, jnp.asarray(amounts)))
 
 
 def draw(data, pooled, single, st, path):
@@ -110,7 +114,7 @@ def draw(data, pooled, single, st, path):
     axes = left.subplots(4, 3, sharex=True, sharey=True)
     hours = jnp.linspace(0.0, 25.0, 201)
     for i, axis in enumerate(axes.flat):
-        both = predict([single[i], pooled], st, hours, jnp.zeros(1), jnp.asarray(doses[i : i + 1]))
+        both = predict([single[i], pooled], st, hours, jnp.zeros(1), doses[i : i + 1])
         axis.plot(hours, both[1], color="0.6", label="all together")
         axis.plot(hours, both[0], color="tab:blue", label="this subject alone")
         axis.plot(ts[i], measured[i], "ko", markersize=4, label="measured")
@@ -123,11 +127,11 @@ def draw(data, pooled, single, st, path):
     hours = jnp.linspace(0.0, EVERY * DOSES, 721)
     times = EVERY * jnp.arange(DOSES)
     typical = float(np.mean(doses))
-    curves = predict([*single, pooled], st, hours, times, jnp.full(DOSES, typical))
+    repeated = predict([*single, pooled], st, hours, times, jnp.full(DOSES, typical))
     axis.axhspan(10, 20, color="tab:green", alpha=0.1, label="classical therapeutic range")
-    axis.plot(hours, curves[:-1].T, color="tab:blue", alpha=0.35, linewidth=1)
+    axis.plot(hours, repeated[:-1].T, color="tab:blue", alpha=0.35, linewidth=1)
     axis.plot([], [], color="tab:blue", alpha=0.35, label="each subject's own parameters")
-    axis.plot(hours, curves[-1], color="k", linewidth=2, label="parameters of all together")
+    axis.plot(hours, repeated[-1], color="k", linewidth=2, label="parameters of all together")
     axis.set(
         title=f"predicted: {typical:.1f} mg/kg every {EVERY:g} h", xlabel="hours", ylabel="mg/l", xlim=(0, hours[-1])
     )
@@ -136,8 +140,8 @@ def draw(data, pooled, single, st, path):
     last = np.asarray(hours) >= EVERY * (DOSES - 1)
     print(
         f"\n{typical:.1f} mg/kg every {EVERY:g} h, last interval: "
-        f"{curves[-1][last].min():.1f} to {curves[-1][last].max():.1f} mg/l with the parameters of all together; "
-        f"peaks from {curves[:-1, last].max(1).min():.1f} to {curves[:-1, last].max(1).max():.1f} mg/l between subjects"
+        f"{repeated[-1][last].min():.1f} to {repeated[-1][last].max():.1f} mg/l with the parameters of all together; "
+        f"peaks from {repeated[:-1, last].max(1).min():.1f} to {repeated[:-1, last].max(1).max():.1f} mg/l between subjects"
     )
 
 
