@@ -75,7 +75,7 @@ def compiled(loss):
 
 
 ADJOINTS = {
-    "`ReversibleAdjoint`": lambda steps: loss_with(ReversibleAdjoint(), steps),
+    "`ReversibleAdjoint`": lambda steps: loss_with(ReversibleAdjoint(coupling=1e-2), steps),
     "store all, `lax.scan`": store_all,
     "diffrax, `DirectAdjoint`": lambda steps: loss_with(DirectAdjoint(), steps),
     "diffrax, `RecursiveCheckpointAdjoint`": lambda steps: loss_with(RecursiveCheckpointAdjoint(), steps),

@@ -49,7 +49,7 @@ class ReversibleAdjoint(diffrax.AbstractAdjoint):
     do rounding errors on the way back. Solves with `a |t1 - t0|` beyond about 10 fail, and say so: `coupling=1e-6`, in float64, reaches
     somewhat further. Stiff and strongly damped equations need another adjoint.
 
-    **Arguments:** `coupling`: above 0, at most 1.
+    **Arguments:** `coupling`: above 0, at most 1. In float32, where solves that spread out drift on the way back, 1e-2 is safer.
 
     **Use:** `diffrax.diffeqsolve(..., adjoint=ReversibleAdjoint())`, or the `adjoint` of any `AbstractODE`, with an explicit
     Runge-Kutta method (`diffrax.Tsit5()`, `diffrax.Dopri8()`, ...), fixed or adaptive steps, forward or backward in time, and any
