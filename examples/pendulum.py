@@ -120,7 +120,7 @@ def draw(predictions, records, ts, exact, path):
         axes[1].plot(*states.T, color=colors[name], linewidth=0.4, alpha=0.7)
         axes[2].plot(ts / PERIOD, energy(states), color=colors[name], linewidth=0.8)
     axes[1].plot(*jnp.concatenate(records).T, "k.", markersize=4, label="records")
-    axes[0].set(title="the last three of fifty periods", xlabel="periods", ylabel="angle")
+    axes[0].set(title="the last three of fifty periods", xlabel="periods", ylabel="angle", ylim=(-1.6, 2.9))
     axes[1].set(title="orbits", xlabel="angle", ylabel="velocity")
     axes[2].set(title="energy", xlabel="periods", ylabel="$p^2/2 - \\cos q$")
     axes[0].legend(fontsize=8, loc="upper right")
