@@ -13,8 +13,9 @@ Measured, each with the PI controller below, at tolerance 1e-6, steps accepted +
 | Oregonator, t to 360 | 3296 + 1463 | 737 + 74 |
 
 In float32 at 1e-4 the default comes to no end with the last two, where 265 + 51 and 367 + 62 steps do here. A Jacobian at each iteration
-(`optimistix.Newton`) takes a third fewer steps again, but 4 to 10 times as long for a network of 100 states; `Kvaerno4` and
-`Kvaerno3` take more steps from 1e-4 on; with diffrax's I controller as many steps are rejected as accepted, with PI a third.
+(`optimistix.Newton`) takes a third fewer steps again, but 3 to 9 times as long for a network of 100 states; `Kvaerno4` and
+`Kvaerno3` take more steps from 1e-4 on; with `VeryChord` and
+diffrax's I controller as many steps are rejected as accepted, with PI a third.
 Hairer and Wanner 1996, Solving Ordinary Differential Equations II, sections IV.2 (controllers) and IV.8 (stopping the iteration).
 """
 
