@@ -20,8 +20,9 @@ y0 = jnp.array([1.0, 0.5])
 def both(monkeypatch):
     """Gradients with the default and with diffrax's checkpointed adjoint; the first must really be ours."""
     calls = []
-    ours = _replay._chunk_adjoint
-    monkeypatch.setattr(_replay, "_chunk_adjoint", lambda *args: calls.append(1) or ours(*args))
+    for name in ("chunk_adjoint", "step_adjoint"):
+        ours = getattr(_replay, name)
+        monkeypatch.setattr(_replay, name, lambda *args, ours=ours: calls.append(1) or ours(*args))
 
     def gradients(model, loss, *arguments, **options):
         results = []
@@ -151,7 +152,7 @@ PLAIN = {
     ("start", "change"),
     [
         (y0, {"solver": diffrax.Kvaerno5()}),
-        (jnp.ones(_replay.LARGEST_STATE + 1), {}),
+        (jnp.ones(_replay.LARGEST_RECORD // 4096 // 8), {}),
         (y0, {"max_steps": None}),
         ({"a": y0, "b": y0.astype(jnp.float32)}, {}),
         (
@@ -159,7 +160,7 @@ PLAIN = {
             {"stepsize_controller": diffrax.ClipStepSizeController(PLAIN["stepsize_controller"], jump_ts=jnp.ones(1))},
         ),
     ],
-    ids=["implicit", "large state", "unbounded", "two dtypes", "jumps"],
+    ids=["implicit", "large record", "unbounded", "two dtypes", "jumps"],
 )
 def test_what_is_not_replayed(start, change):
     assert _replay.is_replayable(y0, PLAIN)
@@ -178,3 +179,38 @@ def test_both_ways_of_recording_write_the_same(t1):
     assert number == mapped.number[0] > 3
     np.testing.assert_allclose(alone.rows[: number + 1], mapped.rows[0, : number + 1], rtol=1e-14)
     np.testing.assert_allclose(alone.end[0], t1, rtol=1e-15)
+
+
+def test_second_derivatives_are_refused():
+    node = lux.NeuralODE(network)
+    ps, st = setup(node)
+    with pytest.raises(RuntimeError, match="DirectAdjoint"):
+        jax.hessian(lambda ps: weighted(node(y0, ps, st)[0]))(ps)
+
+
+# States that are too large for Jacobians: step by step
+
+WIDE = lux.Chain(lux.Dense(3, 4, jnp.tanh), lux.Dense(4, 3))  # on each of six rows
+
+
+@pytest.mark.parametrize(("t0", "t1"), [(0.0, 2.0), (2.0, 0.0)], ids=["forward", "backward in time"])
+def test_a_large_state_step_by_step(both, t0, t1):
+    ts = jnp.array([t0, 0.9 * t0 + 0.1 * t1, 0.5 * (t0 + t1), 0.5 * (t0 + t1), 0.2 * t0 + 0.8 * t1, t1])
+    start = jnp.sin(jnp.arange(18.0)).reshape(6, 3)
+    assert start.size > _replay.SMALL_STATE
+
+    # The ends of the span are not only times to save at.
+    def loss(node, ps, st, start, inner):
+        times = jnp.concatenate([ts[:1], inner, ts[-1:]])
+        return weighted(node.solve(start, ps, st, ts=times)[0].ys)
+
+    agree(both(WIDE, loss, start, ts[1:-1], t0=t0, t1=t1, rtol=1e-6, atol=1e-6))
+
+
+def test_large_states_mapped_are_looped(both):
+    start = jnp.sin(jnp.arange(36.0)).reshape(2, 6, 3)
+
+    def loss(node, ps, st, start):
+        return weighted(jax.vmap(lambda y0: node(y0, ps, st)[0])(start))
+
+    agree(both(WIDE, loss, start, rtol=1e-6, atol=1e-6))

@@ -80,13 +80,29 @@ def solve_and_record(field: Any, y0: Any, args: Any, ts: Any, settings: dict[str
     return alone(*leaves)
 
 
+def solve_plainly(field: Any, y0: Any, args: Any, ts: Any, settings: dict[str, Any]) -> Any:
+    """diffrax's solution at the times `ts`, of a state that is a vector, without derivatives."""
+    end = diffrax.SubSaveAt(t1=True)
+    solution = _diffeqsolve(field, y0, args, diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=ts), end]), settings)
+    saved_ts: Any = solution.ts
+    saved_ys: Any = solution.ys
+    return _reporting(solution, saved_ts[0], saved_ys[0], saved_ts[1][0], saved_ys[1][0])
+
+
+def _reporting(solution: Any, ts: Any, ys: Any, t: Any, y: Any) -> Any:
+    """The solution at the times `ts`, which also says what it reached in the end."""
+    stats = {**solution.stats, "t_reached": t, "y_largest": jnp.max(jnp.abs(y)).astype(t.dtype)}
+    return eqx.tree_at(lambda s: (s.ts, s.ys, s.stats), solution, (ts, ys, stats))
+
+
 def _by_controller(field: Any, y0: Any, args: Any, ts: Any, settings: dict[str, Any]) -> tuple[Any, Steps]:
     recorder = _Recorder(settings["stepsize_controller"], settings["max_steps"])
     saveat = diffrax.SaveAt(ts=ts, controller_state=True)
     solution = _diffeqsolve(field, y0, args, saveat, {**settings, "stepsize_controller": recorder})
     state: Any = solution.controller_state
     steps = Steps(state.rows, state.number)
-    return eqx.tree_at(lambda s: s.controller_state, solution, None), steps
+    solution = eqx.tree_at(lambda s: s.controller_state, solution, None)
+    return _reporting(solution, solution.ts, solution.ys, *steps.end), steps
 
 
 def _by_saving(field: Any, y0: Any, args: Any, ts: Any, settings: dict[str, Any]) -> tuple[Any, Steps]:
@@ -95,7 +111,7 @@ def _by_saving(field: Any, y0: Any, args: Any, ts: Any, settings: dict[str, Any]
     saved_ts: Any = solution.ts
     saved_ys: Any = solution.ys
     steps = Steps(saved_ys[1], solution.stats["num_accepted_steps"].astype(jnp.int32))
-    return eqx.tree_at(lambda s: (s.ts, s.ys), solution, (saved_ts[0], saved_ys[0])), steps
+    return _reporting(solution, saved_ts[0], saved_ys[0], *steps.end), steps
 
 
 def _diffeqsolve(field: Any, y0: Any, args: Any, saveat: diffrax.SaveAt, settings: dict[str, Any]) -> diffrax.Solution:

@@ -1,0 +1,57 @@
+"""The adjoint of one recorded step, for states that are too large for Jacobians: the step is computed again and pulled back."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ._recorded import Part
+from ._runge_kutta import tableau_of
+
+
+def step_adjoint(
+    problem: Any, part: Part, floating: Any, rest: Any, ts: Any, ys_bar: Any, y_bar: Any, saved: Any
+) -> tuple[Any, Any, Any, Any]:
+    """The cotangents of the initial value of a step, of `args` and of `ts`, from that of its result; and the saved value to go on from.
+
+    **Arguments:** `problem`; `part`: one step; `floating`, `rest`: `args`, parted; `ts`, `ys_bar`: the times saved at, and the
+    cotangents of what was saved; `y_bar`: that of the result; `saved`: the last of `ts` that has not been pulled back yet.
+    """
+    solver = problem.settings["solver"]
+    y0, t0, t1 = part.y0[0], part.t0[0], part.t1[0]
+    (y1, k), pull = jax.vjp(lambda y0, floating: _step(problem, t0, t1, y0, floating, rest), y0, floating)
+    direction = jnp.sign(t1 - t0)
+
+    def evaluate(t: Any, y0: Any, y1: Any, k: Any) -> Any:
+        return solver.interpolation_cls(t0=t0, t1=t1, y0=y0, y1=y1, k=k).evaluate(t)
+
+    def within(carry: Any) -> Any:
+        return (carry[0] >= 0) & (direction * ts[carry[0]] > direction * t0)
+
+    def one(carry: Any) -> Any:
+        i, ts_bar, bars = carry
+        _, pull_saved = jax.vjp(evaluate, ts[i], y0, y1, k)
+        t_bar, *more = pull_saved(ys_bar[i])
+        return i - 1, ts_bar.at[i].add(t_bar), tuple(map(jnp.add, bars, more))
+
+    none = (jnp.zeros_like(y0), y_bar, jnp.zeros_like(k))
+    saved, ts_bar, (y0_bar, y1_bar, k_bar) = lax.while_loop(within, one, (saved, jnp.zeros_like(ts), none))
+    more, args_bar = pull((y1_bar, k_bar))
+    return y0_bar + more, args_bar, ts_bar, saved
+
+
+def _step(problem: Any, t0: Any, t1: Any, y0: Any, floating: Any, rest: Any) -> tuple[Any, Any]:
+    """The result of a step, and its stages."""
+    tableau = tableau_of(problem.settings["solver"])
+    a, b = (jnp.asarray(part, y0.dtype) for part in tableau[:2])
+    h = (t1 - t0).astype(y0.dtype)
+
+    def stage(k: Any, row: Any) -> tuple[Any, None]:
+        i, a_i, c_i = row
+        f = problem.derivative(t0 + c_i * (t1 - t0), y0 + a_i @ k, floating, rest)
+        return k.at[i].set(h * f), None
+
+    c = jnp.asarray(tableau.c, t0.dtype)
+    k, _ = lax.scan(stage, jnp.zeros((b.size, y0.size), y0.dtype), (jnp.arange(b.size), a, c))
+    return y0 + b @ k, k
