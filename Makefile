@@ -2,22 +2,20 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Compiled programs are kept between runs of the examples.
-CACHE := JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.jax_cache JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.5
 
 .PHONY: demo examples test test-slow oracle lint bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.examples
-	$(CACHE) $(BIN)/python examples/hare_and_lynx.py
+	$(BIN)/python examples/hare_and_lynx.py
 
 examples: $(VENV)/.examples
-	$(CACHE) $(BIN)/python examples/flat_vector.py
-	$(CACHE) $(BIN)/python examples/digits.py
-	$(CACHE) $(BIN)/python examples/vowels.py
-	$(CACHE) $(BIN)/python examples/pendulum.py
-	$(CACHE) $(BIN)/python examples/hard_data.py
-	$(CACHE) $(BIN)/python examples/theophylline.py
+	$(BIN)/python examples/flat_vector.py
+	$(BIN)/python examples/digits.py
+	$(BIN)/python examples/vowels.py
+	$(BIN)/python examples/pendulum.py
+	$(BIN)/python examples/hard_data.py
+	$(BIN)/python examples/theophylline.py
 
 test: $(VENV)/.tests lint
 	$(BIN)/python -m pytest -n auto -m "not slow"
@@ -41,9 +39,12 @@ bench: $(VENV)/.benchmarks
 	$(BIN)/python benchmarks/segments.py
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/neural_ode.py
+	$(BIN)/python benchmarks/ode_batches.py
+	$(BIN)/python benchmarks/ode_lorenz.py
+	$(BIN)/python benchmarks/ode_memory.py
 
 clean:
-	rm -rf $(VENV) .jax_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) examples/.cache .jax_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

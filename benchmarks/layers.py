@@ -74,7 +74,9 @@ def loops() -> tuple[str, Any]:
         figures[title] = {**taken, "ratio": ratio}
         rows.append([title, *(shown(taken[name]) for name in models), f"{ratio:.2f}"])
         jax.clear_caches()
-    return table(["20 steps of Adam in a compiled loop", "sciml_lux", *PEERS, "to the faster peer (<= 1.05)"], rows), figures
+    return table(
+        ["20 steps of Adam in a compiled loop", "sciml_lux", *PEERS, "to the faster peer (<= 1.05)"], rows
+    ), figures
 
 
 def compile_times() -> tuple[str, Any]:

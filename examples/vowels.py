@@ -17,6 +17,7 @@ import optax
 
 import sciml_lux as lux
 
+jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(__file__).parent / ".cache"))
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 

@@ -5,9 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import directional_difference, setup
+from helpers import directional_difference, refused, setup
 
 import sciml_lux as lux
+from sciml_lux.flatten import LayerError
 from sciml_lux.solvers import StormerVerlet
 
 
@@ -40,14 +41,11 @@ ADJOINTS = {
     "checkpointed": diffrax.RecursiveCheckpointAdjoint(),
     "direct": diffrax.DirectAdjoint(),
     "forward": diffrax.ForwardMode(),
-    "backsolve": diffrax.BacksolveAdjoint(),
 }
 PAIRS = [
     pytest.param(name, adjoint, id=f"{name}, {adjoint}", marks=() if adjoint == "checkpointed" else pytest.mark.slow)
     for name in adapters()
     for adjoint in ADJOINTS
-    # The backward equation has one field, and a splitting method takes two.
-    if (name, adjoint) != ("symplectic", "backsolve")
 ]
 
 
@@ -64,6 +62,46 @@ def test_the_gradient_is_the_finite_difference(name, adjoint):
     direction = jnp.cos(jnp.arange(ps.vector.size, dtype=float))
     derivative = jax.jacfwd if adjoint == "forward" else jax.grad
     found = jax.jit(derivative(loss))(ps.vector) @ direction
-    # The backward solve has an error of its own, of the third power of the step.
-    rtol = 1e-4 if adjoint == "backsolve" else 1e-7
-    np.testing.assert_allclose(found, directional_difference(loss, ps.vector, direction), rtol=rtol)
+    np.testing.assert_allclose(found, directional_difference(loss, ps.vector, direction), rtol=1e-7)
+
+
+FIELD = lux.Chain(lux.Dense(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"adjoint": diffrax.BacksolveAdjoint()}, ["not that of the solve", "ReversibleAdjoint"]),
+        ({"adjoint": diffrax.ImplicitAdjoint()}, ["SteadyStateODE"]),
+        ({"adjoint": None}, ['"auto"', "got None"]),
+        ({"adjoint": diffrax.DirectAdjoint(), "max_steps": None}, ["max_steps", "RecursiveCheckpointAdjoint"]),
+        ({"adjoint": lux.solvers.ReversibleAdjoint(), "stiff": True}, ["explicit", "RecursiveCheckpointAdjoint"]),
+    ],
+)
+def test_what_does_not_go_together_is_refused_when_it_is_built(settings, parts):
+    refused(lambda: lux.NeuralODE(FIELD, **settings), LayerError, "NeuralODE", *parts)
+
+
+@pytest.mark.parametrize(
+    ("settings", "start", "parts"),
+    [
+        ({}, jnp.ones(2), ["recorded steps: many at a time", "2 numbers"]),
+        ({"batching": "each"}, jnp.ones((30, 2)), ["recorded steps: many at a time", "2 numbers"]),
+        ({}, jnp.ones((30, 2)), ["recorded steps: one by one", "60 numbers"]),
+        ({"max_steps": 10**6}, jnp.ones((30, 2)), ["RecursiveCheckpointAdjoint", "MB"]),
+        ({"stiff": True}, jnp.ones(2), ["RecursiveCheckpointAdjoint", "Kvaerno5"]),
+        ({"adjoint": diffrax.DirectAdjoint()}, jnp.ones(2), ["DirectAdjoint", "asked for"]),
+    ],
+)
+def test_the_choice_can_be_printed(settings, start, parts):
+    node = lux.NeuralODE(FIELD, **settings)
+    ps, st = setup(node)
+    said = str(node.choose_adjoint(start, ps, st))
+    assert all(part in said for part in parts), said
+
+
+def test_backwards_through_forward_mode_says_what_to_do():
+    node = lux.NeuralODE(FIELD, adjoint=diffrax.ForwardMode())
+    ps, st = setup(node)
+    with pytest.raises(RuntimeError, match="leave adjoint out"):
+        jax.grad(lambda ps: jnp.sum(node(jnp.ones(2), ps, st)[0]))(ps)

@@ -80,9 +80,9 @@ def guard(values: Any, outcome: Outcome, explain: Callable[[Failure], str], thro
 
 def _one_or_raise(outcome: Outcome, explain: Callable[[Failure], str]) -> Array:
     """1, by which values are multiplied rather than passed on, so that no gradient escapes the check either."""
-    failed, *facts = (lax.stop_gradient(jnp.asarray(leaf)) for leaf in (~outcome.okay, *outcome[1:]))
+    failed, result, t, largest = (lax.stop_gradient(jnp.asarray(leaf)) for leaf in (~outcome.okay, *outcome[1:]))
     one = jnp.ones(failed.shape, jnp.int32)
-    failure = Failure(failed, *facts, 0 * one, failed.astype(jnp.int32), one)
+    failure = Failure(failed, result, t, largest, 0 * one, failed.astype(jnp.int32), one)
     if failed.ndim:
         failure = _first_of(failure)
 
@@ -134,7 +134,7 @@ def _one_line() -> types.TracebackType:
     def solve() -> Iterator[None]:
         yield
 
-    waiting = solve()
+    waiting: Any = solve()
     next(waiting)
     return types.TracebackType(None, waiting.gi_frame, waiting.gi_frame.f_lasti, waiting.gi_frame.f_lineno)
 

@@ -1,7 +1,6 @@
 """How a solve is differentiated."""
 
-from ._replay import LARGEST_RECORD as LARGEST_RECORD
-from ._replay import SMALL_STATE as SMALL_STATE
-from ._replay import is_replayable as is_replayable
+from ._choice import AdjointChoice as AdjointChoice
+from ._choice import choose_adjoint as choose_adjoint
 from ._replay import solve_and_replay as solve_and_replay
 from ._reversible import ReversibleAdjoint as ReversibleAdjoint

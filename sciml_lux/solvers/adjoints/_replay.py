@@ -37,16 +37,27 @@ _FIRST_ORDER = (
 )
 
 
-def is_replayable(y0: Any, settings: dict[str, Any], alone: bool = True) -> bool:
-    """Whether a solve can be differentiated this way: an explicit Runge-Kutta method, a real state of one dtype, steps that can be
-    recorded and fit in the memory meant for them; side by side with others (not `alone`), a small state."""
+def why_not_recorded(y0: Any, settings: dict[str, Any]) -> str | None:
+    """Why a solve cannot be differentiated this way, if it cannot."""
     leaves = jax.tree.leaves(y0)
+    if not isinstance(settings["solver"], diffrax.AbstractERK):
+        return f"{type(settings['solver']).__name__} is not an explicit Runge-Kutta method"
+    if len({leaf.dtype for leaf in leaves}) != 1 or jnp.iscomplexobj(leaves[0]):
+        return "the state is not real and of one dtype"
     size = sum(leaf.size for leaf in leaves)
-    one_dtype = len({leaf.dtype for leaf in leaves}) == 1 and not jnp.iscomplexobj(leaves[0])
-    if not (isinstance(settings["solver"], diffrax.AbstractERK) and one_dtype and size and is_recordable(settings)):
-        return False
-    record = settings["max_steps"] * (size + 1) * leaves[0].dtype.itemsize
-    return size <= SMALL_STATE or (alone and record <= LARGEST_RECORD)
+    if size == 0:
+        return "the state is empty"
+    if not is_recordable(settings):
+        return "the number of steps has no bound, max_steps=None, or a step may not begin where the last one ended"
+    if size > SMALL_STATE and record_bytes(y0, settings) > LARGEST_RECORD:
+        return f"the record of {settings['max_steps']} steps would take {record_bytes(y0, settings) / 1e6:.3g} MB"
+    return None
+
+
+def record_bytes(y0: Any, settings: dict[str, Any]) -> int:
+    """The memory of the steps of one solve, up to the bound on their number."""
+    leaves = jax.tree.leaves(y0)
+    return settings["max_steps"] * (1 + sum(leaf.size for leaf in leaves)) * leaves[0].dtype.itemsize
 
 
 def solve_and_replay(field: Any, y0: Any, args: Any, ts: Any, settings: dict[str, Any]) -> diffrax.Solution:

@@ -155,13 +155,13 @@ def _checked(name: str, ts: Any, values: Any, fewest: int, may_miss: str) -> tup
     values = _as_floats(values) if isinstance(values, list) else jax.tree.map(_as_floats, values)
     if ts.ndim != 1 or ts.size < fewest:
         raise ShapeError(f"{name}: ts are at least {fewest} times in a vector, got shape {ts.shape}")
-    if not isinstance(ts, Tracer) and not (np.diff(np.asarray(ts)) > 0).all():
+    if not isinstance(ts, Tracer) and not np.all(np.asarray(ts[1:] > ts[:-1])):
         raise ShapeError(f"{name}: ts must increase, got {np.asarray(ts)}")
     for leaf in jax.tree.leaves(values):
         if leaf.ndim < 1 or leaf.shape[0] != ts.size:
             raise ShapeError(f"{name}: values have a first axis of {ts.size} samples as ts do, got shape {leaf.shape}")
         if not isinstance(leaf, Tracer):
-            missing = np.isnan(np.asarray(leaf)).reshape(ts.size, -1).any(1)
+            missing: Any = np.isnan(np.asarray(leaf)).reshape(ts.size, -1).any(1)
             refused = {"inside": [0, -1], "after the first": [0], "nowhere": slice(None)}[may_miss]
             if missing[refused].any():
                 index = np.flatnonzero(missing)

@@ -4,13 +4,16 @@ from typing import Any
 
 import diffrax
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 
-from ...core import differentiation_mode
-from ..adjoints import is_replayable, solve_and_replay
+from ..adjoints import ReversibleAdjoint, choose_adjoint, solve_and_replay
 from ._inputs import step_onto
 from ._values import largest
+
+_FORWARD_ONLY = (
+    "a solve with adjoint=diffrax.ForwardMode(), which is also what least squares chooses, has no reverse-mode derivative: use jax.jvp or "
+    "jax.jacfwd, or leave adjoint out"
+)
 
 
 def integrate(
@@ -20,23 +23,25 @@ def integrate(
     ts: Any,
     saveat: diffrax.SaveAt | None,
     settings: dict[str, Any],
-    adjoint: diffrax.AbstractAdjoint | None,
+    adjoint: Any,
     event: diffrax.Event | None,
 ) -> diffrax.Solution:
     """The solution of `dy/dt = field(t, y, args)`, `y(t0) = y0`, whether the solve succeeded or not.
 
     **Arguments:** `field`: a pytree that can be called, or a tuple of them for a solver that takes several terms; `y0`: a tree of
     floating-point arrays; `args`; `ts`: sorted times to save at, or `None` for the end alone; `saveat`: in place of `ts`;
-    `settings`: the other arguments of `diffrax.diffeqsolve`; `adjoint`: `None` for the one that suits; `event`.
+    `settings`: the other arguments of `diffrax.diffeqsolve`; `adjoint`: of diffrax, or `"auto"` for the one that suits; `event`.
     """
     args, settings = step_onto(args, settings)
-    if adjoint is None and event is None and saveat is None and _can_replay(y0, args, settings):
+    adjoint = choose_adjoint(adjoint, y0, args, settings, saveat, event).adjoint
+    if adjoint is None:
         return solve_and_replay(field, y0, args, jnp.stack([settings["t1"]]) if ts is None else ts, settings)
     if saveat is None:
         saveat = diffrax.SaveAt(t1=True) if ts is None else diffrax.SaveAt(ts=ts)
-    adjoint = adjoint or _default_adjoint()
     # Adjoints with an equation of their own take no more to save than what they know.
-    reports = isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint | diffrax.ForwardMode | diffrax.DirectAdjoint)
+    reports = isinstance(
+        adjoint, diffrax.RecursiveCheckpointAdjoint | diffrax.ForwardMode | diffrax.DirectAdjoint | ReversibleAdjoint
+    )
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(field) if callable(field) else tuple(diffrax.ODETerm(part) for part in field),
         y0=y0,
@@ -47,7 +52,11 @@ def integrate(
         throw=False,
         **settings,
     )
-    return _without_end(solution) if reports else solution
+    solution = _without_end(solution) if reports else solution
+    if isinstance(adjoint, diffrax.ForwardMode):
+        ys = eqx.internal.nondifferentiable_backward(solution.ys, msg=_FORWARD_ONLY, symbolic=True)
+        solution = eqx.tree_at(lambda s: s.ys, solution, ys, is_leaf=lambda node: node is None)
+    return solution
 
 
 def _with_end(saveat: diffrax.SaveAt) -> diffrax.SaveAt:
@@ -66,15 +75,3 @@ def _without_end(solution: diffrax.Solution) -> diffrax.Solution:
 def _largest(t: Any, y: Any, args: Any) -> Any:
     del args
     return largest(y, t.dtype)
-
-
-def _can_replay(y0: Any, args: Any, settings: dict[str, Any]) -> bool:
-    # A function may refer to traced arrays that nothing tells us about.
-    known = not any(callable(leaf) for leaf in jax.tree.leaves(args))
-    reverse = differentiation_mode.value == "reverse"
-    return reverse and known and is_replayable(y0, settings)
-
-
-def _default_adjoint() -> diffrax.AbstractAdjoint:
-    # Least squares asks for Jacobians column by column, which the checkpointed adjoint, a reverse-mode rule, cannot give.
-    return diffrax.ForwardMode() if differentiation_mode.value == "forward" else diffrax.RecursiveCheckpointAdjoint()

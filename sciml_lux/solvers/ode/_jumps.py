@@ -23,7 +23,7 @@ from jax import lax
 from .._failure import is_okay
 from ._crossing import Departure, constant, departure, first_crossing, with_rate
 from ._integrate import integrate
-from ._results import RESULTS
+from ._results import RESULTS, SUCCESSFUL
 from ._values import largest
 
 
@@ -57,7 +57,7 @@ class _Progress(NamedTuple):
 @eqx.filter_jit  # for calls that nothing compiles: the loop would be compiled anew each time
 def solve_with_jumps(
     system: Jumping, direction: bool | None, max_jumps: int, y0: Any, args: Any, ts: Any, doses: Any,
-    settings: dict[str, Any], adjoint: diffrax.AbstractAdjoint | None,
+    settings: dict[str, Any], adjoint: Any,
 ) -> diffrax.Solution:  # fmt: skip
     """The solution at the times `ts`, at a jump the value after it, with `num_jumps` and `jump_times` among its `stats`.
 
@@ -75,7 +75,7 @@ def solve_with_jumps(
         doses=zero,
         jumps=zero,
         done=jnp.any(doses[0] < t0),
-        result=RESULTS.where(jnp.any(doses[0] < t0), RESULTS.dose_before_start, RESULTS.successful),
+        result=RESULTS.where(jnp.any(doses[0] < t0), RESULTS.dose_before_start, SUCCESSFUL),
         stats={"num_steps": zero, "t_reached": t0, "y_largest": largest(y0, ts.dtype)},
         jump_times=jnp.full(max_jumps, jnp.inf, ts.dtype),
         ys=jax.tree.map(lambda leaf: jnp.zeros((ts.size, *leaf.shape), leaf.dtype), y0),
@@ -96,7 +96,7 @@ class _Pieces(NamedTuple):
     system: Jumping
     direction: bool | None
     settings: dict[str, Any]
-    adjoint: diffrax.AbstractAdjoint | None
+    adjoint: Any
     t1: Any
     ts: Any
     doses: Any
@@ -121,7 +121,7 @@ class _Pieces(NamedTuple):
         stuck = jumped & ((leaves.side == 0) | self._follows(at, t))
         result = _first_failure(at.result, RESULTS.promote(result))
         for failed, reason in ((overflow, RESULTS.max_jumps_reached), (stuck, RESULTS.jumps_accumulate)):
-            result = _first_failure(result, RESULTS.where(failed, reason, RESULTS.successful))
+            result = _first_failure(result, RESULTS.where(failed, reason, SUCCESSFUL))
         # Later pieces write over what earlier ones hold beyond their end.
         mine = ~at.done & (self.ts >= t0)
         times = jnp.where(jumped & (jnp.arange(at.jump_times.size, dtype=at.jumps.dtype) == at.jumps), t, at.jump_times)

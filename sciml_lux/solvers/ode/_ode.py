@@ -14,7 +14,9 @@ from jaxtyping import Array, Key
 from ...core import AbstractContainer, AbstractLayer, State, as_params, as_state, describe, differentiation_mode
 from ...flatten import LayerError, ShapeError
 from .._failure import guard, type_of
+from ..adjoints import AdjointChoice, choose_adjoint
 from ._batching import Problem, advance_each, check_samples, dense_each, solve_each, summary_of_each
+from ._inputs import step_onto
 from ._integrate import integrate
 from ._one import explain, outcome, solve_one
 from ._settings import check_model, check_settings, takes_two_terms
@@ -43,9 +45,9 @@ class AbstractODE(AbstractContainer):
     - `dt0`: first step (default: chosen by the solver), or the fixed step under `stepsize_controller=diffrax.ConstantStepSize()`;
       `stepsize_controller`: replaces the default, `PIDController(rtol, atol)`, or `ConstantStepSize()` for a solver that does
       not estimate its error, such as `diffrax.Euler()`, which needs `dt0`.
-    - `adjoint`: of diffrax; by default `ForwardMode` under least squares, and elsewhere the gradient of the discrete solve, many
-      steps at a time for explicit methods and states of up to 16 numbers (`adjoints/_replay.py`), by `RecursiveCheckpointAdjoint`
-      for all others.
+    - `adjoint`: of diffrax, or `lux.solvers.ReversibleAdjoint()`; by default, `"auto"`, `ForwardMode` under least squares, and elsewhere
+      the gradient of the discrete solve: from recorded steps for explicit methods (`adjoints/_replay.py`), by
+      `RecursiveCheckpointAdjoint` for all others. `print(node.choose_adjoint(y0, ps, st))` says which one, and why.
     - `max_steps`; `event`: a `diffrax.Event`; `throw`: whether a failed solve raises.
     - `batching`: `"joint"`, one solve with one step size for all of `y0`, whatever its shapes; or `"each"`: the leading axis of every
       array in `y0` is the sample, and each is solved with its own steps, as by `jax.vmap`. Inside, `model` is called on one sample.
@@ -82,7 +84,7 @@ class AbstractODE(AbstractContainer):
     atol: float | tuple[Any, ...] = 1e-6
     dt0: float | None = None
     stepsize_controller: diffrax.AbstractStepSizeController | None = None
-    adjoint: diffrax.AbstractAdjoint | None = None
+    adjoint: diffrax.AbstractAdjoint | Literal["auto"] = "auto"
     max_steps: int | None = 4096
     event: diffrax.Event | None = None
     throw: bool = True
@@ -201,14 +203,27 @@ class AbstractODE(AbstractContainer):
         solution = eqx.tree_at(lambda s: (s.ys, s.interpolation), solution, saved, is_leaf=lambda node: node is None)
         return (dense_each(solution) if each else solution), self._advanced(problem, params, state, solution, okay)
 
+    def choose_adjoint(self, y0: Any, ps: Any, st: Any, *, inputs: Any = None) -> AdjointChoice:
+        """How a solve, at given `ts` or to the end, is differentiated, and why, to be printed. Arguments as for a call."""
+        params, state = as_params(ps), as_state(st)
+        given = jax.tree.map(lambda leaf: as_float_array(type(self).__name__, leaf), y0)
+        if self.batching == "each":
+            given = jax.tree.map(lambda leaf: leaf[0], given)
+        start = self.lift(given, params, state)
+        time = time_dtype(start).type
+        settings = self._settings(start, time(self.t0), time(self.t1), time)
+        args, settings = step_onto((params, state, inputs), settings)
+        return choose_adjoint(self.adjoint, start, args, settings, event=self.event)
+
     def input_axes(self, inputs: Any) -> Any:
         """Which arrays in `inputs` have a leading axis, the samples of `batching="each"`, as for `equinox.filter_vmap`: by default all
         of an interpolation whose times are a matrix, and none of any other."""
-        return eqx.if_array(0) if np.ndim(getattr(inputs, "ts", None)) == 2 else None
+        times: Any = getattr(inputs, "ts", None)
+        return eqx.if_array(0) if np.ndim(times) == 2 else None
 
     def _isolates(self) -> bool:
         # In forward mode nothing is shared between samples; that rule is known by how it is differentiated.
-        forward = differentiation_mode.value == "forward" and self.adjoint is None
+        forward = differentiation_mode.value == "forward" and self.adjoint == "auto"
         return (
             not self.throw and not forward and not isinstance(self.adjoint, diffrax.ForwardMode | diffrax.DirectAdjoint)
         )

@@ -1,5 +1,7 @@
 """How a solve ended, where diffrax has no word for it."""
 
+from typing import Any
+
 import diffrax
 
 
@@ -14,6 +16,8 @@ class RESULTS(diffrax.RESULTS):  # type: ignore[misc]
     dose_before_start = "A dose comes before the solve starts."
     no_steady_state = "No steady state was reached."
 
+
+SUCCESSFUL: Any = RESULTS.successful  # an item, whatever type checkers make of enumerations
 
 ADVICE = {
     "max_jumps_reached": "raise max_jumps, or end the solve earlier",

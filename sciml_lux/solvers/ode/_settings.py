@@ -9,6 +9,7 @@ import jax
 
 from ...core import AbstractLayer
 from ...flatten import LayerError
+from ..adjoints import ReversibleAdjoint
 
 
 def check_model(node: Any) -> None:
@@ -54,6 +55,40 @@ def check_settings(node: Any) -> None:
         raise LayerError(f'{name}: batching is "joint" or "each", got {node.batching!r}')
     if isinstance(node.stepsize_controller, diffrax.ConstantStepSize) and node.dt0 is None:
         raise LayerError(f"{name}: ConstantStepSize needs the step, dt0")
+    refusal = _unsuitable(node)
+    if refusal:
+        raise LayerError(f"{name}: {refusal}")
+
+
+def _unsuitable(node: Any) -> str | None:
+    """What is wrong with the adjoint for this node, and which one works."""
+    adjoint = node.adjoint
+    if isinstance(adjoint, str) and adjoint == "auto":
+        return None
+    if not isinstance(adjoint, diffrax.AbstractAdjoint):
+        return (
+            f'adjoint is "auto" or an adjoint of diffrax, such as diffrax.RecursiveCheckpointAdjoint(), got {adjoint!r}'
+        )
+    if isinstance(adjoint, diffrax.BacksolveAdjoint):
+        return (
+            "BacksolveAdjoint solves another equation backwards, whose gradient is not that of the solve; for little memory write "
+            "adjoint=diffrax.RecursiveCheckpointAdjoint() or lux.solvers.ReversibleAdjoint()"
+        )
+    if isinstance(adjoint, diffrax.ImplicitAdjoint):
+        return "ImplicitAdjoint differentiates equilibria; use SteadyStateODE, or leave adjoint out"
+    if isinstance(adjoint, diffrax.DirectAdjoint) and node.max_steps is None:
+        return (
+            "DirectAdjoint needs a bound on the steps; give max_steps, or write "
+            "adjoint=diffrax.RecursiveCheckpointAdjoint(checkpoints=100)"
+        )
+    if isinstance(adjoint, ReversibleAdjoint):
+        explicit = not node.stiff if node.solver is None else isinstance(node.solver, diffrax.AbstractERK)
+        if not explicit or node.event is not None:
+            return (
+                "ReversibleAdjoint goes with explicit Runge-Kutta methods and no event; leave adjoint out, or write "
+                "adjoint=diffrax.RecursiveCheckpointAdjoint()"
+            )
+    return None
 
 
 def is_fixed(solver: Any) -> bool:

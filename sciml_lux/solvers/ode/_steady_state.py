@@ -16,7 +16,7 @@ from ...flatten import LayerError
 from ._crossing import constant
 from ._integrate import integrate
 from ._neural_ode import NeuralODE
-from ._results import ADVICE, RESULTS, name_of
+from ._results import ADVICE, RESULTS, SUCCESSFUL, name_of
 
 
 class SteadyStateODE(NeuralODE):
@@ -56,9 +56,9 @@ class SteadyStateODE(NeuralODE):
             raise LayerError(f"{name} ends where the field is 0; use a NeuralODE with event= for any other event")
         if self.time:
             raise LayerError(f"{name}: a field that depends on time has no equilibrium; leave out time=True")
-        if self.adjoint is not None:
+        if self.adjoint != "auto":
             raise LayerError(
-                f"{name} differentiates by the implicit function theorem; leave out adjoint={type(self.adjoint).__name__}()"
+                f"{name} differentiates by the implicit function theorem; leave out adjoint={self.adjoint!r}"
             )
 
     def initial_states(self, key: Key[Array, ""]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class SteadyStateODE(NeuralODE):
         solution = integrate(field, start, constants, None, None, settings, diffrax.ForwardMode(), event)
         result = RESULTS.promote(solution.result)
         result = RESULTS.where(result == RESULTS.successful, RESULTS.no_steady_state, result)
-        result = RESULTS.where(result == RESULTS.event_occurred, RESULTS.successful, result)
+        result = RESULTS.where(result == RESULTS.event_occurred, SUCCESSFUL, result)
         reached: Any = solution.ts
         y = _equilibrium(field, reached[-1], jax.tree.map(lambda leaf: leaf[-1], solution.ys), args)
         ys = jax.tree.map(lambda leaf: leaf[None], y)

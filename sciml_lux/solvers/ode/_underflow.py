@@ -27,9 +27,8 @@ class StoppingPIDController(diffrax.PIDController):
         error_order: Any,
         controller_state: Any,
     ) -> Any:
-        keep, start, end, jump, state, result = super().adapt_step_size(
-            t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
-        )
+        adapted: Any = super().adapt_step_size(t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state)
+        keep, start, end, jump, state, result = adapted
         smallest = jnp.asarray(self.span * float(jnp.finfo(end.dtype).eps) ** 4, end.dtype)
         # A step of one rounding error that is rejected would be tried again. Nor is one that is NaN, as the field at the start, a step.
         leads = (end - start > smallest) & (keep | (end < t1))
