@@ -49,7 +49,8 @@ class ReversibleAdjoint(diffrax.AbstractAdjoint):
     do rounding errors on the way back. Solves with `a |t1 - t0|` beyond about 10 fail, and say so: `coupling=1e-6`, in float64, reaches
     somewhat further. Stiff and strongly damped equations need another adjoint.
 
-    **Arguments:** `coupling`: above 0, at most 1. In float32, where solves that spread out drift on the way back, 1e-2 is safer.
+    **Arguments:** `coupling`: above 0, at most 1; by default 1e-3, and 1e-2 in float32, where solves that spread out drift on the way back.
+    `throw`: whether a way back that fails raises; by default as `diffeqsolve` and the adapter do.
 
     **Use:** `diffrax.diffeqsolve(..., adjoint=ReversibleAdjoint())`, or the `adjoint` of any `AbstractODE`, with an explicit
     Runge-Kutta method (`diffrax.Tsit5()`, `diffrax.Dopri8()`, ...), fixed or adaptive steps, forward or backward in time, and any
@@ -65,10 +66,11 @@ class ReversibleAdjoint(diffrax.AbstractAdjoint):
     **Source:** McCallum and Foster 2024, Efficient, Accurate and Stable Gradients for Neural ODEs, arXiv:2410.11648.
     """
 
-    coupling: float = 1e-3
+    coupling: float | None = None
+    throw: bool | None = None
 
     def __check_init__(self) -> None:
-        if not (isinstance(self.coupling, int | float) and 0 < self.coupling <= 1):
+        if self.coupling is not None and not (isinstance(self.coupling, int | float) and 0 < self.coupling <= 1):
             raise LayerError(f"ReversibleAdjoint: coupling is a number above 0 and at most 1, got {self.coupling!r}")
 
     def loop(self, *, args: Any, terms: Any, solver: Any, saveat: Any, t1: Any, init_state: Any, **rest: Any) -> Any:
@@ -77,14 +79,21 @@ class ReversibleAdjoint(diffrax.AbstractAdjoint):
         terms, saveat = _converted(terms, saveat, (jnp.asarray(rest["t0"]), init_state.y, args))
         fixed = {name: rest[name] for name in ("t0", "dt0", "stepsize_controller")}
         rest |= eqx.internal.nondifferentiable(fixed, msg=_only("y0, args, ts and t1, not t0, dt0 or the controller"))
-        coupled = CoupledSolver(solver, self.coupling, lax.stop_gradient(t1) - rest["t0"], Shape.of(init_state.y))
+        coupling = self.coupling or (1e-3 if jax.tree.leaves(init_state.y)[0].dtype == jnp.dtype("float64") else 1e-2)
+        coupled = CoupledSolver(solver, coupling, lax.stop_gradient(t1) - rest["t0"], Shape.of(init_state.y))
         solve = Solve(init_state.y, args, terms, [sub.ts for sub in subs_of(saveat)], t1)
         final, recorded = _forward(_constant(solve), coupled, saveat, _constant(init_state), rest)
         # The times to save at are a part of `solve`.
         saveat = eqx.tree_at(
             lambda s: [sub.ts for sub in subs_of(s) if sub.ts is not None], saveat, replace_fn=lax.stop_gradient
         )
-        problem = Problem(coupled, saveat, rest["stepsize_controller"], rest["t0"], rest["throw"])
+        problem = Problem(
+            coupled,
+            saveat,
+            rest["stepsize_controller"],
+            rest["t0"],
+            rest["throw"] if self.throw is None else self.throw,
+        )
         # What was not made constant: arrays that a function refers to without being given them.
         constant = eqx.internal.nondifferentiable(
             (_saved(final), recorded, problem),

@@ -14,7 +14,7 @@ from jaxtyping import Array, Key
 from ...core import AbstractContainer, AbstractLayer, State, as_params, as_state, describe, differentiation_mode
 from ...flatten import LayerError, ShapeError
 from .._failure import guard, type_of
-from ..adjoints import AdjointChoice, choose_adjoint
+from ..adjoints import AdjointChoice, ReversibleAdjoint, choose_adjoint
 from ._batching import Problem, advance_each, check_samples, dense_each, solve_each, summary_of_each
 from ._inputs import step_onto
 from ._integrate import integrate
@@ -230,7 +230,10 @@ class AbstractODE(AbstractContainer):
 
     def _solution(self, y0: Any, args: Any, t0: Any, ts: Any, saveat: Any, time: Any) -> diffrax.Solution:
         settings = self._settings(y0, t0, time(self.t1) if ts is None else ts[-1], time)
-        return integrate(self.terms(settings["solver"]), y0, args, ts, saveat, settings, self.adjoint, self.event)
+        adjoint = self.adjoint
+        if isinstance(adjoint, ReversibleAdjoint) and adjoint.throw is None:
+            adjoint = ReversibleAdjoint(adjoint.coupling, self.throw)
+        return integrate(self.terms(settings["solver"]), y0, args, ts, saveat, settings, adjoint, self.event)
 
     def _settings(self, y0: Any, t0: Any, t1: Any, time: Any) -> dict[str, Any]:
         """What `diffrax.diffeqsolve` is told beside the problem and what to save."""

@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array
 
 from .._failure import Failure, Outcome, is_okay, type_of
+from ..adjoints import APART, ReversibleAdjoint
 from ._batching import Problem, own_times
 from ._values import save_as, time_dtype
 
@@ -95,6 +96,8 @@ def explain(node: Any, kind: Any, failure: Failure) -> str:
     own = node.advice(failure.result)
     if own is not None:
         advice = own
+    elif failed(kind.nonlinear_divergence) and isinstance(node.adjoint, ReversibleAdjoint):
+        message, advice = "The solve cannot be reversed", APART
     elif failed(kind.nonfinite_input):
         message = "The times ts are not sorted, not finite, or not within the span"
         advice, size = "give sorted times from t0 to t1; lengths= leaves out padding", ""
