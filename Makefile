@@ -16,6 +16,7 @@ examples: $(VENV)/.examples
 	$(BIN)/python examples/pendulum.py
 	$(BIN)/python examples/hard_data.py
 	$(BIN)/python examples/theophylline.py
+	$(BIN)/python examples/three_equations.py
 
 test: $(VENV)/.tests lint
 	$(BIN)/python -m pytest -n auto -m "not slow"
