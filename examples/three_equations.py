@@ -134,8 +134,9 @@ def oscillator():
     for name, size, errors in rows:
         print(f"   {name:16s}{size:12d}" + "".join(f"{error:16.3f}" for error in errors))
     print(
-        f'   The noise of the records is {NOISE}; "new" is a release from {UNSEEN:g}, compared with the exact motion.\n'
+        f'   The noise of the records is {NOISE}; "new" is a release from {UNSEEN:g}, compared with the exact motion.'
     )
+    print("   The AugmentedODE has to find the velocity by itself: with other learning rates it got stuck.\n")
     return later, exact, forecasts
 
 
