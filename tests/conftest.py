@@ -34,6 +34,13 @@ def pytest_configure(config: pytest.Config) -> None:
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        values = getattr(item, "callspec", None)
+        if values is not None and any(getattr(value, "slow", False) is True for value in values.params.values()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def key():
     return jax.random.key(0)

@@ -38,6 +38,7 @@ def test_an_augmented_one_maps_x_to_minus_x():
     np.testing.assert_allclose(solution.ys, [np.cos(np.pi * t) * XS for t in ts], rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_it_learns_what_a_neural_ode_cannot():
     # Of the maps that keep the order of the line, the nearest to x -> -x is a constant, whose loss is the variance.
     xs = jnp.linspace(-2.0, 2.0, 25)[:, None]

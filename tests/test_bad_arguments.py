@@ -74,24 +74,23 @@ def cases():
                 yield pytest.param(member, parameter.name, values, id=f"{cls.__name__}-{parameter.name}")
 
 
-def arguments(layer):
-    """The positional and named arguments that build the layer; all of them by name where they have one."""
+def with_argument(layer, name, value):
+    """The same layer with another value of an argument."""
     positional, named = layer.constructor_arguments()
-    signature = inspect.signature(type(layer))
-    if any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values()):
-        return positional, named
-    return (), dict(signature.bind(*positional, **named).arguments)
+    bound = inspect.signature(type(layer)).bind(*positional, **named)
+    bound.arguments[name] = value
+    return type(layer)(*bound.args, **bound.kwargs)
 
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(("member", "name", "values"), list(cases()))
 def test_an_argument_of_another_kind_is_refused_at_construction(member, name, values):
     layer = member.make()
-    cls, (positional, named) = type(layer), arguments(layer)
+    cls = type(layer)
     wrong = {}
     for value in values:
         try:
-            cls(*positional, **(named | {name: value}))
+            with_argument(layer, name, value)
         except lux.LuxError as error:
             text = message_of(error)
             # A layer may leave it to one that it is made of.

@@ -51,7 +51,7 @@ def exact(drop, gravity):
 @pytest.mark.parametrize(
     ("adjoint", "jacobian"),
     [
-        (None, jax.jacrev),
+        ("auto", jax.jacrev),
         (diffrax.DirectAdjoint(), jax.jacrev),
         (diffrax.ForwardMode(), jax.jacfwd),
     ],

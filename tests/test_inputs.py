@@ -122,14 +122,15 @@ def test_derivatives_with_respect_to_samples_and_rate(made):
         np.testing.assert_allclose(found[1], jax.grad(held, argnums=1)(0.9, jnp.asarray(VALUES)), atol=1e-7)
 
 
-def test_the_times_of_kinks_can_be_differentiated_with_respect_to_and_those_of_jumps_not():
+def test_the_times_of_a_smooth_signal_can_be_differentiated_with_respect_to_and_those_of_kinks_and_jumps_not():
     final = lambda ts, made: NODE(0.0, PS, ST, inputs=made(ts, VALUES))[0]  # noqa: E731
     direction = np.array([0.0, 0.3, -0.2, 0.5, 0.1, 0.0])
-    found = jax.grad(final)(jnp.asarray(TS), linear_input) @ direction
-    expected = directional_difference(lambda ts: final(ts, linear_input), TS, direction, 1e-4)
+    found = jax.grad(final)(jnp.asarray(TS), cubic_input) @ direction
+    expected = directional_difference(lambda ts: final(ts, cubic_input), TS, direction, 1e-4)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    with pytest.raises(RuntimeError, match="with respect to the ts of hold_input"):
-        jax.grad(final)(jnp.asarray(TS), hold_input)
+    for made in (hold_input, linear_input):
+        with pytest.raises(RuntimeError, match="with respect to the ts of hold_input or linear_input"):
+            jax.grad(final)(jnp.asarray(TS), made)
 
 
 def test_beside_the_time_and_backwards():

@@ -176,7 +176,14 @@ def test_a_gradient_alone_raises_as_well():
 # Times that are seen at run time only
 
 
-@pytest.mark.parametrize("ts", [[0.2, 1.5], [-0.2, 0.5], [0.5, 0.2], [0.2, np.nan], [np.inf, np.inf]])
+@pytest.mark.parametrize(
+    "ts",
+    [
+        [0.2, 1.5],
+        [0.2, np.nan],
+        *(pytest.param(ts, marks=pytest.mark.slow) for ts in ([-0.2, 0.5], [0.5, 0.2], [np.inf, np.inf])),
+    ],
+)
 def test_traced_times_that_cannot_be_are_a_failure(ts):
     node, ps, st = made(square)
     solve = jax.jit(lambda ts: node.solve(0.1, ps, st, ts=ts)[0].ys)

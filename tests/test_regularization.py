@@ -58,6 +58,7 @@ def test_their_gradients_are_finite_differences():
         np.testing.assert_allclose(jacobian[i] @ direction, difference, rtol=2e-4)
 
 
+@pytest.mark.slow
 def test_some_steps_stand_for_all():
     every = both(PS.vector)
     np.testing.assert_allclose(both(PS.vector, 8), every, rtol=1e-12)

@@ -51,7 +51,11 @@ def weighted(ys):
     )
 
 
-@pytest.mark.parametrize("solver", METHODS, ids=lambda solver: type(solver).__name__)
+@pytest.mark.parametrize(
+    "solver",
+    [METHODS[0], *(pytest.param(solver, marks=pytest.mark.slow) for solver in METHODS[1:])],
+    ids=lambda solver: type(solver).__name__,
+)
 @pytest.mark.parametrize(("t0", "t1"), [(0.0, 3.0), (3.0, 0.0)], ids=["forward", "backward in time"])
 def test_every_explicit_method_saving_at_many_times(both, solver, t0, t1):
     # The first time is the start, two are the same, and the last one is the end.
@@ -131,6 +135,7 @@ def test_the_gradient_of_a_failed_solve_is_nan(key):
         assert all(np.all(np.isnan(leaf)) for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 def test_single_precision_and_frozen_state(both):
     loss = lambda node, ps, st, y0: weighted(node(y0, ps, st)[0])  # noqa: E731
     node = lux.NeuralODE(lux.Chain(lux.Dropout(0.3), network), t1=1.0)
@@ -193,7 +198,11 @@ def test_second_derivatives_are_refused():
 WIDE = lux.Chain(lux.Dense(3, 4, jnp.tanh), lux.Dense(4, 3))  # on each of six rows
 
 
-@pytest.mark.parametrize(("t0", "t1"), [(0.0, 2.0), (2.0, 0.0)], ids=["forward", "backward in time"])
+@pytest.mark.parametrize(
+    ("t0", "t1"),
+    [(2.0, 0.0), pytest.param(0.0, 2.0, marks=pytest.mark.slow)],
+    ids=["backward in time", "forward"],
+)
 def test_a_large_state_step_by_step(both, t0, t1):
     ts = jnp.array([t0, 0.9 * t0 + 0.1 * t1, 0.5 * (t0 + t1), 0.5 * (t0 + t1), 0.2 * t0 + 0.8 * t1, t1])
     start = jnp.sin(jnp.arange(18.0)).reshape(6, 3)

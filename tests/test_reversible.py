@@ -82,8 +82,15 @@ def test_it_converges_with_the_order_of_the_base_method(solver, order, steps):
     assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.5)
 
 
-@pytest.mark.parametrize("solver", [diffrax.Heun(), diffrax.Bosh3(), diffrax.Tsit5(), diffrax.Dopri8()])
-@pytest.mark.parametrize(("t0", "t1"), [(0.0, 2.0), (1.0, -0.5)])
+@pytest.mark.parametrize(
+    ("solver", "t0", "t1"),
+    [
+        (diffrax.Heun(), 0.0, 2.0),
+        (diffrax.Tsit5(), 1.0, -0.5),
+        pytest.param(diffrax.Bosh3(), 0.0, 2.0, marks=pytest.mark.slow),
+        pytest.param(diffrax.Dopri8(), 1.0, -0.5, marks=pytest.mark.slow),
+    ],
+)
 def test_value_and_gradient_are_those_of_the_unrolled_steps(solver, t0, t1):
     def ours(y0, args):
         return objective(jax.tree.map(lambda leaf: leaf[-1], solve(y0, args, solver=solver, t0=t0, t1=t1).ys))
@@ -121,7 +128,7 @@ SAVED = {
 
 
 @pytest.mark.parametrize("saved", SAVED)
-@pytest.mark.parametrize("steps", ["fixed", "adaptive"])
+@pytest.mark.parametrize("steps", [pytest.param("fixed", marks=pytest.mark.slow), "adaptive"])
 def test_gradients_of_what_is_saved_are_finite_differences(saved, steps):
     # Steps that are chosen by the error depend on the point: recorded once, they are prescribed for the differences.
     controller = FIXED
@@ -179,6 +186,7 @@ def test_what_the_field_refers_to_is_differentiated_like_an_argument():
     close(jax.jit(jax.grad(closed, argnums=(0, 1)))(Y0, ARGS), gradients(Y0, ARGS), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_layer_is_fitted_with_it_like_with_checkpoints():
     vectors = []
     for adjoint in (ReversibleAdjoint(), diffrax.RecursiveCheckpointAdjoint()):
@@ -249,6 +257,7 @@ def damping(rate, t1, adjoint=ReversibleAdjoint(), **settings):  # noqa: B008
     return solve(2.0, rate, adjoint, field=decay, t1=t1, **(adaptive(1e-8) | settings))
 
 
+@pytest.mark.slow
 def test_damping_up_to_ten_is_solved_and_differentiated_and_beyond_fails():
     @jax.jit
     def both(rate):

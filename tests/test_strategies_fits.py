@@ -114,6 +114,7 @@ def test_an_augmented_lagrangian_joins_the_segments_at_the_best_trajectory():
     np.testing.assert_allclose(plain["model.rate"], 2.0, atol=0.03)
 
 
+@pytest.mark.slow
 def test_an_augmented_lagrangian_that_ends_too_early_says_so():
     options = {"data": SEGMENTS, "steps": 3, "rounds": 2, "tolerance": 1e-12}
     with pytest.raises(lux.FitError, match="do not meet after 2 rounds") as caught:

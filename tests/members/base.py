@@ -23,7 +23,8 @@ class Layer:
     """A layer with an input.
 
     `make` builds it, anew at each call; `x`: an input; `mapped`: whether a batch of inputs may be mapped over;
-    `dtypes`: those in which it runs; `rtol`: of the finite differences; `names`: what its repr needs in scope.
+    `dtypes`: those in which it runs; `rtol`: of the finite differences; `names`: what its repr needs in scope;
+    `slow`: whether its tests are left to `make test-slow`, for a variant that compiles long and differs little.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Layer:
     dtypes: tuple[Any, ...] = (jnp.float32, jnp.float64, jnp.bfloat16)
     rtol: float = 1e-6
     names: dict[str, Any] = dataclasses.field(default_factory=dict)
+    slow: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

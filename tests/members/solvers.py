@@ -61,6 +61,7 @@ LAYERS = [
         array(2),
         dtypes=ode_dtypes,
         names={"append_time": append_time},
+        slow=True,
     ),
     Layer(
         "NeuralODE of three samples",
@@ -73,6 +74,7 @@ LAYERS = [
         lambda: lux.NeuralODE(lux.Dense(2, 2, jnp.tanh), t1=0.5, rtol=1e-9, atol=(1e-9, 1e-8)),
         array(2),
         dtypes=ode_dtypes,
+        slow=True,
     ),
     Layer(
         "Scaled",
@@ -92,6 +94,7 @@ LAYERS = [
         lambda: lux.AugmentedODE(lux.Dense(4, 4, jnp.tanh), 2, initial=lux.Dense(2, 2), keep=True, **accurate),
         array(2),
         dtypes=ode_dtypes,
+        slow=True,
     ),
     Layer(
         "SecondOrderODE",
@@ -107,6 +110,7 @@ LAYERS = [
         (array(2), array(2)),
         dtypes=ode_dtypes,
         names={"StormerVerlet": lux.solvers.StormerVerlet},
+        slow=True,
     ),
     Layer("HamiltonianODE", lambda: lux.HamiltonianODE(energy(), **accurate), (array(2), array(2)), dtypes=ode_dtypes),
     Layer(
@@ -115,6 +119,7 @@ LAYERS = [
         (array(2), array(2)),
         dtypes=ode_dtypes,
         names={"Yoshida4": lux.solvers.Yoshida4},
+        slow=True,
     ),
     Layer(
         "HybridODE",
@@ -149,6 +154,7 @@ LAYERS = [
         array(2),
         dtypes=ode_dtypes,
         names={"due": due, "second": second},
+        slow=True,
     ),
     Layer(
         "SteadyStateODE",

@@ -77,7 +77,10 @@ def solve_and_record(field: Any, y0: Any, args: Any, ts: Any, settings: dict[str
         result = jax.vmap(functools.partial(solve, _by_saving), axes, axis_size=axis_size)(*leaves)
         return result, jax.tree.map(lambda _: True, result)
 
-    return alone(*leaves)
+    solution, steps = alone(*leaves)
+    # What was a Python number came out as an array.
+    stats = {**solution.stats, "max_steps": settings["max_steps"]}
+    return eqx.tree_at(lambda s: s.stats, solution, stats), steps
 
 
 def solve_plainly(field: Any, y0: Any, args: Any, ts: Any, settings: dict[str, Any]) -> Any:

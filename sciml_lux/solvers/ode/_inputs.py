@@ -44,9 +44,10 @@ def linear_input(ts: Any, values: Any) -> SampledInput:
     A sample that is NaN is missing: the line goes past it. Each sample is a kink, onto which a solve steps.
 
     **Arguments:** `ts`: times of the samples, increasing, `(samples,)`; `values`: a tree of arrays with a leading axis of samples.
-    Gradients with respect to both.
+    Gradients with respect to `values`; with respect to the times of kinks the value at each of them has two.
 
-    **Errors:** `ShapeError` for shapes that do not fit, times that do not increase, and a first or last sample that is missing.
+    **Errors:** `ShapeError` for shapes that do not fit, times that do not increase, and a first or last sample that is missing; for a
+    derivative with respect to `ts`, an error of JAX that says so.
     """
     ts, values = _checked("linear_input", ts, values, 2, "inside")
     filled = jax.tree.map(lambda leaf: diffrax.linear_interpolation(ts.astype(leaf.dtype), leaf), values)
@@ -130,10 +131,15 @@ def _is_sampled(node: Any) -> bool:
 
 def _until(node: SampledInput, last: Any) -> SampledInput:
     """The input as a solve needs it that knows no time after `last`: a jump there has not happened yet."""
-    if node.is_continuous:
+    if node.value_at is _cubic:
         return node
-    ts = eqxi.nondifferentiable(node.ts, msg="a solution cannot be differentiated with respect to the ts of hold_input")
-    return eqx.tree_at(lambda n: n.ts, node, jnp.where(ts.astype(last.dtype) >= last, jnp.inf, ts))
+    # A step that begins at a kink would take the derivative from the left, for the one to the right.
+    ts = eqxi.nondifferentiable(
+        node.ts,
+        msg="a solution cannot be differentiated with respect to the ts of hold_input or linear_input, only of cubic_input",
+    )
+    ts = ts if node.is_continuous else jnp.where(ts.astype(last.dtype) >= last, jnp.inf, ts)
+    return eqx.tree_at(lambda n: n.ts, node, ts)
 
 
 def _check_span(node: SampledInput, t0: Any, t1: Any) -> None:

@@ -54,7 +54,7 @@ def check_node(name: str, node: Any) -> None:
     """Raises `LayerError` unless `node` is an adapter."""
     if not isinstance(node, AbstractLayer) or not callable(getattr(node, "solve", None)):
         raise LayerError(
-            f"{name} takes a layer with solve(y0, ps, st, ts=...), such as lux.NeuralODE(model), got {node!r}"
+            f"{name}: node is a layer with solve(y0, ps, st, ts=...), such as lux.NeuralODE(model), got {node!r}"
         )
 
 
