@@ -72,7 +72,7 @@ def test_a_bouncing_ball_is_its_closed_form():
 
 @pytest.mark.parametrize("reverse", [True, False])
 def test_the_derivatives_of_a_bouncing_ball_are_those_of_its_closed_form(reverse):
-    adjoint = None if reverse else diffrax.ForwardMode()
+    adjoint = "auto" if reverse else diffrax.ForwardMode()
     ball = lux.JumpODE(Fall(), **BOUNCING, max_jumps=6, t1=3.0, adjoint=adjoint, **TIGHT)
     jacobian = jax.jacrev if reverse else jax.jacfwd
     found = jax.jit(jacobian(lambda vector, drop: bounced(vector, drop, ball), argnums=(0, 1)))(PS.vector, 1.0)
