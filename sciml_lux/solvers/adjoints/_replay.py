@@ -70,7 +70,8 @@ def solve_and_replay(field: Any, y0: Any, args: Any, ts: Any, settings: dict[str
     # The end of the span is one of the times, and its gradient is that of the value saved there.
     problem = _Problem(field, shape, _constant(settings))
     solution = _solution((shape.vector(y0), args, ts), problem)
-    return eqx.tree_at(lambda s: s.ys, solution, jax.vmap(shape.tree)(solution.ys))
+    given = (settings["t0"], settings["t1"], jax.vmap(shape.tree)(solution.ys))
+    return eqx.tree_at(lambda s: (s.t0, s.t1, s.ys), solution, given, is_leaf=lambda node: node is None)
 
 
 def _constant(tree: Any) -> Any:
@@ -102,13 +103,19 @@ class _Problem(eqx.Module):
 @eqx.filter_jit
 def _plain(differentiable: Any, problem: _Problem) -> Any:
     y0, args, ts = _constant(differentiable)
-    return solve_plainly(problem.on_vectors, y0, args, ts, problem.settings)
+    return _without_span(solve_plainly(problem.on_vectors, y0, args, ts, problem.settings))
 
 
 @eqx.filter_jit
 def _recorded(differentiable: Any, problem: _Problem) -> tuple[Any, Steps]:
     y0, args, ts = _constant(differentiable)
-    return solve_and_record(problem.on_vectors, y0, args, ts, problem.settings)
+    solution, steps = solve_and_record(problem.on_vectors, y0, args, ts, problem.settings)
+    return _without_span(solution), steps
+
+
+def _without_span(solution: Any) -> Any:
+    # Under vmap the span is mapped in what was recorded and not in what was not; a rule's results must agree.
+    return eqx.tree_at(lambda s: (s.t0, s.t1), solution, (None, None))
 
 
 @eqx.filter_custom_vjp
