@@ -207,6 +207,7 @@ def test_an_unknown_start_that_is_nan_is_one_failed_sample():
 # Training
 
 
+@pytest.mark.slow
 def test_a_fit_goes_on_without_the_samples_that_fail():
     starts, ts = jnp.asarray([0.5, 3.0, -1.0]), jnp.asarray([0.5, 1.0])
     exact = np.asarray(starts)[:, None] / (1.0 - 0.4 * np.asarray(starts)[:, None] * np.asarray(ts))

@@ -142,6 +142,7 @@ def objective(vector, node, ps, st):
     return WEIGHTS @ node(jnp.asarray([1.0, 0.0, 0.0]), ps.replace(vector), st)[0]
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_differences_and_forward_mode():
     node = stiff("Robertson", 1e-8, t1=40.0)
     forward = dataclasses.replace(node, adjoint=diffrax.ForwardMode())

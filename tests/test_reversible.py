@@ -241,6 +241,7 @@ def test_steps_to_a_discontinuity_are_undone():
     np.testing.assert_allclose(jax.jit(jax.jacrev(value))(0.5), slopes, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_the_gradient_in_the_end_of_the_span_is_the_field_there():
     def value(t1):
         return final(Y0, ARGS, t1=t1)["x"]

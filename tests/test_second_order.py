@@ -125,6 +125,7 @@ def test_two_parts_are_the_whole():
             np.testing.assert_allclose(got, other, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_network_keeps_its_energy_and_samples_do_not_mix():
     model = lux.Chain(lux.WrappedFunction(join), lux.MLP(2, (8,), 1, jnp.tanh))
     node, ps, st = made(lux.HamiltonianODE(model, t1=5.0, **TIGHT))

@@ -141,6 +141,7 @@ LAYERS = [
         array(2),
         dtypes=ode_dtypes,
         names={"due": due, "flipped": flipped},
+        slow=True,
     ),
     Layer(
         "JumpODE with a learned jump",
