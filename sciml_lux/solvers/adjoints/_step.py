@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._recorded import Part
-from ._runge_kutta import tableau_of
+from ._runge_kutta import stages, tableau_of, weighted
 
 
 def step_adjoint(
@@ -44,14 +44,6 @@ def step_adjoint(
 def _step(problem: Any, t0: Any, t1: Any, y0: Any, floating: Any, rest: Any) -> tuple[Any, Any]:
     """The result of a step, and its stages."""
     tableau = tableau_of(problem.settings["solver"])
-    a, b = (jnp.asarray(part, y0.dtype) for part in tableau[:2])
     h = (t1 - t0).astype(y0.dtype)
-
-    def stage(k: Any, row: Any) -> tuple[Any, None]:
-        i, a_i, c_i = row
-        f = problem.derivative(t0 + c_i * (t1 - t0), y0 + a_i @ k, floating, rest)
-        return k.at[i].set(h * f), None
-
-    c = jnp.asarray(tableau.c, t0.dtype)
-    k, _ = lax.scan(stage, jnp.zeros((b.size, y0.size), y0.dtype), (jnp.arange(b.size), a, c))
-    return y0 + b @ k, k
+    k = stages(lambda t, y: h * problem.derivative(t, y, floating, rest), tableau, t0, t1, y0)
+    return y0 + weighted(tableau.b, k), k
