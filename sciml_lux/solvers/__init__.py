@@ -3,6 +3,12 @@
 from ._failure import SolveError as SolveError
 from ._levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt
 from .adjoints import ReversibleAdjoint as ReversibleAdjoint
+from .deq import DeepEquilibrium as DeepEquilibrium
+from .deq import ImplicitGradient as ImplicitGradient
+from .deq import JacobianFreeGradient as JacobianFreeGradient
+from .deq import JacobianPenalty as JacobianPenalty
+from .deq import PhantomGradient as PhantomGradient
+from .deq import UnrolledGradient as UnrolledGradient
 from .ode import RESULTS as RESULTS
 from .ode import AbstractODE as AbstractODE
 from .ode import AugmentedODE as AugmentedODE

@@ -1,0 +1,235 @@
+"""`DeepEquilibrium`: the fixed point of a model, as a layer."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jax import lax
+from jaxtyping import Array, Key
+
+from ...core import AbstractContainer, AbstractLayer, State, as_params, as_state, with_fields
+from ...flatten import LayerError
+from .._failure import Outcome, guard
+from ._attach import Rule, attach, pull_back
+from ._cell import Cell, apply
+from ._corrections import iterates
+from ._find import Found, find, measured
+from ._penalties import JacobianPenalty, largest_growth
+from ._report import explain, figures, result_of
+from ._rows import rows_of
+from ._settings import DEFAULT_SOLVER, check_settings
+from ._start import finite_start, isolated, start_of, zeros_like_input
+from .gradients import Accuracy, GradientChoice, UnrolledGradient, choose_gradient
+
+
+class DeepEquilibrium(AbstractContainer):
+    """The fixed point of a model in its first argument, as a layer.
+
+        z* = model(z*, x),        dz*/dp = (I - d model/dz)^-1 (d model/dp)
+
+    The steps that lead to `z*` are not differentiated and take no memory: gradients come from the equation.
+
+    **Arguments:** `model`: a layer that takes the pair `(z, x)` and returns the next `z`, of the same shape and dtype; then, by name:
+
+    - `solver`: a fixed-point solver or root finder of optimistix, such as `lux.solvers.Anderson(rtol=1e-4, atol=1e-4)`, the default. Those of
+      this package solve each sample by itself; others all as one.
+    - `adjoint`: `lux.solvers.ImplicitGradient()`, which `"auto"`, the default, stands for; `JacobianFreeGradient()`, `PhantomGradient()`,
+      `ShineGradient()`, or `UnrolledGradient(steps=...)`. `print(deq.choose_adjoint(x, ps, st))` says more.
+    - `init`: what `z` starts from: `"zeros"`, of the shape of `x`; `"skip_reg"`, the model applied to these; a function of `x`; or a layer,
+      which predicts it from `x` and learns to through `st.solution.init_distance`.
+    - `max_steps`: of the solver. `throw`: whether a failed solve raises.
+    - `batched`: whether the leading axis of `z` is the sample: each then converges on its own. A `z` of one axis is one sample always.
+    - `warm_start`: start from the result of the last call, kept in the state, if that had as many samples: for frames of a video, or
+      steps of training on the same batch.
+    - `jacobian_penalty`: a `lux.solvers.JacobianPenalty(probes=..., mode=...)` to be estimated at each call.
+
+    **Call:** `x`, any tree of arrays, gives `z*`. `solve` gives the whole solution.
+
+    **Parameters:** `model`, unravelled once, before the solver's loop; `init`, if that is a layer.
+
+    **States:** `model`, constant during a solve (one dropout mask) and advanced once per call, by one application at `z*`; `init`;
+    `solution`, for losses and loggers, with a leading axis of samples: `residual`, `num_steps`, `converged`, `init_distance` (the mean
+    square of start minus `z*`, differentiable in both) and `jacobian_penalty`, if asked for (differentiable); and `result`
+    (`optimistix.RESULTS`) of all samples: that of the first that failed; with `throw=False` it says `successful` unless all failed.
+    `key`, with `jacobian_penalty`; `start`, with `warm_start`. Of a state from `lux.setup` the entries of `solution`, and `start`, have no
+    axis of samples yet: where a state may not change its shape, as in `lax.scan` and `lux.fit`, begin with one that a call returned.
+
+    **Errors:** `LayerError` for settings that cannot be; `ShapeError` for a model whose result is not like `z`; at run time, for
+    samples that do not converge, `lux.solvers.SolveError`, which says which, with what residual, and what to try (within a compiled
+    function: a `jax.errors.JaxRuntimeError` with that text), and so for an adjoint system that is not solved. With `throw=False` failed
+    samples are NaN and their gradient is 0, others are what they are alone, and `st.solution.converged` says which; a failed adjoint
+    system makes the gradient NaN. A second derivative is an error, but for `UnrolledGradient`.
+
+    **Source:** Bai, Kolter and Koltun 2019, Deep Equilibrium Models; Pal, Edelman and Rackauckas 2022, Continuous Deep Equilibrium
+    Models (`init` as a layer, `"skip_reg"`).
+    """
+
+    model: AbstractLayer
+    _: dataclasses.KW_ONLY
+    solver: Any = DEFAULT_SOLVER
+    adjoint: Any = "auto"
+    init: Any = "zeros"
+    max_steps: int = 100
+    batched: bool = True
+    throw: bool = True
+    warm_start: bool = False
+    jacobian_penalty: JacobianPenalty | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def initial_states(self, key: Key[Array, ""]) -> dict[str, Any]:
+        none, some = jnp.zeros(()), jax.random.fold_in(key, 0)
+        solution = {
+            "residual": none,
+            "num_steps": jnp.zeros((), jnp.int32),
+            "converged": jnp.zeros((), bool),
+            "init_distance": none,
+            "result": optx.RESULTS.successful,
+        }
+        penalty = {} if self.jacobian_penalty is None else {"jacobian_penalty": none}
+        states = {**super().initial_states(key), "solution": {**solution, **penalty}}
+        states |= {} if self.jacobian_penalty is None else {"key": some}
+        return states | ({"start": jnp.zeros((0, 0))} if self.warm_start else {})
+
+    def zeros(self, x: Any) -> Any:
+        """The `z` of zeros for an input."""
+        return zeros_like_input(type(self).__name__, x)
+
+    def search(self, cell: Cell, z0: Array, inputs: Any) -> Found:
+        """The equilibrium that is reached from `z0`, a matrix of samples, without derivatives."""
+        return find(self.solver, cell, z0, inputs, self.max_steps)
+
+    def __call__(self, x: Any, ps: Any, st: Any) -> tuple[Any, State]:
+        solution, st = self.solve(x, ps, st)
+        return solution.value, st
+
+    def solve(self, x: Any, ps: Any, st: Any) -> tuple[optx.Solution, State]:
+        """The whole solution, and the state.
+
+        **Returns:** `(solution, st)`: `solution.value` is `z*`, `solution.result` that of the first sample that failed, if any;
+        `solution.stats` holds `residual`, `num_steps` and `converged` of each sample, and, if the solver was asked to keep them
+        (`trace=True`), `residuals`, of every step.
+        """
+        x, params, state = _arrays(x), as_params(ps), as_state(st)
+        cell, z0, advanced = self._prepared(x, params, state)
+        inputs = (x, params["model"], state["model"])
+        start, of_samples = z0, cell.rows.of_samples
+        if self.warm_start and state["start"].shape == z0.shape:
+            start = state["start"].astype(z0.dtype)
+        found, okay, z, inputs = self._equilibrium(cell, finite_start(cell.rows, start), inputs)
+        values = {"z": z, "init_distance": jnp.mean(jnp.square(jnp.abs(z0 - z)), axis=1)}
+        key = {}
+        if self.jacobian_penalty is not None:
+            now, later = jax.random.split(state["key"])
+            values["jacobian_penalty"] = self.jacobian_penalty.estimate(cell, z, inputs, now)
+            key = {"key": later}
+        if jax.tree.leaves(state["model"]):
+            advanced["model"] = apply(self.model, cell.rows.tree(z), *inputs)[1]
+        values, known = jax.tree.map(of_samples, (values, figures(found)))
+        outcome = Outcome(*jax.tree.map(of_samples, (okay, found.code, found.num_steps, found.residual)))
+        values = guard(values, outcome, functools.partial(explain, self), self.throw)
+        z = cell.rows.tree(values.pop("z").reshape(z.shape))
+        report = State({**known, **values, "result": result_of(okay, found.code, self.throw)})
+        kept = {"start": lax.stop_gradient(found.z)} if self.warm_start else {}
+        state = State(
+            {**state, **advanced, "solution": State({name: report[name] for name in state["solution"]}), **key, **kept}
+        )
+        stats = known if found.trace is None else {**known, "residuals": found.trace}
+        result = result_of(okay, found.code, True)
+        return optx.Solution(value=z, result=result, aux=None, stats=stats, state=None), state
+
+    def unrolled(self, steps: int = 8, damping: float = 1.0) -> "DeepEquilibrium":
+        """The same layer, for the same parameters and state, that takes `steps` steps and differentiates them: for pre-training."""
+        return with_fields(self, adjoint=UnrolledGradient(steps=steps, damping=damping))
+
+    def choose_adjoint(self, x: Any, ps: Any, st: Any) -> GradientChoice:
+        """How the equilibrium is differentiated, and why, to be printed. Arguments as for a call."""
+        x, params, state = _arrays(x), as_params(ps), as_state(st)
+        z0 = jax.eval_shape(lambda: start_of(self, x, params, state)[0])
+        return choose_gradient(self.adjoint, rows_of(type(self).__name__, z0, self.batched).size)
+
+    def check_adjoint(self, x: Any, ps: Any, st: Any, cotangent: Any = None) -> Accuracy:
+        """How accurately the system of the gradient is solved, for each sample: relative `residual`, `num_steps`, `okay`.
+
+        Of an approximate gradient, the residual says how far it is from the implicit one.
+
+        **Arguments:** as for a call; `cotangent`: the gradient of a loss in `z*`, like `z*` (default: ones).
+        """
+        x, params, state = _arrays(x), as_params(ps), as_state(st)
+        cell, z0, _ = self._prepared(x, params, state)
+        inputs = jax.tree.map(lax.stop_gradient, (x, params["model"], state["model"]))
+        found = self.search(cell, finite_start(cell.rows, z0), inputs)
+        g = jnp.ones_like(found.z) if cotangent is None else cell.rows.matrix(cell.checked(cotangent))
+        rule = dataclasses.replace(self._rule(cell), throw=False)
+        if isinstance(rule.gradient, UnrolledGradient):
+            raise LayerError(
+                f"{type(self).__name__}: UnrolledGradient differentiates its own steps, and solves no system"
+            )
+        moving, still = eqx.partition(inputs, eqx.is_inexact_array)
+        _, accuracy = pull_back(rule, found.z, moving, still, rule.gradient.remembered(found.memory), g)
+        return jax.tree.map(cell.rows.of_samples, accuracy)
+
+    def spectral_radius(self, x: Any, ps: Any, st: Any, *, key: Key[Array, ""], steps: int = 60) -> Array:
+        """The largest magnitude of an eigenvalue of the model's Jacobian in `z` at the equilibrium, for each sample.
+
+        Below 1, plain iteration would converge; how far below says how fast. By power iteration: the growth over the last half of
+        `steps` products, which needs some more where many eigenvalues are as large.
+        """
+        x, params, state = _arrays(x), as_params(ps), as_state(st)
+        cell, z0, _ = self._prepared(x, params, state)
+        inputs = (x, params["model"], state["model"])
+        z = self.search(cell, finite_start(cell.rows, z0), inputs).z
+        return cell.rows.of_samples(largest_growth(cell, z, inputs, key, steps))
+
+    def corrections(self, x: Any, ps: Any, st: Any, *, number: int = 3, steps: int = 4) -> Any:
+        """Iterates on the way to the equilibrium, for a loss that asks them to be right early (fixed-point correction).
+
+            z, st = deq(x, ps, st)
+            early = deq.corrections(x, ps, st, number=3, steps=4)
+            loss = error(z) + sum(0.8 ** (3 - i) * error(early[i]) for i in range(3))
+
+        **Arguments:** as for a call; `number`, `steps`: iterates after `steps`, `2 * steps`, ... steps, at each of which the solver
+        begins anew. They take these evaluations beside those of the call.
+
+        **Returns:** a tree like `z` with a leading axis of `number`. The gradient is that of one application of the model to each.
+
+        **Source:** Bai et al. 2022, Deep Equilibrium Optical Flow Estimation.
+        """
+        x, params, state = _arrays(x), as_params(ps), as_state(st)
+        cell, z0, _ = self._prepared(x, params, state)
+        inputs = (x, params["model"], state["model"])
+        return jax.vmap(cell.rows.tree)(iterates(self.solver, cell, finite_start(cell.rows, z0), inputs, number, steps))
+
+    def _prepared(self, x: Any, params: Any, state: State) -> tuple[Cell, Array, dict[str, Any]]:
+        """The cell, the start as a matrix of samples, and the advanced state of what made it."""
+        z0, advanced = start_of(self, x, params, state)
+        rows = rows_of(type(self).__name__, z0, self.batched)
+        return Cell(type(self).__name__, self.model, rows), rows.matrix(z0), advanced
+
+    def _rule(self, cell: Cell) -> Rule:
+        rtol = getattr(self.solver, "rtol", 0.0) or getattr(self.solver, "atol", 0.0)
+        return Rule(cell, choose_gradient(self.adjoint, cell.rows.size).gradient, min(float(rtol), 1e-2), self.throw)
+
+    def _equilibrium(self, cell: Cell, z0: Array, inputs: Any) -> tuple[Found, Array, Array, Any]:
+        """What was found, which samples are all right, `z` as a function of `inputs`, and these without what spoils others."""
+        if isinstance(self.adjoint, UnrolledGradient):
+            z = self.adjoint.iterate(cell, z0, inputs)
+            found = measured(self.solver, cell, *jax.tree.map(lax.stop_gradient, (z, inputs)), self.adjoint.steps)
+            return found, jnp.isfinite(found.residual), z, inputs
+        found = self.search(cell, lax.stop_gradient(z0), jax.tree.map(lax.stop_gradient, inputs))
+        z = found.z
+        if not self.throw:
+            x, params, state = inputs
+            z, x = isolated(found.converged, cell.rows.samples, (z, x))
+            inputs = (x, params, state)
+        rule = self._rule(cell)
+        return found, found.converged, attach(rule, z, inputs, rule.gradient.remembered(found.memory)), inputs
+
+
+def _arrays(x: Any) -> Any:
+    return jax.tree.map(jnp.asarray, x)

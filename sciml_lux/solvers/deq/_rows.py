@@ -1,0 +1,78 @@
+"""What an equilibrium is made of, as a matrix with one row for each sample."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from ...flatten import ShapeError
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The way between a tree of arrays and a matrix `(samples, size)`. Static: it knows shapes, not numbers.
+
+    **Arguments:** `structure`, `shapes`: of the tree; `samples`: how many rows; `batched`: whether the leading axis of every array is
+    the sample. Otherwise the whole tree is one row.
+    """
+
+    structure: Any
+    shapes: tuple[tuple[int, ...], ...]
+    samples: int
+    batched: bool
+    dtype: np.dtype
+
+    @property
+    def size(self) -> int:
+        """How many numbers one sample has."""
+        return sum(math.prod(shape) for shape in self.shapes) // self.samples
+
+    def matrix(self, tree: Any) -> Array:
+        """The tree as a matrix."""
+        parts = [leaf.reshape(self.samples, -1) for leaf in jax.tree.leaves(tree)]
+        return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=1)
+
+    def tree(self, matrix: Array) -> Any:
+        """The matrix as a tree."""
+        sizes = [math.prod(shape) // self.samples for shape in self.shapes]
+        parts = [matrix] if len(sizes) == 1 else jnp.split(matrix, np.cumsum(sizes)[:-1].tolist(), axis=1)
+        leaves = [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        return jax.tree.unflatten(self.structure, leaves)
+
+    def of_samples(self, values: Array) -> Array:
+        """What is known of each row, without the axis where the tree has none for samples."""
+        return values if self.batched else values[0]
+
+
+def rows_of(name: str, z: Any, batched: bool) -> Rows:
+    """How a tree like `z` becomes a matrix.
+
+    **Errors:** `ShapeError` for arrays that share no leading axis, or no floating-point dtype, or hold nothing.
+    """
+    leaves, structure = jax.tree.flatten(z)
+    shapes = tuple(jnp.shape(leaf) for leaf in leaves)
+    dtypes = {jnp.result_type(leaf) for leaf in leaves}
+    if len(dtypes) != 1 or not all(jnp.issubdtype(dtype, jnp.inexact) for dtype in dtypes):
+        raise ShapeError(
+            f"{name}: z is made of floating-point arrays of one dtype, got {[str(jnp.result_type(leaf)) for leaf in leaves]}; "
+            "init=function or init=layer says what z starts from if it is not like x"
+        )
+    if any(math.prod(shape) == 0 for shape in shapes):
+        raise ShapeError(f"{name}: z holds no numbers, got shapes {list(shapes)}")
+    # A vector has features but no batch axis, as for every layer.
+    batched = batched and all(len(shape) > 1 for shape in shapes)
+    samples = {shape[0] for shape in shapes} if batched else {1}
+    if len(samples) != 1:
+        raise ShapeError(
+            f"{name}: the arrays in z share a leading axis, the samples; got shapes {list(shapes)}. Write batched=False for one sample"
+        )
+    return Rows(structure, shapes, samples.pop(), batched, np.dtype(dtypes.pop()))
+
+
+def row_norms(matrix: Array) -> Array:
+    """The root mean square of each row."""
+    return jnp.sqrt(jnp.mean(jnp.square(jnp.abs(matrix)), axis=1))
