@@ -9,6 +9,7 @@ from .deq import JacobianFreeGradient as JacobianFreeGradient
 from .deq import JacobianPenalty as JacobianPenalty
 from .deq import PhantomGradient as PhantomGradient
 from .deq import UnrolledGradient as UnrolledGradient
+from .fixed_point import Anderson as Anderson
 from .ode import RESULTS as RESULTS
 from .ode import AbstractODE as AbstractODE
 from .ode import AugmentedODE as AugmentedODE

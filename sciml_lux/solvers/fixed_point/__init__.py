@@ -1,0 +1,3 @@
+"""Solvers of `z = f(z)` and `F(y) = 0` for `optimistix`, by whole batches of which each sample stops on its own."""
+
+from ._anderson import Anderson as Anderson

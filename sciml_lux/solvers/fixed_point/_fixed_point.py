@@ -1,0 +1,210 @@
+"""What all solvers of fixed points share: each sample's own convergence, its best iterate, and the record of the solve."""
+
+import abc
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, Bool, Float, Inexact, Int, PyTree, Scalar
+
+from ...flatten import LayerError, ShapeError
+from ._rows import from_rows, row_norms, to_rows
+
+# As many steps as `optimistix.fixed_point` takes unless told otherwise.
+_TRACED_STEPS = 256
+
+
+class Point(eqx.Module):
+    """Where the samples are: `value` is `z`, `residual` is `f(z) - z`, `size` its norm in the units of `norm`; `better` marks the
+    samples that have never been closer to a fixed point, `evaluate` returns the residual at other values."""
+
+    value: Inexact[Array, "samples size"]
+    residual: Inexact[Array, "samples size"]
+    size: Float[Array, " samples"]
+    better: Bool[Array, " samples"]
+    step: Int[Array, ""]
+    evaluate: Callable[[Array], Array] = eqx.field(static=True)
+
+
+class Progress(eqx.Module):
+    """What is known of the samples: the best iterates with their errors (converged at 1 or below) and residuals; and what the
+    method remembers."""
+
+    best: Inexact[Array, "samples size"]
+    error: Float[Array, " samples"]
+    residual: Float[Array, " samples"]
+    evaluations: Int[Array, " samples"]
+    converged: Bool[Array, " samples"]
+    failed: Bool[Array, " samples"]
+    step: Int[Array, ""]
+    trace: Float[Array, "steps samples"] | None
+    memory: Any
+
+
+class Samples(eqx.Module):
+    """The part of a solver that is common to fixed points and roots, and to all methods.
+
+    A method writes `start`, its memory at the beginning, and `propose`, from where the samples are to where they go next.
+    """
+
+    rtol: float = 1e-4
+    atol: float = 1e-4
+    norm: Callable[[PyTree], Scalar] = optx.rms_norm
+    criterion: Literal["mixed", "relative", "absolute"] = eqx.field(default="mixed", kw_only=True)
+    batched: bool = eqx.field(default=False, kw_only=True)
+    trace: bool | int = eqx.field(default=False, kw_only=True)
+
+    # Whether the function returns what must vanish, rather than the next iterate.
+    _returns_residual: ClassVar[bool] = False
+
+    def __check_init__(self) -> None:
+        for name in ("rtol", "atol"):
+            value = getattr(self, name)
+            if isinstance(value, int | float) and not value >= 0:
+                raise LayerError(f"{name} must be 0 or more, got {value!r}. Write {name}=1e-4, for example.")
+        if self.criterion not in ("mixed", "relative", "absolute"):
+            raise LayerError(f'criterion must be "mixed", "relative" or "absolute", got {self.criterion!r}.')
+        if self.trace is not False and self.trace < 1:
+            raise LayerError(f"trace must be True, False or the number of steps to keep, got {self.trace!r}.")
+
+    @abc.abstractmethod
+    def start(self, value: Inexact[Array, "samples size"]) -> Any:
+        """The memory before the first step; only the shape and dtype of `value` may matter."""
+
+    @abc.abstractmethod
+    def propose(self, point: Point, memory: Any) -> tuple[Inexact[Array, "samples size"], Any, Any]:
+        """Where the samples go next, the memory there, and how many evaluations that took of each sample beyond the one at `point`."""
+
+    def init(
+        self,
+        fn: Any,
+        y: Any,
+        args: Any,
+        options: dict[str, Any],
+        f_struct: Any,
+        aux_struct: Any,
+        tags: frozenset[object],
+    ) -> Progress:
+        """Nothing is evaluated here; the first step does it."""
+        value = to_rows(y, self.batched)
+        _check_same_shape(y, f_struct)
+        samples = value.shape[0]
+        infinite = jnp.full((samples,), jnp.inf, value.real.dtype)
+        steps = _TRACED_STEPS if self.trace is True else int(self.trace)
+        trace = jnp.full((steps, samples), jnp.nan, value.real.dtype) if steps else None
+        no = jnp.zeros((samples,), bool)
+        none = jnp.zeros((samples,), jnp.int32)
+        return Progress(value, infinite, infinite, none, no, no, jnp.zeros((), jnp.int32), trace, self.start(value))
+
+    def step(
+        self,
+        fn: Any,
+        y: Any,
+        args: Any,
+        options: dict[str, Any],
+        state: Progress,
+        tags: frozenset[object],
+    ) -> tuple[Any, Progress, Any]:
+        """One evaluation, at `y`; each sample that is not done yet moves on."""
+        value = to_rows(y, self.batched)
+        out, aux = fn(y, args)
+        residual = self._residual(value, out)
+        active = ~(state.converged | state.failed)
+        error, size = self._error(value, residual, y)
+        finite = jnp.isfinite(size) & jnp.isfinite(error)
+        better = active & finite & ((error < state.error) | (state.step == 0))
+        converged = state.converged | (active & finite & (error <= 1))
+        failed = state.failed | (active & ~finite)
+
+        def evaluate(rows: Array) -> Array:
+            return self._residual(rows, fn(from_rows(rows, y), args)[0])
+
+        point = Point(value, residual, size, better, state.step, evaluate)
+        proposal, memory, extra = self.propose(point, state.memory)
+        # A sample that is done stays where it was evaluated last; and whatever happens in one sample, the iterates stay finite,
+        # as optimistix ends a solve for all samples if they do not.
+        move = ~(converged | failed)[:, None] & jnp.isfinite(proposal)
+        later = Progress(
+            best=jnp.where(better[:, None], value, state.best),
+            error=jnp.where(better, error, state.error),
+            residual=jnp.where(better, size, state.residual),
+            evaluations=state.evaluations + jnp.where(active, 1, 0) + jnp.where(converged | failed, 0, extra),
+            converged=converged,
+            failed=failed,
+            step=state.step + 1,
+            trace=_record(state.trace, state.step, jnp.where(active, size, jnp.nan)),
+            memory=memory,
+        )
+        return from_rows(jnp.where(move, proposal, value), y), later, aux
+
+    def terminate(
+        self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: Progress, tags: frozenset[object]
+    ) -> tuple[Bool[Array, ""], optx.RESULTS]:
+        """When every sample has converged or has met a value that is not finite."""
+        done = jnp.all(state.converged | state.failed)
+        okay = ~done | jnp.all(state.converged)
+        return done, optx.RESULTS.where(okay, optx.RESULTS.successful, optx.RESULTS.nonfinite)
+
+    def postprocess(
+        self,
+        fn: Any,
+        y: Any,
+        aux: Any,
+        args: Any,
+        options: dict[str, Any],
+        state: Progress,
+        tags: frozenset[object],
+        result: optx.RESULTS,
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        """The best iterate of each sample, and what is known of it."""
+        stats = {"residual": state.residual, "num_steps": state.evaluations, "converged": state.converged}
+        if state.trace is not None:
+            stats["residuals"] = state.trace
+        if not self.batched:
+            stats = {name: value[..., 0] for name, value in stats.items()}
+        return from_rows(state.best, y), aux, stats
+
+    def _residual(self, value: Array, out: Any) -> Array:
+        rows = to_rows(out, self.batched)
+        return rows if self._returns_residual else rows - value
+
+    def _error(self, value: Array, residual: Array, like: Any) -> tuple[Array, Array]:
+        """The residual over what the tolerances allow, at most 1 where converged; and the residual in the units of `norm`."""
+        size = row_norms(self.norm, residual, like, self.batched)
+        if self.criterion == "absolute":
+            return _over(size, jnp.full_like(size, self.atol)), size
+        scale = row_norms(self.norm, value + residual, like, self.batched)
+        atol = self.atol if self.criterion == "mixed" else 0.0
+        return _over(size, atol + self.rtol * scale), size
+
+
+class FixedPointSolver(Samples, optx.AbstractFixedPointSolver):
+    """A solver for `optimistix.fixed_point`."""
+
+
+class RootFinder(Samples, optx.AbstractRootFinder):
+    """A solver for `optimistix.root_find`, and, as any of its kind, for `optimistix.fixed_point`."""
+
+    _returns_residual: ClassVar[bool] = True
+
+
+def _over(size: Array, allowed: Array) -> Array:
+    """`size / allowed`, ordered by size where nothing is allowed, and 0 at an exact solution whatever is allowed."""
+    tiny = jnp.finfo(size.dtype).tiny
+    return jnp.where(size > 0, size / jnp.maximum(allowed, tiny**0.5), size)
+
+
+def _record(trace: Array | None, step: Array, sizes: Array) -> Array | None:
+    return None if trace is None else trace.at[step].set(sizes, mode="drop")
+
+
+def _check_same_shape(y: Any, struct: Any) -> None:
+    got, expected = ([leaf.shape for leaf in jax.tree.leaves(tree)] for tree in (struct, y))
+    if got != expected:
+        raise ShapeError(
+            f"The function must return arrays of the shapes of its argument, {expected}, but returned {got}."
+            " For another number of equations than unknowns use optimistix.least_squares."
+        )

@@ -1,0 +1,70 @@
+"""Trees of arrays as matrices: one row a sample, one column a number of it."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, Float, Inexact, PyTree, Scalar
+
+from ...flatten import ShapeError
+
+
+def to_rows(tree: PyTree, batched: bool) -> Inexact[Array, "samples size"]:
+    """The numbers of each sample side by side, in the one dtype that holds them all; one row if not `batched`."""
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    samples = _samples(leaves, batched)
+    with jax.numpy_dtype_promotion("standard"):
+        dtype = jnp.result_type(*leaves)
+    rows = [leaf.astype(dtype).reshape(samples, math.prod(leaf.shape) // max(samples, 1)) for leaf in leaves]
+    return rows[0] if len(rows) == 1 else jnp.concatenate(rows, axis=1)
+
+
+def from_rows(rows: Inexact[Array, "samples size"], like: PyTree) -> PyTree:
+    """The tree of the structure, shapes and dtypes of `like` whose numbers are `rows`."""
+    leaves, structure = jax.tree.flatten(like)
+    pieces, start = [], 0
+    for leaf in leaves:
+        size = math.prod(leaf.shape) // max(rows.shape[0], 1)
+        piece = rows[:, start : start + size].reshape(leaf.shape)
+        start += size
+        if jnp.iscomplexobj(piece) and not jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+            piece = piece.real
+        pieces.append(piece.astype(leaf.dtype))
+    return jax.tree.unflatten(structure, pieces)
+
+
+def _samples(leaves: list[Array], batched: bool) -> int:
+    if not leaves:
+        raise ShapeError("The solver got a tree without arrays. Pass at least one array to solve for.")
+    if not batched:
+        return 1
+    shapes = [leaf.shape for leaf in leaves]
+    if any(not shape or shape[0] != (shapes[0] or (0,))[0] for shape in shapes):
+        raise ShapeError(
+            f"With batched=True the first axis of every array counts the samples, and must have one length. Got shapes {shapes}."
+            " Put the samples first, or set batched=False to solve for everything as one sample."
+        )
+    return shapes[0][0]
+
+
+def row_norms(
+    norm: Callable[[PyTree], Scalar], rows: Inexact[Array, "samples size"], like: PyTree, batched: bool
+) -> Float[Array, " samples"]:
+    """`norm` of each sample. The norms of optimistix are the same for a tree and for its numbers in a row; any other one gets the
+    sample as a tree like the user's."""
+    if norm is optx.rms_norm:
+        return jnp.sqrt(_sum_of_squares(rows) / max(rows.shape[1], 1))
+    if norm is optx.two_norm:
+        return jnp.sqrt(_sum_of_squares(rows))
+    if norm is optx.max_norm:
+        return jnp.max(jnp.abs(rows), axis=1, initial=0)
+    tree = from_rows(rows, like)
+    return jax.vmap(norm)(tree) if batched else norm(tree)[None]
+
+
+def _sum_of_squares(rows: Inexact[Array, "samples size"]) -> Float[Array, " samples"]:
+    if jnp.iscomplexobj(rows):
+        return jnp.sum(rows.real**2 + rows.imag**2, axis=1)
+    return jnp.sum(rows**2, axis=1)
