@@ -5,27 +5,29 @@ from typing import Any, Literal
 import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Inexact, Int
+from jaxtyping import Array, Float, Inexact, Int
 
 from ...flatten import LayerError
 from ._fixed_point import FixedPointSolver, Point
-from ._least_squares import solve_normalized
+from ._least_squares import combine, inner_products, solve_scaled
+from ._rows import row_lengths
 
 
 class _History(eqx.Module):
-    """The last differences of residuals and of what a plain step would reach; one slot a step, reused in turn.
+    """The last differences of residuals and of plain steps; one slot a step, reused in turn.
 
-    `products[i, j]` is the inner product of the test direction `i` with the difference of residuals `j`; `length` how many of the
-    slots each sample uses, counted from the latest.
+    `products[i, j]` is the inner product of the test direction `i` with the difference of residuals `j`, `lengths` are those of the
+    test directions and of the differences; `used` counts, from the latest, the slots that each sample uses.
     """
 
-    point: Inexact[Array, "samples size"]
+    plain: Inexact[Array, "samples size"]
     residual: Inexact[Array, "samples size"]
-    residuals: Inexact[Array, "memory samples size"]
-    steps: Inexact[Array, "memory samples size"]
-    products: Inexact[Array, "memory memory samples"]
-    length: Int[Array, " samples"]
-    size: Inexact[Array, " samples"]
+    residuals: Inexact[Array, "samples memory size"]
+    steps: Inexact[Array, "samples memory size"]
+    products: Inexact[Array, "samples memory memory"]
+    lengths: Float[Array, "samples memory 2"]
+    used: Int[Array, " samples"]
+    size: Float[Array, " samples"]
 
 
 class Anderson(FixedPointSolver):
@@ -54,62 +56,77 @@ class Anderson(FixedPointSolver):
             raise LayerError(f"safeguard must be None or at least 1, got {self.safeguard!r}. Write safeguard=10.0.")
 
     def start(self, value: Inexact[Array, "samples size"]) -> Any:
+        """An empty history."""
         samples, size = value.shape
-        nothing = jnp.zeros((self.memory, samples, size), value.dtype)
+        nothing = jnp.zeros((samples, self.memory, size), value.dtype)
+        real = value.real.dtype
         return _History(
-            point=value,
+            plain=value,
             residual=jnp.zeros_like(value),
             residuals=nothing,
             steps=nothing,
-            products=jnp.zeros((self.memory, self.memory, samples), value.dtype),
-            length=jnp.zeros((samples,), jnp.int32),
-            size=jnp.full((samples,), jnp.inf, value.real.dtype),
+            products=jnp.zeros((samples, self.memory, self.memory), value.dtype),
+            lengths=jnp.zeros((samples, self.memory, 2), real),
+            used=jnp.zeros((samples,), jnp.int32),
+            size=jnp.full((samples,), jnp.inf, real),
         )
 
     def propose(self, point: Point, memory: Any) -> tuple[Inexact[Array, "samples size"], Any, Any]:
+        """The plain step, less the combination of earlier steps that takes most from the residual."""
         old: _History = memory
         plain = point.value + self.mixing * point.residual
         slot = (point.step - 1) % self.memory
-        residual = point.residual - old.residual
-        step = point.value - old.point + self.mixing * residual
-        residuals = lax.dynamic_update_index_in_dim(old.residuals, residual, slot, 0)
-        steps = lax.dynamic_update_index_in_dim(old.steps, step, slot, 0)
-        length = jnp.where(point.step == 0, 0, jnp.minimum(old.length + 1, self.memory))
-        if self.restart is not None:
-            length = jnp.where(point.step % self.restart == 0, 0, length)
-        undo = None
-        if self.safeguard is not None:
-            undo = (point.size > self.safeguard * old.size) & (old.length > 0)
-            length = jnp.where(undo, 0, length)
+        residual, step = point.residual - old.residual, plain - old.plain
+        residuals = lax.dynamic_update_index_in_dim(old.residuals, residual, slot, 1)
+        steps = lax.dynamic_update_index_in_dim(old.steps, step, slot, 1)
+        used, undo = self._used(point, old)
+        products, lengths, target = self._products(old, residuals, steps, residual, step, slot, point.residual)
         age = (slot - jnp.arange(self.memory, dtype=jnp.int32)) % self.memory
-        used = age[:, None] < length[None, :]
-        products, target = self._products(old.products, residuals, steps, slot, point.residual)
-        weights = solve_normalized(products, target, used, self._damping(point.value.dtype), hermitian=self.kind == 2)
-        proposal = plain - jnp.sum(weights[:, :, None] * steps, axis=0)
+        weights = solve_scaled(
+            products,
+            target,
+            age[None, :] < used[:, None],
+            lengths[:, :, 0],
+            lengths[:, :, 1],
+            self._damping(plain.dtype),
+            pivot=self.kind == 1,
+        )
+        proposal = plain - combine(weights, steps)
         if undo is not None:
-            proposal = jnp.where(undo[:, None], old.point + self.mixing * old.residual, proposal)
-        later = _History(point.value, point.residual, residuals, steps, products, length, point.size)
-        return proposal, later, 0
+            proposal = jnp.where(undo[:, None], old.plain, proposal)
+        return proposal, _History(plain, point.residual, residuals, steps, products, lengths, used, point.size), 0
+
+    def _used(self, point: Point, old: _History) -> tuple[Array, Array | None]:
+        """How many of the latest slots each sample may use now, and whether its last step is undone."""
+        used = jnp.where(point.step == 0, 0, jnp.minimum(old.used + 1, self.memory))
+        if self.restart is not None:
+            used = jnp.where(point.step % self.restart == 0, 0, used)
+        if self.safeguard is None:
+            return used, None
+        undo = (old.used > 0) & ~(point.size <= self.safeguard * old.size)
+        return jnp.where(undo, 0, used), undo
 
     def _products(
-        self, products: Array, residuals: Array, steps: Array, slot: Array, residual: Array
-    ) -> tuple[Array, Array]:
-        """The products with the one new difference replaced, and those of the residual with every test direction."""
-        tests = residuals if self.kind == 2 else self.mixing * residuals - steps
-        newest = lax.dynamic_index_in_dim(residuals, slot, 0, keepdims=False)
-        column = _inner(tests, newest)
-        target = _inner(tests, residual)
+        self, old: _History, residuals: Array, steps: Array, residual: Array, step: Array, slot: Array, target: Array
+    ) -> tuple[Array, Array, Array]:
+        """The inner products and lengths with what is new of them, and the products of the residual with every test direction."""
+
+        def tests(right: Array) -> Array:
+            products = inner_products(residuals, right)
+            # Type I tests with the steps themselves, `mixing * residual - step` up to the sign, which makes the diagonal positive
+            # where `f` contracts.
+            return products if self.kind == 2 else self.mixing * products - inner_products(steps, right)
+
+        column = tests(residual)
         if self.kind == 2:
-            row = column.conj()
+            row, test = column.conj(), residual
         else:
-            row = _inner(residuals, lax.dynamic_index_in_dim(tests, slot, 0, keepdims=False)).conj()
-        products = lax.dynamic_update_index_in_dim(products, row, slot, 0)
-        return lax.dynamic_update_index_in_dim(products, column, slot, 1), target
+            test = self.mixing * residual - step
+            row = inner_products(residuals, test).conj()
+        products = lax.dynamic_update_index_in_dim(old.products, row, slot, 1)
+        products = lax.dynamic_update_index_in_dim(products, column, slot, 2)
+        length = jnp.stack([row_lengths(test), row_lengths(residual)], axis=1)
+        return products, lax.dynamic_update_index_in_dim(old.lengths, length, slot, 1), tests(target)
 
     def _damping(self, dtype: Any) -> float:
         return 10 * float(jnp.finfo(dtype).eps) if self.regularization is None else self.regularization
-
-
-def _inner(left: Array, right: Array) -> Array:
-    """The inner products of each sample of `right` with those of every slot of `left`."""
-    return jnp.sum(left.conj() * right[None], axis=-1)

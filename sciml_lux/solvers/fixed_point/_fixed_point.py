@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -17,7 +17,7 @@ from ._rows import from_rows, row_norms, to_rows
 _TRACED_STEPS = 256
 
 
-class Point(eqx.Module):
+class Point(NamedTuple):
     """Where the samples are: `value` is `z`, `residual` is `f(z) - z`, `size` its norm in the units of `norm`; `better` marks the
     samples that have never been closer to a fixed point, `evaluate` returns the residual at other values."""
 
@@ -26,7 +26,7 @@ class Point(eqx.Module):
     size: Float[Array, " samples"]
     better: Bool[Array, " samples"]
     step: Int[Array, ""]
-    evaluate: Callable[[Array], Array] = eqx.field(static=True)
+    evaluate: Callable[[Array], Array]
 
 
 class Progress(eqx.Module):
