@@ -18,13 +18,16 @@ _TRACED_STEPS = 256
 
 
 class Point(NamedTuple):
-    """Where the samples are: `value` is `z`, `residual` is `f(z) - z`, `size` its norm in the units of `norm`; `better` marks the
-    samples that have never been closer to a fixed point, `evaluate` returns the residual at other values."""
+    """Where the samples are, as a method sees it.
+
+    `value` is `z`; `residual` is `f(z) - z`, or 0 where that is not finite; `size` its norm, infinite there; `error` is `size` over
+    what the tolerances allow, at most 1 where converged; `step` counts from 0; `evaluate` returns the residual at other values.
+    """
 
     value: Inexact[Array, "samples size"]
     residual: Inexact[Array, "samples size"]
     size: Float[Array, " samples"]
-    better: Bool[Array, " samples"]
+    error: Float[Array, " samples"]
     step: Int[Array, ""]
     evaluate: Callable[[Array], Array]
 
@@ -39,6 +42,7 @@ class Progress(eqx.Module):
     evaluations: Int[Array, " samples"]
     converged: Bool[Array, " samples"]
     failed: Bool[Array, " samples"]
+    retreats: Int[Array, " samples"]
     step: Int[Array, ""]
     trace: Float[Array, "steps samples"] | None
     memory: Any
@@ -78,6 +82,10 @@ class Samples(eqx.Module):
     def propose(self, point: Point, memory: Any) -> tuple[Inexact[Array, "samples size"], Any, Any]:
         """Where the samples go next, the memory there, and how many evaluations that took of each sample beyond the one at `point`."""
 
+    def _most_retreats(self) -> int:
+        """How often in a row a method can go back from where `f` is not finite, before the sample is given up."""
+        return 0
+
     def init(
         self,
         fn: Any,
@@ -97,7 +105,9 @@ class Samples(eqx.Module):
         trace = jnp.full((steps, samples), jnp.nan, value.real.dtype) if steps else None
         no = jnp.zeros((samples,), bool)
         none = jnp.zeros((samples,), jnp.int32)
-        return Progress(value, infinite, infinite, none, no, no, jnp.zeros((), jnp.int32), trace, self.start(value))
+        return Progress(
+            value, infinite, infinite, none, no, no, none, jnp.zeros((), jnp.int32), trace, self.start(value)
+        )
 
     def step(
         self,
@@ -114,18 +124,22 @@ class Samples(eqx.Module):
         residual = self._residual(value, out)
         active = ~(state.converged | state.failed)
         error, size = self._error(value, residual, y)
-        finite = jnp.isfinite(size) & jnp.isfinite(error)
+        finite = jnp.isfinite(error) & jnp.isfinite(size)
+        # What is not finite ends here: neither the memory of the method nor, through it, the next iterate gets to see it.
+        error, size = (jnp.where(finite, number, jnp.inf) for number in (error, size))
+        residual = jnp.where(finite[:, None], residual, 0)
         better = active & finite & ((error < state.error) | (state.step == 0))
-        converged = state.converged | (active & finite & (error <= 1))
-        failed = state.failed | (active & ~finite)
+        converged = state.converged | (active & (error <= 1))
+        retreats = jnp.where(finite, 0, state.retreats + 1)
+        failed = state.failed | (active & (retreats > jnp.where(state.step == 0, 0, self._most_retreats())))
 
         def evaluate(rows: Array) -> Array:
             return self._residual(rows, fn(from_rows(rows, y), args)[0])
 
-        point = Point(value, residual, size, better, state.step, evaluate)
+        point = Point(value, residual, size, error, state.step, evaluate)
         proposal, memory, extra = self.propose(point, state.memory)
-        # A sample that is done stays where it was evaluated last; and whatever happens in one sample, the iterates stay finite,
-        # as optimistix ends a solve for all samples if they do not.
+        # A sample that is done stays where it was evaluated last. The iterates stay finite: optimistix ends the solve of all samples
+        # at the first number that is not.
         move = ~(converged | failed)[:, None] & jnp.isfinite(proposal)
         later = Progress(
             best=jnp.where(better[:, None], value, state.best),
@@ -134,6 +148,7 @@ class Samples(eqx.Module):
             evaluations=state.evaluations + jnp.where(active, 1, 0) + jnp.where(converged | failed, 0, extra),
             converged=converged,
             failed=failed,
+            retreats=retreats,
             step=state.step + 1,
             trace=_record(state.trace, state.step, jnp.where(active, size, jnp.nan)),
             memory=memory,

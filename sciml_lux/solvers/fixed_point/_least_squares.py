@@ -41,7 +41,7 @@ def solve_scaled(
     left, right = (jnp.where(used, 1 / jnp.where(used, length, 1), 0) for length in (rows, columns))
     pairs = used[:, :, None] & used[:, None, :]
     cosines = jnp.where(pairs, matrix * (left[:, :, None] * right[:, None, :]).astype(matrix.dtype), 0)
-    diagonal = jnp.where(used, damping, 1).astype(matrix.dtype)[:, :, None] * jnp.eye(slots, dtype=matrix.dtype)
+    diagonal = jnp.where(used, damping, 1).astype(matrix.dtype)[:, :, None] * jnp.eye(slots, dtype=matrix.dtype)[None]
     scaled = jnp.where(used, target * left.astype(target.dtype), 0)
     # The samples last, so that each operation of the elimination is one on whole vectors of them.
     system = jnp.concatenate([cosines + diagonal, scaled[:, :, None]], axis=2).transpose(1, 2, 0)

@@ -65,7 +65,14 @@ def row_norms(
     return jax.vmap(norm)(tree) if batched else norm(tree)[None]
 
 
+def row_products(
+    left: Inexact[Array, "samples size"], right: Inexact[Array, "samples size"]
+) -> Inexact[Array, " samples"]:
+    """The inner product of each row of `left` with that of `right`."""
+    # As a product, not as a sum: XLA's CPU backend adds up a row one number after the other.
+    return jnp.einsum("sd,sd->s", left.conj(), right, precision=lax.Precision.HIGHEST)
+
+
 def row_lengths(rows: Inexact[Array, "samples size"]) -> Float[Array, " samples"]:
     """The 2-norm of each row."""
-    # As a product, not as a sum: XLA's CPU backend adds up a row one number after the other.
-    return jnp.sqrt(jnp.einsum("sd,sd->s", rows.conj(), rows, precision=lax.Precision.HIGHEST).real)
+    return jnp.sqrt(row_products(rows, rows).real)
