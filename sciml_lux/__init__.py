@@ -126,10 +126,12 @@ from .layers import summary as summary
 from .layers import to_torch as to_torch
 from .layers import unfreeze as unfreeze
 from .solvers import AugmentedODE as AugmentedODE
+from .solvers import ContinuousDEQ as ContinuousDEQ
 from .solvers import DeepEquilibrium as DeepEquilibrium
 from .solvers import HamiltonianODE as HamiltonianODE
 from .solvers import HybridODE as HybridODE
 from .solvers import JumpODE as JumpODE
+from .solvers import MultiScaleDEQ as MultiScaleDEQ
 from .solvers import NeuralODE as NeuralODE
 from .solvers import Scaled as Scaled
 from .solvers import SecondOrderODE as SecondOrderODE

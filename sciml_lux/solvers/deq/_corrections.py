@@ -7,18 +7,17 @@ from jax import lax
 from jaxtyping import Array
 
 from ._cell import Cell
-from ._find import find
 
 
-def iterates(solver: Any, cell: Cell, z0: Array, inputs: Any, number: int, steps: int) -> Array:
-    """`(number, samples, size)`: after `steps`, `2 * steps`, ... steps of the solver, each of them moved on by one application of the model.
+def iterates(search: Any, cell: Cell, z0: Array, inputs: Any, number: int) -> Array:
+    """`(number, samples, size)`: where `search` comes to from `z0`, from there, and so on, each moved on by one application of the cell.
 
     Only that application is differentiated, as by `JacobianFreeGradient`.
     """
     detached = jax.tree.map(lax.stop_gradient, inputs)
 
     def segment(z: Array, _: Any) -> tuple[Array, Array]:
-        z = find(solver, cell, z, detached, steps).z
+        z = search(cell, z, detached).z
         return z, z
 
     _, zs = lax.scan(segment, lax.stop_gradient(z0), None, length=number)

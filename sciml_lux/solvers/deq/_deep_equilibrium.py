@@ -14,6 +14,7 @@ from jaxtyping import Array, Key
 from ...core import AbstractContainer, AbstractLayer, State, as_params, as_state, with_fields
 from ...flatten import LayerError
 from .._failure import Outcome, guard
+from ..fixed_point import Anderson
 from ._attach import Rule, attach, pull_back
 from ._cell import Cell, apply
 from ._corrections import iterates
@@ -21,7 +22,7 @@ from ._find import Found, find, measured
 from ._penalties import JacobianPenalty, largest_growth
 from ._report import explain, figures, result_of
 from ._rows import rows_of
-from ._settings import DEFAULT_SOLVER, check_settings
+from ._settings import check_settings, check_solver
 from ._start import finite_start, isolated, start_of, zeros_like_input
 from .gradients import Accuracy, GradientChoice, UnrolledGradient, choose_gradient
 
@@ -35,8 +36,8 @@ class DeepEquilibrium(AbstractContainer):
 
     **Arguments:** `model`: a layer that takes the pair `(z, x)` and returns the next `z`, of the same shape and dtype; then, by name:
 
-    - `solver`: a fixed-point solver or root finder of optimistix, such as `lux.solvers.Anderson(rtol=1e-4, atol=1e-4)`, the default. Those of
-      this package solve each sample by itself; others all as one.
+    - `solver`: a fixed-point solver or root finder of optimistix, such as `lux.solvers.Anderson(rtol=1e-4, atol=1e-4)`, the default.
+      Those of this package solve each sample by itself; others all as one.
     - `adjoint`: `lux.solvers.ImplicitGradient()`, which `"auto"`, the default, stands for; `JacobianFreeGradient()`, `PhantomGradient()`,
       `ShineGradient()`, or `UnrolledGradient(steps=...)`. `print(deq.choose_adjoint(x, ps, st))` says more.
     - `init`: what `z` starts from: `"zeros"`, of the shape of `x`; `"skip_reg"`, the model applied to these; a function of `x`; or a layer,
@@ -70,7 +71,7 @@ class DeepEquilibrium(AbstractContainer):
 
     model: AbstractLayer
     _: dataclasses.KW_ONLY
-    solver: Any = DEFAULT_SOLVER
+    solver: Any = Anderson(rtol=1e-4, atol=1e-4, memory=5)
     adjoint: Any = "auto"
     init: Any = "zeros"
     max_steps: int = 100
@@ -81,6 +82,7 @@ class DeepEquilibrium(AbstractContainer):
 
     def __post_init__(self) -> None:
         check_settings(self)
+        check_solver(self)
 
     def initial_states(self, key: Key[Array, ""]) -> dict[str, Any]:
         none, some = jnp.zeros(()), jax.random.fold_in(key, 0)
@@ -99,6 +101,10 @@ class DeepEquilibrium(AbstractContainer):
     def zeros(self, x: Any) -> Any:
         """The `z` of zeros for an input."""
         return zeros_like_input(type(self).__name__, x)
+
+    def tolerances(self) -> tuple[float, float]:
+        """The relative and the absolute tolerance of the residual."""
+        return self.solver.rtol, self.solver.atol
 
     def search(self, cell: Cell, z0: Array, inputs: Any) -> Found:
         """The equilibrium that is reached from `z0`, a matrix of samples, without derivatives."""
@@ -171,7 +177,7 @@ class DeepEquilibrium(AbstractContainer):
                 f"{type(self).__name__}: UnrolledGradient differentiates its own steps, and solves no system"
             )
         moving, still = eqx.partition(inputs, eqx.is_inexact_array)
-        _, accuracy = pull_back(rule, found.z, moving, still, rule.gradient.remembered(found.memory), g)
+        _, accuracy = pull_back(rule, found.z, moving, still, rule.gradient.remembered(self.solver, found.memory), g)
         return jax.tree.map(cell.rows.of_samples, accuracy)
 
     def spectral_radius(self, x: Any, ps: Any, st: Any, *, key: Key[Array, ""], steps: int = 60) -> Array:
@@ -203,7 +209,8 @@ class DeepEquilibrium(AbstractContainer):
         x, params, state = _arrays(x), as_params(ps), as_state(st)
         cell, z0, _ = self._prepared(x, params, state)
         inputs = (x, params["model"], state["model"])
-        return jax.vmap(cell.rows.tree)(iterates(self.solver, cell, finite_start(cell.rows, z0), inputs, number, steps))
+        search = with_fields(self, max_steps=steps).search
+        return jax.vmap(cell.rows.tree)(iterates(search, cell, finite_start(cell.rows, z0), inputs, number))
 
     def _prepared(self, x: Any, params: Any, state: State) -> tuple[Cell, Array, dict[str, Any]]:
         """The cell, the start as a matrix of samples, and the advanced state of what made it."""
@@ -212,14 +219,15 @@ class DeepEquilibrium(AbstractContainer):
         return Cell(type(self).__name__, self.model, rows), rows.matrix(z0), advanced
 
     def _rule(self, cell: Cell) -> Rule:
-        rtol = getattr(self.solver, "rtol", 0.0) or getattr(self.solver, "atol", 0.0)
-        return Rule(cell, choose_gradient(self.adjoint, cell.rows.size).gradient, min(float(rtol), 1e-2), self.throw)
+        rtol, atol = self.tolerances()
+        gradient = choose_gradient(self.adjoint, cell.rows.size).gradient
+        return Rule(cell, gradient, min(float(rtol or atol), 1e-2), self.throw)
 
     def _equilibrium(self, cell: Cell, z0: Array, inputs: Any) -> tuple[Found, Array, Array, Any]:
         """What was found, which samples are all right, `z` as a function of `inputs`, and these without what spoils others."""
         if isinstance(self.adjoint, UnrolledGradient):
             z = self.adjoint.iterate(cell, z0, inputs)
-            found = measured(self.solver, cell, *jax.tree.map(lax.stop_gradient, (z, inputs)), self.adjoint.steps)
+            found = measured(self.tolerances(), cell, *jax.tree.map(lax.stop_gradient, (z, inputs)), self.adjoint.steps)
             return found, jnp.isfinite(found.residual), z, inputs
         found = self.search(cell, lax.stop_gradient(z0), jax.tree.map(lax.stop_gradient, inputs))
         z = found.z
@@ -228,7 +236,7 @@ class DeepEquilibrium(AbstractContainer):
             z, x = isolated(found.converged, cell.rows.samples, (z, x))
             inputs = (x, params, state)
         rule = self._rule(cell)
-        return found, found.converged, attach(rule, z, inputs, rule.gradient.remembered(found.memory)), inputs
+        return found, found.converged, attach(rule, z, inputs, rule.gradient.remembered(self.solver, found.memory)), inputs
 
 
 def _arrays(x: Any) -> Any:

@@ -64,18 +64,21 @@ def find(solver: Any, cell: Cell, z0: Array, inputs: Any, max_steps: int) -> Fou
     )
 
 
-def measured(solver: Any, cell: Cell, z: Array, inputs: Any, num_steps: int) -> Found:
-    """What a solver would say of `z`, which it did not find."""
+def measured(tolerances: tuple[float, float], cell: Cell, z: Array, inputs: Any, num_steps: Any) -> Found:
+    """What a solver with the tolerances `(rtol, atol)` would say of `z`, which it did not find."""
+    rtol, atol = tolerances
     new = cell(z, inputs)
     residual = row_norms(new - z)
-    converged = residual < solver.atol + solver.rtol * row_norms(new)
-    code = codes(jnp.zeros(z.shape[:1], jnp.int32), residual, converged | jnp.isfinite(residual))
-    return Found(z, residual, jnp.full(z.shape[:1], num_steps, jnp.int32), converged, code)
+    converged = residual < atol + rtol * row_norms(new)
+    code = codes(jnp.zeros(z.shape[:1], jnp.int32), residual, converged)
+    return Found(z, residual, jnp.broadcast_to(jnp.asarray(num_steps, jnp.int32), z.shape[:1]), converged, code)
 
 
 def codes(code: Array, residual: Array, converged: Array) -> Array:
     """How each sample ended, given how all of them did."""
-    unfinished = jnp.where(code == _CODES["successful"], jnp.int32(_CODES["nonlinear_max_steps_reached"]), code)
+    # The solver may have ended because of another sample.
+    general = (code == _CODES["successful"]) | (code == _CODES["nonfinite"])
+    unfinished = jnp.where(general, jnp.int32(_CODES["nonlinear_max_steps_reached"]), code)
     unfinished = jnp.where(jnp.isfinite(residual), unfinished, jnp.int32(_CODES["nonfinite"]))
     return jnp.where(converged, jnp.int32(_CODES["successful"]), unfinished)
 

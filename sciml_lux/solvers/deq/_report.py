@@ -35,12 +35,12 @@ def explain(deq: Any, failure: Failure) -> str:
     name, solver = type(deq).__name__, type(deq.solver).__name__
     if failure.result == _NONFINITE or not math.isfinite(failure.largest):
         what = "the model is not finite"
-        advice = "look for NaN in x and in the parameters; a model that grows without bound in z has to be bounded, as by tanh or a normalization"
+        advice = "look for NaN in x and in the parameters; bound a model that grows without bound in z, as by tanh or a normalization"
     else:
         what = f"the residual is {failure.largest:.3g} after {failure.t} steps of {solver}"
         advice = (
-            f"raise max_steps={deq.max_steps}, loosen the solver's rtol or atol, or make the model contract: spectral_radius(...) should be "
-            "below 1, jacobian_penalty=JacobianPenalty() and normalized weights keep it so; unrolled(steps=...) trains before there is one"
+            f"raise max_steps={deq.max_steps}, loosen rtol or atol, or make the model contract: spectral_radius(...) should be below "
+            "1, jacobian_penalty=JacobianPenalty() and normalized weights keep it so; unrolled(steps=...) trains before there is one"
         )
     return (
         f"{name}: no equilibrium was found{where}: {what}. Try this: {advice}. With throw=False failed samples are NaN, and "

@@ -6,25 +6,23 @@ import optimistix as optx
 
 from ...core import AbstractLayer, check_layer
 from ...flatten import LayerError
+from ..fixed_point import Broyden
 from ._penalties import JacobianPenalty
-from .gradients import AbstractEquilibriumGradient, UnrolledGradient
-
-DEFAULT_SOLVER = optx.FixedPointIteration(rtol=1e-4, atol=1e-4)
+from .gradients import AbstractEquilibriumGradient, ShineGradient, UnrolledGradient
 
 
 def check_settings(deq: Any) -> None:
     """Raises `LayerError` for a setting of `deq` that cannot be."""
     name = type(deq).__name__
     check_layer(deq.model)
-    if not isinstance(deq.solver, optx.AbstractFixedPointSolver | optx.AbstractRootFinder):
-        raise LayerError(
-            f"{name}: solver is a fixed-point solver or root finder of optimistix, such as lux.solvers.Anderson(rtol=1e-4, atol=1e-4), "
-            f"got {deq.solver!r}"
-        )
     if deq.adjoint != "auto" and not isinstance(deq.adjoint, AbstractEquilibriumGradient | UnrolledGradient):
         raise LayerError(
             f'{name}: adjoint is "auto", lux.solvers.ImplicitGradient(), JacobianFreeGradient(), PhantomGradient(), ShineGradient() or '
             f"UnrolledGradient(steps=...), with its parentheses; got {deq.adjoint!r}"
+        )
+    if isinstance(deq.adjoint, ShineGradient) and not isinstance(deq.solver, Broyden):
+        raise LayerError(
+            f"{name}: ShineGradient uses the matrix that Broyden's method leaves; write solver=lux.solvers.Broyden(...), got {deq.solver!r}"
         )
     if not callable(deq.init) and deq.init not in ("zeros", "skip_reg"):
         raise LayerError(f'{name}: init is "zeros", "skip_reg", a layer or a function of x, got {deq.init!r}')
@@ -36,4 +34,13 @@ def check_settings(deq: Any) -> None:
         raise LayerError(
             f"{name}: jacobian_penalty is None or lux.solvers.JacobianPenalty(probes=1), got {deq.jacobian_penalty!r}; "
             "its weight belongs into the loss: loss + 0.1 * jnp.mean(st.solution.jacobian_penalty)"
+        )
+
+
+def check_solver(deq: Any) -> None:
+    """Raises `LayerError` for a solver of `deq` that finds no fixed points."""
+    if not isinstance(deq.solver, optx.AbstractFixedPointSolver | optx.AbstractRootFinder):
+        raise LayerError(
+            f"{type(deq).__name__}: solver is a fixed-point solver or root finder of optimistix, such as lux.solvers.Anderson(rtol=1e-4), "
+            f"got {deq.solver!r}"
         )

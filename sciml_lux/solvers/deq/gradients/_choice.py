@@ -18,7 +18,7 @@ class GradientChoice(NamedTuple):
 def choose_gradient(adjoint: Any, size: int) -> GradientChoice:
     """The gradient of equilibria of `size` numbers a sample: the one that was asked for, or, for `"auto"`, the one that suits.
 
-    That is the implicit one, exact up to the tolerance of the forward solve: by LU factors where a sample is small, and else by GMRES.
+    That is the implicit one, exact up to the tolerance of the forward solve: by LU factors where a sample is small, and else by Bi-CGSTAB.
     """
     if adjoint == "auto":
         adjoint, reason = ImplicitGradient(), ""

@@ -14,7 +14,7 @@ class System(NamedTuple):
     """The system `u - A u = g` of a gradient, a row for each sample.
 
     `operator`: multiplies rows by `A`, which is `J^T` (`J` unless `transposed`); `g`; `rtol`: the relative tolerance of the forward
-    solve; `memory`: the final state of its solver.
+    solve; `memory`: what was kept of its solver's final state.
     """
 
     operator: Callable[[Any], Any]
@@ -51,8 +51,8 @@ class AbstractEquilibriumGradient:
         """`u`, and how many products with the operator each sample needed."""
         raise NotImplementedError
 
-    def remembered(self, memory: Any) -> Any:
-        """What is kept of the final state of the forward solver."""
+    def remembered(self, solver: Any, memory: Any) -> Any:
+        """What is kept of the final state, `memory`, of the forward solver, until the gradient is asked for."""
         return None
 
     def tolerated(self, system: System, u: Rows) -> Float[Array, " samples"]:

@@ -28,9 +28,9 @@ class ImplicitGradient(AbstractEquilibriumGradient):
 
     **Arguments:**
 
-    - `solver`: `"lu"`, factors of each sample's matrix; `"gmres"` or `"bicgstab"`, which need products with it alone; or a
+    - `solver`: `"lu"`, factors of each sample's matrix; `"bicgstab"` or `"gmres"`, which need products with it alone; or a
       fixed-point solver of optimistix, such as `lux.solvers.Anderson(...)`, for `u = g + J^T u`. By default `"lu"` up to 16 numbers in a
-      sample and `"gmres"` above.
+      sample and `"bicgstab"` above, which needs less memory and arithmetic than GMRES, and where many products are needed fewer.
     - `rtol`, `atol`: the residual may have the norm `atol + rtol |g|`; by default `rtol` is that of the forward solver.
       Below rounding, `|u|` counted, nothing is asked for.
     - `max_steps`: the most products with the Jacobian; `restart`: those after which GMRES starts anew.
@@ -68,7 +68,7 @@ class ImplicitGradient(AbstractEquilibriumGradient):
 
     def solver_for(self, size: int) -> Any:
         """The solver for samples of `size` numbers."""
-        return self.solver or ("lu" if size <= LARGEST_DENSE else "gmres")
+        return self.solver or ("lu" if size <= LARGEST_DENSE else "bicgstab")
 
     def propagate(self, system: System) -> tuple[Rows, Int[Array, " samples"]]:
         g, operator = system.g, system.operator

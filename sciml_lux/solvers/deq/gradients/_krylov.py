@@ -121,35 +121,64 @@ def _rotated(rotation: Array, column: Array, rhs: Array, k: Array) -> tuple[Arra
     return rotation, column, rhs
 
 
-def bicgstab(operator: Callable[[Array], Array], g: Array, wanted: Array, max_steps: int) -> tuple[Array, Array]:
-    """The solution of each row by stabilized biconjugate gradients, and how many products with the operator it took.
+class _Half(NamedTuple):
+    """Bi-CGSTAB between two products. `second`: whether the next one stabilizes what the one before it did."""
 
-    Needs the memory of a few rows, whatever the number of steps.
+    second: Array
+    u: Array
+    residual: Array
+    direction: Array
+    image: Array
+    rho: Array
+    alpha: Array
+    done: Array
+    num_steps: Array
+    count: Array
+
+
+def bicgstab(operator: Callable[[Array], Array], g: Array, wanted: Array, max_steps: int) -> tuple[Array, Array]:
+    """The solution of each row by stabilized biconjugate gradients up to a residual of the norm `wanted`, and how many products with
+    the operator it took.
+
+    Needs the memory of a few rows, whatever the number of steps. A step has two halves, each with one product: along the direction, and
+    along the residual. Both move `u` and the residual alike, so that one program does for both.
 
     **Source:** van der Vorst 1992, Bi-CGSTAB.
     """
-    dot = lambda a, b: jnp.sum(a * b, axis=-1)  # noqa: E731
-    ratio = lambda a, b: jnp.where(b == 0, 0, a / jnp.where(b == 0, 1, b))  # noqa: E731
-    by_row = lambda scalars, rows: scalars[:, None] * rows  # noqa: E731
 
-    def step(carry: Any) -> Any:
-        u, r, p, rho, done, num_steps, count = carry
-        v = p - operator(p)
-        alpha = ratio(rho, dot(g, v))
-        s = r - by_row(alpha, v)
-        t = s - operator(s)
-        omega = ratio(dot(t, s), dot(t, t))
-        new_u = u + by_row(alpha, p) + by_row(omega, s)
-        new_r = s - by_row(omega, t)
-        new_rho = dot(g, new_r)
-        beta = ratio(new_rho, rho) * ratio(alpha, omega)
-        new_p = new_r + by_row(beta, p - by_row(omega, v))
-        keep = lambda old, new: jnp.where(done.reshape(-1, *[1] * (old.ndim - 1)), old, new)  # noqa: E731
-        u, r, p, rho = (keep(*pair) for pair in ((u, new_u), (r, new_r), (p, new_p), (rho, new_rho)))
-        num_steps = num_steps + 2 * (~done).astype(jnp.int32)
-        return u, r, p, rho, done | ~(norms(r) > wanted), num_steps, count + 2
+    def half(carry: _Half) -> _Half:
+        second, residual = carry.second, carry.residual
+        along = jnp.where(second, residual, carry.direction)
+        image = along - operator(along)
+        upper = jnp.where(second, _dot(image, residual), carry.rho)
+        length = jnp.where(carry.done, 0, _ratio(upper, _dot(jnp.where(second, image, g), image)))
+        u, residual = carry.u + length[:, None] * along, residual - length[:, None] * image
+        rho = _dot(g, residual)
+        beta = _ratio(rho, carry.rho) * _ratio(carry.alpha, length)
+        turned = residual + beta[:, None] * (carry.direction - length[:, None] * carry.image)
+        return _Half(
+            ~second,
+            u,
+            residual,
+            direction=jnp.where(second, turned, carry.direction),
+            image=jnp.where(second, carry.image, image),
+            rho=jnp.where(second, rho, carry.rho),
+            alpha=jnp.where(second, carry.alpha, length),
+            done=carry.done | ~(norms(residual) > wanted),
+            num_steps=carry.num_steps + (~carry.done).astype(jnp.int32),
+            count=carry.count + 1,
+        )
 
+    rho, zero = _dot(g, g), jnp.zeros((), jnp.int32)
     steps = jnp.zeros((len(g),), jnp.int32)
-    start = (jnp.zeros_like(g), g, g, dot(g, g), ~(norms(g) > 0), steps, jnp.zeros((), jnp.int32))
-    u, *_, num_steps, _ = lax.while_loop(lambda c: (c[-1] < max_steps) & ~jnp.all(c[4]), step, start)
-    return u, num_steps
+    start = _Half(jnp.asarray(False), jnp.zeros_like(g), g, g, g, rho, rho, ~(norms(g) > wanted), steps, zero)
+    end = lax.while_loop(lambda c: (c.count < max_steps) & ~jnp.all(c.done), half, start)
+    return end.u, end.num_steps
+
+
+def _dot(a: Array, b: Array) -> Array:
+    return jnp.sum(a * b, axis=-1)
+
+
+def _ratio(a: Array, b: Array) -> Array:
+    return jnp.where(b == 0, 0, a / jnp.where(b == 0, 1, b))
