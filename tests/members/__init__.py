@@ -9,6 +9,7 @@ from . import (
     convolution,
     custom,
     debugging,
+    equilibria,
     linear,
     noise,
     normalization,
@@ -36,5 +37,6 @@ LAYERS = [
     *custom.LAYERS,
     *debugging.LAYERS,
     *solvers.LAYERS,
+    *equilibria.LAYERS,
     *training.LAYERS,
 ]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from ...core import differentiation_mode
+from ...core import describe, differentiation_mode
 from .._failure import Failure, Outcome, guard
 from ._cell import Cell
 from .gradients import AbstractEquilibriumGradient, Accuracy, System, norms
@@ -110,7 +110,7 @@ def _explain(rule: Rule, failure: Failure) -> str:
     sample = f" of sample {failure.t}" if rule.cell.rows.batched else ""
     return (
         f"{rule.cell.name}: the gradient of the equilibrium could not be computed: the linear system{sample} was solved to a residual "
-        f"of {failure.largest:.3g}, relative to its right-hand side, by {rule.gradient}. Where I - J is singular or nearly so there "
+        f"of {failure.largest:.3g}, relative to its right-hand side, by {describe(rule.gradient)}. Where I - J is singular or nearly so there "
         "is no gradient (J: the Jacobian of the model in z; deq.spectral_radius measures it): train it to contract, by "
         "jacobian_penalty= or normalized weights. Otherwise raise max_steps, loosen rtol, or write coupled=True for a model in which "
         "samples depend on each other, as by batch normalization. PhantomGradient() solves no system. With throw=False the gradient is NaN"

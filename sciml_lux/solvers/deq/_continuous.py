@@ -26,7 +26,8 @@ class ContinuousDEQ(DeepEquilibrium):
 
     With `model` alone, without `x`, and `z` from `y0`, this is the Neural ODE of infinite time: `lux.SteadyStateODE`.
 
-    **Arguments:** as for `DeepEquilibrium`, of which `solver` is a solver of diffrax here (default: `diffrax.Bosh3()`); and:
+    **Arguments:** as for `DeepEquilibrium`, of which `solver` is a solver of diffrax here (default: `diffrax.Bosh3()`;
+    for tolerances below 1e-6, `diffrax.Tsit5()` takes fewer steps); and:
 
     - `rtol`, `atol`: where it is at rest; `t1`: when to give up; `max_steps`: of the solver, for all samples together.
     - `stepsize_controller`: of diffrax; by default `PIDController` with a tenth of these tolerances: with larger ones its steps grow until
@@ -41,7 +42,7 @@ class ContinuousDEQ(DeepEquilibrium):
 
     _: dataclasses.KW_ONLY
     solver: Any = diffrax.Bosh3()
-    max_steps: int = 1000
+    max_steps: int = 4096
     rtol: float = 1e-4
     atol: float = 1e-4
     t1: float = 1e3

@@ -236,7 +236,12 @@ class DeepEquilibrium(AbstractContainer):
             z, x = isolated(found.converged, cell.rows.samples, (z, x))
             inputs = (x, params, state)
         rule = self._rule(cell)
-        return found, found.converged, attach(rule, z, inputs, rule.gradient.remembered(self.solver, found.memory)), inputs
+        return (
+            found,
+            found.converged,
+            attach(rule, z, inputs, rule.gradient.remembered(self.solver, found.memory)),
+            inputs,
+        )
 
 
 def _arrays(x: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from ....core import describe
 from ._implicit import LARGEST_DENSE, ImplicitGradient
 
 
@@ -12,7 +13,7 @@ class GradientChoice(NamedTuple):
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.gradient}: {self.reason}"
+        return f"{describe(self.gradient)}: {self.reason}"
 
 
 def choose_gradient(adjoint: Any, size: int) -> GradientChoice:
