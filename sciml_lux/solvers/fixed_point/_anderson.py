@@ -31,7 +31,47 @@ class _History(eqx.Module):
 
 
 class Anderson(FixedPointSolver):
-    """Anderson acceleration."""
+    r"""Anderson acceleration, of a whole batch of samples at once, each on its own.
+
+    With `r = f(z) - z`, `g = z + mixing r`, and the last `memory` differences `dr`, `dg` of both as columns, a step is
+    `z <- g - dG x`. Type II (`kind=2`) takes the `x` that minimizes `|r - dR x|^2 + regularization |D x|^2`, where `D` holds the lengths of
+    the columns of `dR`; type I solves `dZ^H (r - dR x) = 0`, likewise scaled and regularized. On linear problems of `n` unknowns with
+    `memory >= n` the iterate after `n + 1` steps is exact.
+
+    **The least squares** go by inner products of the scaled columns, one row of which is new at each step, not by QR updates. Scaled,
+    they are as accurate: on linear problems of 100 unknowns in float32, eigenvalues up to 0.99 and 0.999, memory 5, 10 and 20,
+    the steps to 1e-5 of the first residual were within the scatter over problems of those with QR in float32 (memory 10, up to 0.99:
+    69, 67, 69 against 71, 69, 68), and so were the residuals where both ended (1e-4 to 3e-4 at 0.999), for any regularization
+    from 0 to 1e-4. A QR update reads and writes the history three times as often.
+
+    **Arguments:**
+
+    - `rtol`, `atol`: a sample has converged where `norm(f(z) - z) <= atol + rtol norm(f(z))`.
+    - `norm`: of one sample; the root mean square by default, so that tolerances mean the same for any size.
+    - `criterion`: `"mixed"` as above; `"relative"` without `atol`; `"absolute"` without `rtol`.
+    - `batched`: whether the first axis of every array counts samples. Each then converges, stops and is frozen on its own, and gets the
+      same result as alone, up to the rounding of products over other numbers of rows. The map must treat samples separately.
+    - `trace`: whether to keep the residuals of all steps, up to 256, or up to as many as given.
+    - `memory`: how many differences are kept.
+    - `mixing`: the part of the residual that is added; 1 unless the map itself overshoots.
+    - `regularization`: relative to the squared lengths of the columns; by default 10 units of rounding.
+    - `kind`: 1 or 2.
+    - `restart`: forget all differences every so many steps.
+    - `safeguard`: a step after which the residual is more than so many times as large, or not finite, is undone: the sample takes
+      the plain step from where it was and forgets.
+
+    **Call:** `optimistix.fixed_point(f, solver, y0, args)` with any tree of floating or complex arrays. Returns the best iterate of each
+    sample, and in `stats`: `residual` (`norm(f(z) - z)` of what is returned), `num_steps` (evaluations of the map) and `converged`, each
+    `(samples,)` if batched; `residuals` `(steps, samples)`, NaN where a sample was done, if traced. `aux` is that of the last evaluation.
+    `result` is successful if every sample converged. A sample in which the map is not finite ends there, and harms no other; `y0` itself
+    must be finite.
+
+    **Errors:** `LayerError` for settings that cannot be; `ShapeError` if batched arrays have first axes of different lengths;
+    `ValueError`, by optimistix, if the map returns other shapes than it gets.
+
+    **Source:** D. G. Anderson, Journal of the ACM 12 (1965), 547-560; H. F. Walker and P. Ni, SIAM Journal on Numerical Analysis 49
+    (2011), 1715-1735. Type I: H. Fang and Y. Saad, Numerical Linear Algebra with Applications 16 (2009), 197-221.
+    """
 
     memory: int = eqx.field(default=5, kw_only=True)
     mixing: float = eqx.field(default=1.0, kw_only=True)
@@ -54,6 +94,9 @@ class Anderson(FixedPointSolver):
             raise LayerError(f"restart must be None or at least 1 step, got {self.restart!r}.")
         if self.safeguard is not None and not self.safeguard >= 1:
             raise LayerError(f"safeguard must be None or at least 1, got {self.safeguard!r}. Write safeguard=10.0.")
+
+    def _most_retreats(self) -> int:
+        return 0 if self.safeguard is None else 1
 
     def start(self, value: Inexact[Array, "samples size"]) -> Any:
         """An empty history."""
@@ -104,7 +147,8 @@ class Anderson(FixedPointSolver):
         if self.safeguard is None:
             return used, None
         undo = (old.used > 0) & ~(point.size <= self.safeguard * old.size)
-        return jnp.where(undo, 0, used), undo
+        # Nothing that led here counts, nor the next difference, which starts here.
+        return jnp.where(undo, -1, used), undo
 
     def _products(
         self, old: _History, residuals: Array, steps: Array, residual: Array, step: Array, slot: Array, target: Array

@@ -54,7 +54,7 @@ class Broyden(RootFinder):
     memory: int = eqx.field(default=20, kw_only=True)
     scale: float = eqx.field(default=1.0, kw_only=True)
     line_search: bool = eqx.field(default=True, kw_only=True)
-    growth: float = eqx.field(default=2.0, kw_only=True)
+    growth: float = eqx.field(default=4.0, kw_only=True)
 
     def __check_init__(self) -> None:
         if isinstance(self.memory, bool) or not isinstance(self.memory, int) or self.memory < 1:
@@ -64,7 +64,7 @@ class Broyden(RootFinder):
         if isinstance(self.scale, int | float) and self.scale == 0:
             raise LayerError("scale must not be 0: the first step would go nowhere. Write scale=1.0.")
         if not self.growth >= 1:
-            raise LayerError(f"growth must be at least 1, got {self.growth!r}. Write growth=2.0.")
+            raise LayerError(f"growth must be at least 1, got {self.growth!r}. Write growth=4.0.")
 
     def _most_retreats(self) -> int:
         return MOST_TRIALS if self.line_search else 0

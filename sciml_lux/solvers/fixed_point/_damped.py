@@ -21,8 +21,8 @@ class Damped(FixedPointSolver):
 
     `z <- z + w r` with `r = f(z) - z`. With `adaptive`, `w` is the step that would have made the last residual smallest along itself,
     were `f` linear: `w <- -w <r_old, r - r_old> / |r - r_old|^2`, for each sample, between the `bounds`. It tames maps whose
-    Jacobian has eigenvalues below -1, for which plain iteration diverges, and takes whole steps where they contract. The
-    cheapest solver: it remembers one residual.
+    Jacobian has eigenvalues below -1, for which plain iteration diverges, and lengthens the steps of those that contract slowly.
+    The cheapest solver: it remembers one residual.
 
     **Arguments:**
 
@@ -39,7 +39,7 @@ class Damped(FixedPointSolver):
 
     mixing: float = eqx.field(default=1.0, kw_only=True)
     adaptive: bool = eqx.field(default=True, kw_only=True)
-    bounds: tuple[float, float] = eqx.field(default=(0.05, 1.0), kw_only=True)
+    bounds: tuple[float, float] = eqx.field(default=(0.05, 10.0), kw_only=True)
 
     def __check_init__(self) -> None:
         if isinstance(self.mixing, int | float) and not self.mixing > 0:

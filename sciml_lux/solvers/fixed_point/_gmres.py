@@ -89,7 +89,7 @@ def _extend(krylov: _Krylov, image: Array, active: Array) -> _Krylov:
     following = jnp.where(stalled[:, None], image, _unit(residual, remaining))
     kept, place = active[:, None], krylov.step
 
-    def chosen(new: Array, old: Array) -> Array:
+    def chosen(new: Array, old: Any) -> Array:
         return jnp.where(kept, new, old)
 
     return _Krylov(
