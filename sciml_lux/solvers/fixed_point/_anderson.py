@@ -90,6 +90,8 @@ class Anderson(FixedPointSolver):
             raise LayerError(f"kind must be 1 or 2, got {self.kind!r}.")
         if not self.mixing:
             raise LayerError("mixing must not be 0: no step would leave the span of the first ones. Write mixing=1.0.")
+        if self.regularization is not None and not self.regularization >= 0:
+            raise LayerError(f"regularization must be None or at least 0, got {self.regularization!r}.")
         if self.restart is not None and self.restart < 1:
             raise LayerError(f"restart must be None or at least 1 step, got {self.restart!r}.")
         if self.safeguard is not None and not self.safeguard >= 1:
