@@ -109,9 +109,9 @@ def _checked(rule: Rule, system: System, u: Any, product: Any, num_steps: Any, v
 def _explain(rule: Rule, failure: Failure) -> str:
     sample = f" of sample {failure.t}" if rule.cell.rows.batched else ""
     return (
-        f"{rule.cell.name}: the gradient of the equilibrium could not be computed: the linear system{sample} was solved to a residual "
-        f"of {failure.largest:.3g}, relative to its right-hand side, by {describe(rule.gradient)}. Where I - J is singular or nearly so there "
-        "is no gradient (J: the Jacobian of the model in z; deq.spectral_radius measures it): train it to contract, by "
+        f"{rule.cell.name}: the gradient of the equilibrium could not be computed: the linear system{sample} was solved to a "
+        f"residual of {failure.largest:.3g}, relative to its right-hand side, by {describe(rule.gradient)}. Where I - J is singular or "
+        "nearly so there is no gradient (J: the Jacobian of the model in z; deq.spectral_radius measures it): train it to contract, by "
         "jacobian_penalty= or normalized weights. Otherwise raise max_steps, loosen rtol, or write coupled=True for a model in which "
         "samples depend on each other, as by batch normalization. PhantomGradient() solves no system. With throw=False the gradient is NaN"
     )

@@ -227,7 +227,8 @@ class DeepEquilibrium(AbstractContainer):
         """What was found, which samples are all right, `z` as a function of `inputs`, and these without what spoils others."""
         if isinstance(self.adjoint, UnrolledGradient):
             z = self.adjoint.iterate(cell, z0, inputs)
-            found = measured(self.tolerances(), cell, *jax.tree.map(lax.stop_gradient, (z, inputs)), self.adjoint.steps)
+            detached, fixed = jax.tree.map(lax.stop_gradient, (z, inputs))
+            found = measured(self.tolerances(), cell, detached, fixed, self.adjoint.steps)
             return found, jnp.isfinite(found.residual), z, inputs
         found = self.search(cell, lax.stop_gradient(z0), jax.tree.map(lax.stop_gradient, inputs))
         z = found.z

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from ...fixed_point._gmres import gmres as one_cycle
+
 
 def norms(rows: Array) -> Array:
     """The Euclidean norm of each row."""
@@ -18,107 +20,31 @@ def divided(rows: Array, by: Array) -> Array:
     return rows * jnp.where(by > 0, 1 / jnp.where(by > 0, by, 1), 0)[..., None]
 
 
-class _Cycle(NamedTuple):
-    """GMRES between two restarts. `k`: the number of basis vectors that were multiplied, 0 where a residual is due.
-
-    `basis`: `(restart + 1, samples, size)`; `rotation`: the product of all Givens rotations; `triangle`: what they make of the
-    Hessenberg matrix, by columns; `rhs`: what they make of the residual.
-    """
-
-    k: Array
-    u: Array
-    basis: Array
-    rotation: Array
-    triangle: Array
-    rhs: Array
-    done: Array
-    num_steps: Array
-    count: Array
-
-
 def gmres(
     operator: Callable[[Array], Array], g: Array, wanted: Array, max_steps: int, restart: int
 ) -> tuple[Array, Array]:
-    """The solution of each row by restarted GMRES up to a residual of the norm `wanted`, and how many products with the operator it took.
+    """The solution of each row by GMRES up to a residual of the norm `wanted`, and how many products with the operator it took.
 
-    A row that is done is frozen; the loop ends when all are. The operator appears once in the program: a restart, whose residual
-    needs a product too, is a step like any other.
-
-    **Source:** Saad and Schultz 1986, GMRES; the Gram-Schmidt process is repeated once (Giraud, Langou and Rozloznik 2005).
+    At each restart the residual is computed anew, with the true operator.
     """
-    samples, size = g.shape
-    m = min(restart, size, max_steps)
 
-    def begin(carry: _Cycle, residual: Array) -> _Cycle:
-        beta = norms(residual)
-        basis = jnp.zeros((m + 1, samples, size), g.dtype).at[0].set(divided(residual, beta))
-        eye = jnp.broadcast_to(jnp.eye(m + 1, dtype=g.dtype), (samples, m + 1, m + 1))
-        triangle = jnp.broadcast_to(jnp.eye(m, dtype=g.dtype), (samples, m, m))
-        rhs = jnp.zeros((samples, m + 1), g.dtype).at[:, 0].set(beta)
-        done = carry.done | ~(beta > wanted)
-        return carry._replace(
-            k=jnp.ones_like(carry.k), basis=basis, rotation=eye, triangle=triangle, rhs=rhs, done=done
-        )
+    def product(rows: Array) -> Array:
+        return rows - operator(rows)
 
-    def extend(carry: _Cycle, product: Array) -> _Cycle:
-        k = carry.k
-        column, vector = _orthogonalized(carry.basis, product)
-        length = norms(vector)
-        basis = carry.basis.at[k].set(divided(vector, length))
-        column = jnp.einsum("sij,sj->si", carry.rotation, column.at[:, k].set(length))
-        rotation, column, rhs = _rotated(carry.rotation, column, carry.rhs, k)
-        # A frozen row solves for 0 in what follows.
-        unit = jnp.broadcast_to(jnp.eye(m, dtype=g.dtype)[k - 1], (samples, m))
-        triangle = carry.triangle.at[:, :, k - 1].set(jnp.where(carry.done[:, None], unit, column[:, :m]))
-        before = carry.rhs.at[:, k - 1].set(jnp.where(carry.done, 0, carry.rhs[:, k - 1]))
-        rhs = jnp.where(carry.done[:, None], before, rhs)
-        done = carry.done | ~(jnp.abs(rhs[:, k]) > wanted)
-        return carry._replace(k=k + 1, basis=basis, rotation=rotation, triangle=triangle, rhs=rhs, done=done)
+    def cycle(carry: Any) -> Any:
+        u, residual, num_steps, taken = carry
+        length = norms(residual)
+        relative = jnp.where(length > 0, wanted / jnp.where(length > 0, length, 1), 1)
+        correction, used = one_cycle(product, residual, relative, min(restart, max_steps))
+        u = u + correction
+        num_steps = num_steps + used + jnp.where(used > 0, 1, 0)
+        return u, g - product(u), num_steps.astype(jnp.int32), (taken + jnp.max(used) + 1).astype(jnp.int32)
 
-    def close(carry: _Cycle) -> _Cycle:
-        y = lax.linalg.triangular_solve(carry.triangle, carry.rhs[:, :m, None], left_side=True, lower=False)[..., 0]
-        # Beyond the last column rhs holds the residual, which is not to be solved for.
-        y = jnp.where(jnp.arange(m, dtype=jnp.int32)[None, :] < carry.k - 1, y, 0)
-        return carry._replace(u=carry.u + jnp.einsum("sk,ksn->sn", y, carry.basis[:m]), k=jnp.zeros_like(carry.k))
-
-    def step(carry: _Cycle) -> _Cycle:
-        vector = jnp.where(carry.k == 0, carry.u, carry.basis[jnp.maximum(carry.k - 1, 0)])
-        product = vector - operator(vector)
-        active = ~carry.done
-        carry = lax.cond(carry.k == 0, lambda c, p: begin(c, g - p), extend, carry, product)
-        carry = carry._replace(num_steps=carry.num_steps + active.astype(jnp.int32), count=carry.count + 1)
-        full = (carry.k > m) | jnp.all(carry.done) | (carry.count >= max_steps)
-        return lax.cond(full, close, lambda c: c, carry)
-
-    zero = jnp.zeros((), jnp.int32)
-    steps = jnp.zeros((samples,), jnp.int32)
-    empty: Any = (None,) * 4
-    carry = begin(_Cycle(zero, jnp.zeros_like(g), *empty, jnp.zeros((samples,), bool), steps, zero), g)
-    carry = lax.while_loop(lambda c: (c.count < max_steps) & ~jnp.all(c.done), step, carry)
-    return carry.u, carry.num_steps
-
-
-def _orthogonalized(basis: Array, vector: Array) -> tuple[Array, Array]:
-    """The components of a vector along the basis, and what is left of it. Basis vectors that are not there yet are 0."""
-    column = jnp.einsum("ksn,sn->sk", basis, vector)
-    vector = vector - jnp.einsum("sk,ksn->sn", column, basis)
-    again = jnp.einsum("ksn,sn->sk", basis, vector)
-    return column + again, vector - jnp.einsum("sk,ksn->sn", again, basis)
-
-
-def _rotated(rotation: Array, column: Array, rhs: Array, k: Array) -> tuple[Array, Array, Array]:
-    """All three after the Givens rotation of rows `k - 1` and `k` that makes entry `k` of the column 0."""
-    a, b = column[:, k - 1], column[:, k]
-    length = jnp.sqrt(a * a + b * b)
-    cosine = jnp.where(length > 0, a / jnp.where(length > 0, length, 1), 1)
-    sine = jnp.where(length > 0, b / jnp.where(length > 0, length, 1), 0)
-    upper, lower = rotation[:, k - 1], rotation[:, k]
-    rotation = rotation.at[:, k - 1].set(cosine[:, None] * upper + sine[:, None] * lower)
-    rotation = rotation.at[:, k].set(cosine[:, None] * lower - sine[:, None] * upper)
-    # A column of zeros belongs to a singular system: its residual, which stays, is what tells.
-    column = column.at[:, k - 1].set(jnp.where(length > 0, length, 1)).at[:, k].set(0)
-    rhs = rhs.at[:, k].set(-sine * rhs[:, k - 1]).at[:, k - 1].set(cosine * rhs[:, k - 1])
-    return rotation, column, rhs
+    start = (jnp.zeros_like(g), g, jnp.zeros((len(g),), jnp.int32), jnp.zeros((), jnp.int32))
+    u, _, num_steps, _ = lax.while_loop(
+        lambda carry: (carry[3] < max_steps) & jnp.any(norms(carry[1]) > wanted), cycle, start
+    )
+    return u, num_steps
 
 
 class _Half(NamedTuple):
@@ -133,7 +59,7 @@ class _Half(NamedTuple):
     alpha: Array
     done: Array
     num_steps: Array
-    count: Array
+    taken: Array
 
 
 def bicgstab(operator: Callable[[Array], Array], g: Array, wanted: Array, max_steps: int) -> tuple[Array, Array]:
@@ -166,13 +92,13 @@ def bicgstab(operator: Callable[[Array], Array], g: Array, wanted: Array, max_st
             alpha=jnp.where(second, carry.alpha, length),
             done=carry.done | ~(norms(residual) > wanted),
             num_steps=carry.num_steps + (~carry.done).astype(jnp.int32),
-            count=carry.count + 1,
+            taken=carry.taken + 1,
         )
 
     rho, zero = _dot(g, g), jnp.zeros((), jnp.int32)
     steps = jnp.zeros((len(g),), jnp.int32)
     start = _Half(jnp.asarray(False), jnp.zeros_like(g), g, g, g, rho, rho, ~(norms(g) > wanted), steps, zero)
-    end = lax.while_loop(lambda c: (c.count < max_steps) & ~jnp.all(c.done), half, start)
+    end = lax.while_loop(lambda c: (c.taken < max_steps) & ~jnp.all(c.done), half, start)
     return end.u, end.num_steps
 
 
