@@ -21,7 +21,13 @@ MOST = 400
 NOTE = (
     f"Evaluations of the map until `rms(f(z) - z) <= {TOLERANCE:g} rms(f(z))` in float64, from the start that the problem names, on "
     "average over the samples of those problems that have several; for Newton-Krylov, products with the Jacobian included. A dash: not "
-    f"reached by some sample within {MOST} steps."
+    f"reached by some sample within {MOST} steps.\n\n"
+    "Defaults. Anderson: memory 5 solves all ten, with as few evaluations as any longer memory where the map contracts well; 10 or 20 pay "
+    "where it hardly contracts, and cost that much more memory and work a step. Type II, as type I gains little and its systems are not "
+    "definite. No safeguard and no restart: neither gains on these. Broyden: the good update and a memory of 20, as the bad one and "
+    "shorter memories lose somewhere; a search that lets the residual grow fourfold, as a stricter one (tried: 1, 1.5, 2) shortens steps "
+    "that would have learned something. Damped: from 0.05 to 10, as at most 1, tried too, is up to four times slower and fails where the "
+    "map hardly contracts. Newton-Krylov wins only on linear problems; its first and largest forcing term hardly matters (0.1, 0.3, 0.9)."
 )
 
 

@@ -318,6 +318,27 @@ def test_arrays_of_several_dtypes_keep_theirs():
     np.testing.assert_allclose(value["a"], 0.739085, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "make", [Anderson, *(pytest.param(make, marks=pytest.mark.slow) for make in (Damped, Broyden))]
+)
+def test_the_iteration_itself_can_be_differentiated(make):
+    """Samples that have converged stand still, where lengths are 0 and have no derivative."""
+
+    def loss(inputs, adjoint):
+        # The first sample has arrived at its second evaluation.
+        start = jnp.zeros((2, 6))
+        solver = make(rtol=1e-10, atol=1e-10, batched=True)
+        value = optx.fixed_point(cell, solver, start, inputs, max_steps=64, adjoint=adjoint).value
+        return jnp.sum(value[1] ** 2) + jnp.sum(value[0])
+
+    inputs = INPUTS[:2].at[0].set(0.0)
+    unrolled = jax.jit(jax.grad(functools.partial(loss, adjoint=optx.RecursiveCheckpointAdjoint())))(inputs)
+    implicit = jax.jit(jax.grad(functools.partial(loss, adjoint=optx.ImplicitAdjoint())))(inputs)
+    # The iterate that is returned was made by the evaluation before the last, and its derivative converges with it.
+    np.testing.assert_allclose(unrolled[1], implicit[1], rtol=1e-4, atol=1e-6)
+    assert jnp.all(jnp.isfinite(unrolled))
+
+
 # Roots
 
 

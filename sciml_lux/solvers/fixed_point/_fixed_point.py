@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
+from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int, PyTree, Scalar
 
 from ...flatten import LayerError, ShapeError
@@ -188,6 +189,8 @@ class Samples(eqx.Module):
 
     def _error(self, value: Array, residual: Array, like: Any) -> tuple[Array, Array]:
         """The residual over what the tolerances allow, at most 1 where converged; and the residual in the units of `norm`."""
+        # These decide, and are reported; derivatives go through the iterates alone.
+        value, residual = lax.stop_gradient((value, residual))
         size = row_norms(self.norm, residual, like, self.batched)
         if self.criterion == "absolute":
             return _over(size, jnp.full_like(size, self.atol)), size

@@ -75,4 +75,6 @@ def row_products(
 
 def row_lengths(rows: Inexact[Array, "samples size"]) -> Float[Array, " samples"]:
     """The 2-norm of each row."""
-    return jnp.sqrt(row_products(rows, rows).real)
+    square = row_products(rows, rows).real
+    # A root that can be differentiated at 0, where samples that have converged stand still.
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), square)
