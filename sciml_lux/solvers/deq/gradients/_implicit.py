@@ -13,7 +13,7 @@ from ._dense import solve_dense
 from ._gradient import AbstractEquilibriumGradient, Rows, System
 from ._krylov import bicgstab, divided, gmres, norms
 
-LARGEST_DENSE = 16
+LARGEST_DENSE = 8
 """The size of a sample up to which its system is solved by LU factors, unless another solver is asked for."""
 
 _NAMES = ("lu", "gmres", "bicgstab")
@@ -29,7 +29,7 @@ class ImplicitGradient(AbstractEquilibriumGradient):
     **Arguments:**
 
     - `solver`: `"lu"`, factors of each sample's matrix; `"bicgstab"` or `"gmres"`, which need products with it alone; or a
-      fixed-point solver of optimistix, such as `lux.solvers.Anderson(...)`, for `u = g + J^T u`. By default `"lu"` up to 16 numbers in a
+      fixed-point solver of optimistix, such as `lux.solvers.Anderson(...)`, for `u = g + J^T u`. By default `"lu"` up to 8 numbers in a
       sample and `"bicgstab"` above, which needs less memory and arithmetic than GMRES, and where many products are needed fewer.
     - `rtol`, `atol`: the residual may have the norm `atol + rtol |g|`; by default `rtol` is that of the forward solver.
       Below rounding, `|u|` counted, nothing is asked for.
