@@ -27,7 +27,7 @@ NOTE = (
     "definite. No safeguard and no restart: neither gains on these. Broyden: the good update and a memory of 20, as the bad one and "
     "shorter memories lose somewhere; a search that lets the residual grow fourfold, as a stricter one (tried: 1, 1.5, 2) shortens steps "
     "that would have learned something. Damped: from 0.05 to 10, as at most 1, tried too, is up to four times slower and fails where the "
-    "map hardly contracts. Newton-Krylov wins only on linear problems; its first and largest forcing term hardly matters (0.1, 0.3, 0.9)."
+    "map hardly contracts. Newton-Krylov comes close only on linear problems; its first and largest forcing term hardly matters (0.1, 0.3, 0.9)."
 )
 
 
