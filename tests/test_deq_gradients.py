@@ -291,6 +291,17 @@ def test_samples_that_depend_on_each_other_have_the_gradient_of_the_whole(adjoin
     np.testing.assert_allclose(in_x, jnp.einsum("i,ijk->jk", u, Jx), rtol=1e-8)
 
 
+def test_samples_that_depend_on_each_other_are_not_mistaken_for_others():
+    """Coefficients of its own for each sample solve nothing here, and that is said."""
+    deq = lux.DeepEquilibrium(Centered(), solver=tight(), adjoint=ImplicitGradient("bicgstab"), throw=False)
+    ps, st = setup(deq)
+    _, in_x, _ = gradients(deq, ps, st, X[:, :2], G[:, :2])
+    assert np.isnan(in_x).all()
+    loud = lux.DeepEquilibrium(Centered(), solver=tight(), adjoint=ImplicitGradient("bicgstab"))
+    with pytest.raises(RuntimeError, match="write coupled=True"):
+        jax.block_until_ready(gradients(loud, ps, st, X[:, :2], G[:, :2]))
+
+
 def test_settings_that_cannot_be_are_refused(unchecked):
     refused(lambda: ImplicitGradient("cholesky"), lux.flatten.LayerError, "lu, gmres, bicgstab", "'cholesky'")
     refused(lambda: ImplicitGradient(rtol=-1.0), lux.flatten.LayerError, "rtol is 0 or more")
