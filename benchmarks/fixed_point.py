@@ -26,8 +26,9 @@ NOTE = (
     "where it hardly contracts, and cost that much more memory and work a step. Type II, as type I gains little and its systems are not "
     "definite. No safeguard and no restart: neither gains on these. Broyden: the good update and a memory of 20, as the bad one and "
     "shorter memories lose somewhere; a search that lets the residual grow fourfold, as a stricter one (tried: 1, 1.5, 2) shortens steps "
-    "that would have learned something. Damped: from 0.05 to 10, as at most 1, tried too, is up to four times slower and fails where the "
-    "map hardly contracts. Newton-Krylov comes close only on linear problems; its first and largest forcing term hardly matters (0.1, 0.3, 0.9)."
+    "that would have learned something. Damped: from 0.05 to 10, as at most 1, tried too, is up to four times slower and fails "
+    "where the map hardly contracts. Newton-Krylov comes close only on linear "
+    "problems; its first and largest forcing term hardly matters (0.1, 0.3, 0.9)."
 )
 
 
