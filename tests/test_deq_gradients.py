@@ -291,6 +291,13 @@ def test_samples_that_depend_on_each_other_have_the_gradient_of_the_whole(adjoin
     np.testing.assert_allclose(in_x, jnp.einsum("i,ijk->jk", u, Jx), rtol=1e-8)
 
 
+def test_a_loss_without_a_gradient_is_not_blamed_on_the_equilibrium():
+    deq = lux.DeepEquilibrium(Tanh(SIZE))
+    ps, st = setup(deq)
+    with pytest.raises(RuntimeError, match=r"gradient of the loss in z\* of sample 1.*is not finite"):
+        jax.block_until_ready(gradients(deq, ps, st, X, G.at[1, 0].set(jnp.nan)))
+
+
 def test_samples_that_depend_on_each_other_are_not_mistaken_for_others():
     """Coefficients of its own for each sample solve nothing here, and that is said."""
     deq = lux.DeepEquilibrium(Centered(), solver=tight(), adjoint=ImplicitGradient("bicgstab"), throw=False)

@@ -1,6 +1,7 @@
 """An equilibrium that was found without derivatives, made a differentiable function of what its equation contains."""
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +109,12 @@ def _checked(rule: Rule, system: System, u: Any, product: Any, num_steps: Any, v
 
 def _explain(rule: Rule, failure: Failure) -> str:
     sample = f" of sample {failure.t}" if rule.cell.rows.batched else ""
+    if not math.isfinite(failure.largest):
+        return (
+            f"{rule.cell.name}: the gradient of the equilibrium could not be computed: the gradient of the loss in z*{sample}, or the "
+            "Jacobian of the model there, is not finite; look for a root, logarithm or quotient that is not. With throw=False the gradient "
+            "is NaN"
+        )
     return (
         f"{rule.cell.name}: the gradient of the equilibrium could not be computed: the linear system{sample} was solved to a "
         f"residual of {failure.largest:.3g}, relative to its right-hand side, by {describe(rule.gradient)}. Where I - J is singular or "
