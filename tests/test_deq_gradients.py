@@ -12,6 +12,7 @@ from helpers import refused, setup
 import sciml_lux as lux
 from sciml_lux.core import differentiation_mode
 from sciml_lux.solvers import (
+    Anderson,
     Broyden,
     ImplicitGradient,
     JacobianFreeGradient,
@@ -45,7 +46,7 @@ EXACT = [
     ImplicitGradient("gmres", restart=2),
     ImplicitGradient("bicgstab"),
     ImplicitGradient("bicgstab", coupled=True),
-    ImplicitGradient(tight()),
+    ImplicitGradient(Anderson(rtol=1e-13, atol=1e-13)),
     UnrolledGradient(steps=120),
 ]
 
@@ -113,6 +114,7 @@ def test_forward_mode_is_the_transposed_of_reverse_mode():
         np.testing.assert_allclose(jnp.sum(G * tangent), in_ps @ direction, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_complex_equilibrium_is_differentiated_as_pairs_of_reals():
     matrix = np.array([[0.3 + 0.2j, -0.1j], [0.25, 0.2 - 0.3j]])
 
@@ -250,7 +252,7 @@ class Singular(lux.AbstractLayer):
         return jnp.stack([0.5 * z[:, 0] + x[:, 0] * ps.shift, z[:, 1]], axis=1), st
 
 
-@pytest.mark.parametrize("solver", ["lu", "bicgstab"])
+@pytest.mark.parametrize("solver", ["lu", pytest.param("bicgstab", marks=pytest.mark.slow)])
 def test_a_singular_adjoint_system_is_an_error(solver):
     deq = lux.DeepEquilibrium(Singular(), solver=tight(), adjoint=ImplicitGradient(solver))
     ps, st = setup(deq)

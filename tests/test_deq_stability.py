@@ -5,6 +5,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from equilibria import Linear, Tanh, gradients, jacobians, samples, tight
 from helpers import directional_difference, refused, setup
 
@@ -45,6 +46,7 @@ def test_the_penalty_is_differentiated_through_the_equilibrium():
     np.testing.assert_allclose(gradient @ direction, directional_difference(loss, ps.vector, direction), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_penalty_draws_anew_at_each_call():
     deq = lux.DeepEquilibrium(Tanh(SIZE), throw=False, jacobian_penalty=JacobianPenalty())
     ps, st = setup(deq)
@@ -53,6 +55,7 @@ def test_the_penalty_draws_anew_at_each_call():
     assert bool(jnp.all(once.solution.jacobian_penalty != twice.solution.jacobian_penalty))
 
 
+@pytest.mark.slow
 def test_training_on_the_penalty_makes_the_model_contract():
     deq = lux.DeepEquilibrium(Tanh(SIZE, radius=2.0), throw=False, jacobian_penalty=JacobianPenalty(probes=4))
     ps, st = setup(deq)
@@ -135,6 +138,7 @@ def relaxing(change, y):
     return change - y
 
 
+@pytest.mark.slow
 def test_the_neural_ode_of_infinite_time_has_the_same_equilibrium():
     dense = lux.Dense(SIZE, SIZE, jnp.tanh)
     node = lux.SteadyStateODE(lux.SkipConnection(dense, relaxing), rtol=1e-9, atol=1e-9)
@@ -164,6 +168,7 @@ def half(z):
     return 0.5 * z
 
 
+@pytest.mark.slow
 def test_every_resolution_is_at_its_equilibrium():
     side_by_side = lambda z_and_x: jnp.concatenate(z_and_x, axis=-1)  # noqa: E731
     fine, coarse = lux.Chain(side_by_side, lux.Dense(8, 4, jnp.tanh)), lux.Dense(2, 2, jnp.tanh)
