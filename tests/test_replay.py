@@ -8,8 +8,9 @@ import pytest
 from helpers import setup
 
 import sciml_lux as lux
-from sciml_lux.solvers.adjoints import _replay
-from sciml_lux.solvers.adjoints._recorded import solve_and_record
+from sciml_lux.solvers.runge_kutta import _pull_back, _replay
+from sciml_lux.solvers.runge_kutta._problem import InitialValueProblem
+from sciml_lux.solvers.runge_kutta._solve import solve
 
 METHODS = [diffrax.Tsit5(), diffrax.Dopri8(), diffrax.Heun()]  # with an interpolation each of its own kind
 network = lux.Chain(lux.Dense(2, 5, jnp.tanh), lux.Dense(5, 2))
@@ -21,8 +22,8 @@ def both(monkeypatch):
     """Gradients with the default and with diffrax's checkpointed adjoint; the first must really be ours."""
     calls = []
     for name in ("chunk_adjoint", "step_adjoint"):
-        ours = getattr(_replay, name)
-        monkeypatch.setattr(_replay, name, lambda *args, ours=ours: calls.append(1) or ours(*args))
+        ours = getattr(_pull_back, name)
+        monkeypatch.setattr(_pull_back, name, lambda *args, ours=ours, **more: calls.append(1) or ours(*args, **more))
 
     def gradients(model, loss, *arguments, **options):
         results = []
@@ -173,17 +174,26 @@ def test_what_is_not_replayed(start, change):
 
 
 @pytest.mark.parametrize("t1", [1.0, -1.0])
-def test_both_ways_of_recording_write_the_same(t1):
-    settings = {**PLAIN, "t0": 0.0, "t1": t1, "dt0": None}
+def test_steps_side_by_side_are_those_of_each_alone(t1):
+    """Up to steps of no length, where another lane had one to take."""
+    settings = {**PLAIN, "t0": jnp.zeros(()), "t1": jnp.asarray(t1), "dt0": None}
 
     def steps(y0):
-        return solve_and_record(lambda t, y, args: jnp.cos(5 * t) - y, y0, None, jnp.array([t1]), settings)[1]
+        problem = InitialValueProblem(
+            lambda t, y, args: jnp.cos(5 * t) - jnp.sin(3 * y), y0, None, jnp.array([t1]), settings
+        )
+        return solve(problem, records=True)[1]
 
-    alone, mapped = steps(y0), jax.vmap(steps)(y0[None])
-    number = int(alone.number)
-    assert number == mapped.number[0] > 3
-    np.testing.assert_allclose(alone.rows[: number + 1], mapped.rows[0, : number + 1], rtol=1e-14)
-    np.testing.assert_allclose(alone.end[0], t1, rtol=1e-15)
+    starts = jnp.array([[1.0, 0.5], [2.0, -1.5], [0.0, 0.0]])
+    mapped = jax.vmap(steps)(starts)
+    for i, start in enumerate(starts):
+        alone = steps(start)
+        number = int(alone.number)
+        rows = mapped.rows[i, : int(mapped.number[i]) + 1]
+        rows = rows[np.concatenate([[True], np.diff(rows[:, 0]) != 0])]
+        assert len(rows) == number + 1 > 3
+        np.testing.assert_allclose(rows, alone.rows[: number + 1], rtol=1e-9)
+        np.testing.assert_allclose(alone.rows[number, 0], t1, rtol=1e-15)
 
 
 def test_second_derivatives_are_refused():

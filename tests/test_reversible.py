@@ -12,7 +12,7 @@ import sciml_lux as lux
 from sciml_lux.core import differentiation_mode
 from sciml_lux.flatten import LayerError
 from sciml_lux.solvers import ReversibleAdjoint
-from sciml_lux.solvers.adjoints._runge_kutta import tableau_of
+from sciml_lux.solvers.runge_kutta import tableau_of
 
 FIXED = diffrax.ConstantStepSize()
 A = np.array([[-0.3, 1.2], [-1.0, 0.1]])

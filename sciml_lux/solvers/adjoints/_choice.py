@@ -6,7 +6,7 @@ import diffrax
 import jax
 
 from ...core import differentiation_mode
-from ._replay import LARGEST_RECORD, SMALL_STATE, record_bytes, why_not_recorded
+from ..runge_kutta import LARGEST_RECORD, SMALL_STATE, record_bytes, why_not_recorded
 
 
 class AdjointChoice(NamedTuple):

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._runge_kutta import Shape, Tableau, stages, tableau_of, weighted
+from ..runge_kutta import Shape, Tableau, stages, tableau_of, weighted
 
 
 class Coupled(NamedTuple):

@@ -10,9 +10,10 @@ from jax import lax
 
 from ...core import differentiation_mode
 from ...flatten import LayerError
+from .._constant import constant
 from .._failure import Outcome, guard
+from ..runge_kutta import Shape
 from ._coupled import CoupledSolver
-from ._runge_kutta import Shape
 from ._unwind import SAVE_Y, Problem, Recorded, Solve, probe, subs_of, unwind
 
 APART = (
@@ -82,7 +83,7 @@ class ReversibleAdjoint(diffrax.AbstractAdjoint):
         coupling = self.coupling or (1e-3 if jax.tree.leaves(init_state.y)[0].dtype == jnp.dtype("float64") else 1e-2)
         coupled = CoupledSolver(solver, coupling, lax.stop_gradient(t1) - rest["t0"], Shape.of(init_state.y))
         solve = Solve(init_state.y, args, terms, [sub.ts for sub in subs_of(saveat)], t1)
-        final, recorded = _forward(_constant(solve), coupled, saveat, _constant(init_state), rest)
+        final, recorded = _forward(constant(solve), coupled, saveat, constant(init_state), rest)
         # The times to save at are a part of `solve`.
         saveat = eqx.tree_at(
             lambda s: [sub.ts for sub in subs_of(s) if sub.ts is not None], saveat, replace_fn=lax.stop_gradient
@@ -95,11 +96,11 @@ class ReversibleAdjoint(diffrax.AbstractAdjoint):
             rest["throw"] if self.throw is None else self.throw,
         )
         # What was not made constant: arrays that a function refers to without being given them.
-        constant = eqx.internal.nondifferentiable(
+        fixed = eqx.internal.nondifferentiable(
             (_saved(final), recorded, problem),
             msg=_only("y0, args, ts, t1 and what the field refers to, not what fn of SaveAt does"),
         )
-        ys = _with_gradient(solve, *constant)
+        ys = _with_gradient(solve, *fixed)
         if rest["throw"]:
             apart = final.result == diffrax.RESULTS.nonlinear_divergence
             ys = guard(ys, Outcome(~apart, 0, final.tprev, 0.0), lambda _: APART, throw=True)
@@ -148,10 +149,6 @@ def _converted(terms: Any, saveat: Any, point: Any) -> tuple[Any, Any]:
 
     converted = [eqx.filter_closure_convert(fn, *point) for fn in functions(saveat)]
     return terms, eqx.tree_at(functions, saveat, converted)
-
-
-def _constant(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, tree)
 
 
 def _saved(state: Any) -> list[Any]:

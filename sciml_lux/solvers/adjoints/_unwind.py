@@ -11,8 +11,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .._failure import Outcome, guard
+from ..runge_kutta import tableau_of, weighted
 from ._coupled import CoupledSolver, Interpolation, norm
-from ._runge_kutta import tableau_of, weighted
 
 DRIFTED = (
     "ReversibleAdjoint: the states that were reconstructed on the way back have drifted from those of the solve by more than half of "

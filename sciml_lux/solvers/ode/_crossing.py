@@ -8,7 +8,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix
-from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from ._inputs import step_onto
@@ -125,8 +124,3 @@ class _Bracket(optimistix.AbstractRootFinder):
         result: Any,
     ) -> tuple[Any, Any, dict[str, Any]]:
         return y, aux, {}
-
-
-def constant(tree: Any) -> Any:
-    """The same numbers, through which nothing is differentiated."""
-    return jax.tree.map(lambda leaf: lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, tree)

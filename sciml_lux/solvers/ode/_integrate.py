@@ -4,9 +4,9 @@ from typing import Any
 
 import diffrax
 import equinox as eqx
-import jax.numpy as jnp
 
-from ..adjoints import ReversibleAdjoint, choose_adjoint, solve_and_replay
+from ..adjoints import ReversibleAdjoint, choose_adjoint
+from ..runge_kutta import solve_and_replay
 from ._inputs import step_onto
 from ._values import largest
 
@@ -35,7 +35,7 @@ def integrate(
     args, settings = step_onto(args, settings)
     adjoint = choose_adjoint(adjoint, y0, args, settings, saveat, event).adjoint
     if adjoint is None:
-        return solve_and_replay(field, y0, args, jnp.stack([settings["t1"]]) if ts is None else ts, settings)
+        return solve_and_replay(field, y0, args, ts, settings)
     if saveat is None:
         saveat = diffrax.SaveAt(t1=True) if ts is None else diffrax.SaveAt(ts=ts)
     # Adjoints with an equation of their own take no more to save than what they know.

@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .._constant import constant
 from .._failure import is_okay
-from ._crossing import Departure, constant, departure, first_crossing, with_rate
+from ._crossing import Departure, departure, first_crossing, with_rate
 from ._integrate import integrate
 from ._results import RESULTS, SUCCESSFUL
 from ._values import largest

@@ -46,7 +46,7 @@ class AbstractODE(AbstractContainer):
       `stepsize_controller`: replaces the default, `PIDController(rtol, atol)`, or `ConstantStepSize()` for a solver that does
       not estimate its error, such as `diffrax.Euler()`, which needs `dt0`.
     - `adjoint`: of diffrax, or `lux.solvers.ReversibleAdjoint()`; by default, `"auto"`, `ForwardMode` under least squares, and elsewhere
-      the gradient of the discrete solve: from recorded steps for explicit methods (`adjoints/_replay.py`), by
+      the gradient of the discrete solve: from recorded steps for explicit methods (`runge_kutta/_replay.py`), by
       `RecursiveCheckpointAdjoint` for all others. `print(node.choose_adjoint(y0, ps, st))` says which one, and why.
     - `max_steps`; `event`: a `diffrax.Event`; `throw`: whether a failed solve raises.
     - `batching`: `"joint"`, one solve with one step size for all of `y0`, whatever its shapes; or `"each"`: the leading axis of every

@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Key
 
 from ...flatten import LayerError
-from ._crossing import constant
+from .._constant import constant
 from ._integrate import integrate
 from ._neural_ode import NeuralODE
 from ._results import ADVICE, RESULTS, SUCCESSFUL, name_of

@@ -54,7 +54,7 @@ class Shape(NamedTuple):
         return jax.tree.unflatten(self.structure, leaves)
 
 
-def weighted(weights: np.ndarray, k: Float[Array, "stages state"]) -> Float[Array, " state"]:
+def weighted(weights: Any, k: Float[Array, "stages *state"]) -> Float[Array, "*state"]:
     """The sum of `weights[i] k[i]`, in the full precision of `k` on every device."""
     return jnp.tensordot(jnp.asarray(weights, k.dtype), k, axes=1, precision=lax.Precision.HIGHEST)
 
@@ -70,7 +70,7 @@ def stages(
     def stage(k: Any, row: Any) -> tuple[Any, None]:
         i, a_i, c_i = row
         t = jnp.where(c_i == 1, t1, t0 + c_i * (t1 - t0))
-        y = y0 + jnp.tensordot(a_i, k, axes=1, precision=lax.Precision.HIGHEST)
+        y = y0 + weighted(a_i, k)
         return k.at[i].set(slope(t, y).astype(k.dtype)), None
 
     rows = (

@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._recorded import Part
-from ._runge_kutta import tableau_of
+from ._steps import Part
+from ._tableau import tableau_of
 
 
 def chunk_adjoint(problem: Any, part: Part, floating: Any, rest: Any, ts: Any, ys_bar: Any, y_bar: Any) -> Any:

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._recorded import Part
-from ._runge_kutta import stages, tableau_of, weighted
+from ._steps import Part
+from ._tableau import stages, tableau_of, weighted
 
 
 def step_adjoint(

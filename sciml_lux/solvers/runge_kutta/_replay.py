@@ -1,6 +1,6 @@
 """The gradient of an explicit Runge-Kutta solve, from the steps that it took.
 
-diffrax solves without derivatives, and the steps that it accepted, `(t_n, y_n)`, are recorded (`_recorded.py`). The backward pass goes
+The solve itself (`_solve.py`) has no derivatives; the steps that it accepted, `(t_n, y_n)`, are recorded. The backward pass goes
 through them from the last to the first: many at once where the state is small (`_chunk.py`), one by one where it is not
 (`_step.py`). Nothing is computed twice to save memory, and the loop that compiles is a plain one.
 
@@ -9,7 +9,6 @@ are not differentiated. It compiles in about 0.6 of the time, since the field is
 Hairer, Norsett and Wanner 1993, Solving Ordinary Differential Equations I, sections II.4 to II.6, for the methods.
 """
 
-import functools
 from typing import Any
 
 import diffrax
@@ -17,15 +16,14 @@ import equinox as eqx
 import jax
 import jax.custom_batching
 import jax.numpy as jnp
-from jax import lax
 
-from ._chunk import chunk_adjoint
-from ._recorded import Steps, is_recordable, solve_and_record, solve_plainly
-from ._runge_kutta import Shape
-from ._step import step_adjoint
+from .._constant import constant
+from ._problem import InitialValueProblem, Lanes
+from ._pull_back import SMALL_STATE, Solved, pull_back
+from ._solve import is_steppable, solve
+from ._steps import Steps
+from ._tableau import Shape
 
-# Field evaluations for the Jacobians grow with the size of the state: beyond this many numbers, steps go one by one.
-SMALL_STATE = 16
 # Bytes of recorded steps, up to the bound on their number, beyond which checkpointing takes over.
 LARGEST_RECORD = 2**26
 # Steps in a batch. A single solve is bound by the number of operations, many solves side by side by their size: a batch that is
@@ -47,7 +45,7 @@ def why_not_recorded(y0: Any, settings: dict[str, Any]) -> str | None:
     size = sum(leaf.size for leaf in leaves)
     if size == 0:
         return "the state is empty"
-    if not is_recordable(settings):
+    if not is_steppable(settings):
         return "the number of steps has no bound, max_steps=None, or a step may not begin where the last one ended"
     if size > SMALL_STATE and record_bytes(y0, settings) > LARGEST_RECORD:
         return f"the record of {settings['max_steps']} steps would take {record_bytes(y0, settings) / 1e6:.3g} MB"
@@ -64,18 +62,15 @@ def solve_and_replay(field: Any, y0: Any, args: Any, ts: Any, settings: dict[str
     """The solution of `dy/dt = field(t, y, args)` at the times `ts`, with the gradient of this module.
 
     **Arguments:** `field`: a pytree that can be called; `y0`: a tree of real arrays of one dtype; `args`; `ts`: sorted, within the
-    span; `settings`: the other arguments of `diffrax.diffeqsolve`. Gradients with respect to `y0`, `args` and `ts`.
+    span, or `None` for the end of the span alone; `settings`: the other arguments of `diffrax.diffeqsolve`. Gradients with respect to
+    `y0`, `args` and `ts`, or `t1` without `ts`.
     """
     shape = Shape.of(y0)
-    # The end of the span is one of the times, and its gradient is that of the value saved there.
-    problem = _Problem(field, shape, _constant(settings))
-    solution = _solution((shape.vector(y0), args, ts), problem)
+    problem = _Problem(field, shape, constant(settings), ts is None)
+    # The gradient of the end of the span is that of the value there.
+    solution = _solution((shape.vector(y0), args, settings["t1"][None] if ts is None else ts), problem)
     given = (settings["t0"], settings["t1"], jax.vmap(shape.tree)(solution.ys))
     return eqx.tree_at(lambda s: (s.t0, s.t1, s.ys), solution, given, is_leaf=lambda node: node is None)
-
-
-def _constant(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, tree)
 
 
 class _Problem(eqx.Module):
@@ -84,6 +79,7 @@ class _Problem(eqx.Module):
     field: Any
     shape: Shape = eqx.field(static=True)
     settings: dict[str, Any]
+    ends: bool = eqx.field(static=True)  # whether the value at the end is all that is wanted
 
     def on_vectors(self, t: Any, y: Any, args: Any) -> Any:
         return self.shape.vector(self.field(t, self.shape.tree(y), args))
@@ -97,37 +93,26 @@ class _Problem(eqx.Module):
         return jnp.sign(jnp.asarray(self.settings["t1"], dtype) - jnp.asarray(self.settings["t0"], dtype))
 
 
-# Compiled by themselves for calls that nothing compiles: their loops would be compiled anew each time.
-
-
+# Compiled by itself for calls that nothing compiles: its loops would be compiled anew each time.
 @eqx.filter_jit
-def _plain(differentiable: Any, problem: _Problem) -> Any:
-    y0, args, ts = _constant(differentiable)
-    return _without_span(solve_plainly(problem.on_vectors, y0, args, ts, problem.settings))
-
-
-@eqx.filter_jit
-def _recorded(differentiable: Any, problem: _Problem) -> tuple[Any, Steps]:
-    y0, args, ts = _constant(differentiable)
-    solution, steps = solve_and_record(problem.on_vectors, y0, args, ts, problem.settings)
-    return _without_span(solution), steps
-
-
-def _without_span(solution: Any) -> Any:
-    # Under vmap the span is mapped in what was recorded and not in what was not; a rule's results must agree.
-    return eqx.tree_at(lambda s: (s.t0, s.t1), solution, (None, None))
+def _solved(differentiable: Any, problem: _Problem, records: bool) -> Any:
+    y0, args, ts = constant(differentiable)
+    ts = None if problem.ends else ts
+    solution, steps = solve(InitialValueProblem(problem.on_vectors, y0, args, ts, problem.settings), records=records)
+    # Under vmap the span is mapped in some solutions and not in others; a rule's results must agree.
+    return eqx.tree_at(lambda s: (s.t0, s.t1), solution, (None, None)), steps
 
 
 @eqx.filter_custom_vjp
 def _solution(differentiable: Any, problem: _Problem) -> Any:
     """The solution as a function of `differentiable = (y0, args, ts)`."""
-    return _plain(differentiable, problem)
+    return _solved(differentiable, problem, False)[0]
 
 
 @_solution.def_fwd
 def _forward(perturbed: Any, differentiable: Any, problem: _Problem) -> tuple[Any, Steps]:
     del perturbed
-    return _recorded(differentiable, problem)
+    return _solved(differentiable, problem, True)
 
 
 @_solution.def_bwd
@@ -140,48 +125,27 @@ def _backward(steps: Steps, solution_bar: Any, perturbed: Any, differentiable: A
 def _pulled_back(steps: Steps, ys_bar: Any, differentiable: Any, problem: _Problem) -> Any:
     # The steps were recorded without derivatives: those of this gradient would be wrong.
     differentiable = eqx.internal.nondifferentiable(differentiable, msg=_FIRST_ORDER)
-    dynamic, static = eqx.partition((ys_bar, differentiable, steps, problem), eqx.is_array)
+    dynamic, static = eqx.partition((ys_bar, differentiable, problem), eqx.is_array)
     leaves, structure = jax.tree.flatten(dynamic)
 
-    def adjoint(size: int, *leaves: Any) -> Any:
-        given: Any = eqx.combine(jax.tree.unflatten(structure, leaves), static)
-        return _adjoint(*given, size=size)
+    def build(leaves: Any) -> Solved:
+        return Solved(*eqx.combine(jax.tree.unflatten(structure, leaves), static))
 
-    alone = jax.custom_batching.custom_vmap(functools.partial(adjoint, _CHUNK_ALONE))
+    @jax.custom_batching.custom_vmap
+    def alone(rows: Any, number: Any, *leaves: Any) -> Any:
+        return pull_back(Lanes(build, list(leaves), None, 1), Steps(rows, number), _CHUNK_ALONE)
 
     @alone.def_vmap
-    def _(axis_size: int, is_mapped: Any, *leaves: Any) -> tuple[Any, Any]:
-        axes = [0 if mapped else None for mapped in is_mapped]
-        result = jax.vmap(functools.partial(adjoint, _CHUNK_MAPPED), axes, axis_size=axis_size)(*leaves)
-        return result, jax.tree.map(lambda _: True, result)
+    def _(axis_size: int, is_mapped: Any, rows: Any, number: Any, *leaves: Any) -> tuple[Any, Any]:
+        # The steps of all lanes lie side by side, as they were written, and there are as many of each.
+        rows = (
+            jnp.moveaxis(rows, 0, 1)
+            if is_mapped[0]
+            else jnp.broadcast_to(rows[:, None], (len(rows), axis_size, rows.shape[1]))
+        )
+        number = jnp.max(number)
+        axes = [0 if mapped else None for mapped in is_mapped[2:]]
+        bars = pull_back(Lanes(build, list(leaves), axes, axis_size), Steps(rows, number), _CHUNK_MAPPED)
+        return bars, jax.tree.map(lambda _: True, bars)
 
-    return alone(*leaves)
-
-
-def _adjoint(ys_bar: Any, differentiable: Any, steps: Steps, problem: _Problem, *, size: int) -> Any:
-    """The cotangents of `differentiable`, from those of `ys`; by chunks of `size` steps, if the state is small."""
-    y0, args, ts = differentiable
-    floating, rest = eqx.partition(args, eqx.is_inexact_array)
-    size = min(size, steps.most) if y0.size <= SMALL_STATE else 1
-
-    def back(carry: Any) -> Any:
-        end, saved, y_bar, args_bar, ts_bar = carry
-        first = jnp.maximum(end - size, 0)
-        part = steps.part(first, end, size, y_bar.dtype)
-        given = (problem, part, floating, rest, ts, ys_bar, y_bar)
-        if y0.size <= SMALL_STATE:
-            y_bar, more_args, more_ts = chunk_adjoint(*given)
-        else:
-            y_bar, more_args, more_ts, saved = step_adjoint(*given, saved)
-        return first, saved, y_bar, jax.tree.map(jnp.add, args_bar, more_args), ts_bar + more_ts
-
-    # Values that a failed solve never reached: their cotangents, which are NaN unless nobody looks at them, make all gradients so.
-    t0, direction = problem.settings["t0"], problem.direction(ts.dtype)
-    reached = direction * ts <= direction * steps.end[0]
-    missed = jnp.sum(jnp.where(reached[:, None], 0, ys_bar), axis=0)
-    zeros = jax.tree.map(lambda leaf: jnp.full_like(leaf, 0 * jnp.sum(missed).astype(leaf.dtype)), floating)
-    start = (steps.number, jnp.sum(reached, dtype=jnp.int32) - 1, missed, zeros, jnp.zeros_like(ts))
-    _, _, y_bar, args_bar, ts_bar = lax.while_loop(lambda carry: carry[0] > 0, back, start)
-    # What is saved at the very start is the initial value itself.
-    y_bar = y_bar + jnp.sum(jnp.where((ts == t0)[:, None], ys_bar, 0), axis=0)
-    return y_bar, args_bar, ts_bar
+    return alone(*steps, *leaves)

@@ -1,0 +1,53 @@
+"""Values between the steps of a solve: at many times at once, for one lane."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ._problem import InitialValueProblem
+
+WINDOW = 64  # times in a batch: those of a lane come one after the other, and a chunk of steps passes few of very many
+
+
+class Saved(NamedTuple):
+    """The values at the first `number` times; infinite at the others."""
+
+    ys: Any
+    number: Any
+
+
+def nothing_saved(problem: InitialValueProblem) -> Saved:
+    """What is known before the first step: where there is no span, all is."""
+    at_once = problem.ts * problem.direction <= problem.start
+    ys = jnp.where(at_once[:, None], problem.y0[None], jnp.inf)
+    return Saved(ys, jnp.zeros((), jnp.int32))
+
+
+def save(problem: InitialValueProblem, saved: Saved, t: Any, frames: Any, k: Any, number: Any) -> Saved:
+    """The values up to `t`, within the last `number` steps: their `frames` (start, end, value at both), and stages `k`."""
+    ts = problem.ts * problem.direction
+    window = min(WINDOW, ts.size)
+    ends = jnp.where(jnp.arange(len(frames), dtype=number.dtype) < number, frames[:, 1], jnp.inf)
+
+    def evaluate(t: Any) -> Any:
+        step = jnp.searchsorted(ends, t)
+        frame = frames[step]
+        y0, y1 = jnp.split(frame[2:].astype(k.dtype), 2)
+        # What was saved at the very start lies in a step of no length if the first one was rejected.
+        t0, t1 = frame[0], jnp.where(frame[1] > frame[0], frame[1], frame[0] + 1)
+        return problem.solver.interpolation_cls(t0=t0, t1=t1, y0=y0, y1=y1, k=k[step]).evaluate(t)
+
+    def is_left(saved: Saved) -> Any:
+        return (saved.number < ts.size) & (ts[jnp.minimum(saved.number, ts.size - 1)] <= t)
+
+    def save_some(saved: Saved) -> Saved:
+        first = jnp.minimum(saved.number, ts.size - window)
+        some = lax.dynamic_slice_in_dim(ts, first, window)
+        fits = (first + jnp.arange(window, dtype=first.dtype) >= saved.number) & (some <= t)
+        values = jnp.where(fits[:, None], jax.vmap(evaluate)(some), lax.dynamic_slice_in_dim(saved.ys, first, window))
+        ys = lax.dynamic_update_slice_in_dim(saved.ys, values, first, 0)
+        return Saved(ys, saved.number + jnp.sum(fits, dtype=jnp.int32))
+
+    return lax.while_loop(is_left, save_some, saved)

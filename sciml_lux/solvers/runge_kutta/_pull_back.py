@@ -1,0 +1,87 @@
+"""The way back through recorded steps, from the last to the first: many at once, or one by one."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ._chunk import chunk_adjoint
+from ._problem import Lanes
+from ._step import step_adjoint
+from ._steps import Steps, part_of
+
+# Field evaluations for the Jacobians grow with the size of the state: beyond this many numbers, steps go one by one.
+SMALL_STATE = 16
+
+
+class Solved(NamedTuple):
+    """A solve to be differentiated: the cotangents of what it saved, what it depends on, `(y0, args, ts)`, and its equation."""
+
+    ys_bar: Any
+    differentiable: Any
+    problem: Any
+
+
+class Bars(NamedTuple):
+    """The cotangents that have been found on the way back; `saved`: the last time saved at that has not been pulled back yet."""
+
+    saved: Any
+    y: Any
+    args: Any
+    ts: Any
+
+
+def pull_back(lanes: Lanes, steps: Steps, size: int) -> Any:
+    """The cotangents of `differentiable`, of each lane; by chunks of `size` steps, if the state is small."""
+    rows, number = steps
+    is_small = rows.shape[-1] - 1 <= SMALL_STATE
+    size = min(size, len(rows) - 1) if is_small else 1
+
+    def back(carry: Any) -> Any:
+        end, bars = carry
+        first = jnp.maximum(end - size, 0)
+        part = lax.dynamic_slice_in_dim(rows, first, size + 1)
+        pull = _pull_chunk if is_small else _pull_step
+        return first, lanes.each(pull, bars, part, end - first, axes=(0, 1, None))
+
+    bars = lanes.each(_start, lax.dynamic_index_in_dim(rows, number, keepdims=False))
+    _, bars = lax.while_loop(lambda carry: carry[0] > 0, back, (number, bars))
+    return lanes.each(_finish, bars)
+
+
+def _start(solved: Solved, end: Any) -> Bars:
+    ys_bar, (_, args, ts), problem = solved
+    floating = eqx.filter(args, eqx.is_inexact_array)
+    # Values that a failed solve never reached: their cotangents, which are NaN unless nobody looks at them, make all gradients so.
+    direction = problem.direction(ts.dtype)
+    reached = direction * ts <= direction * end[0]
+    missed = jnp.sum(jnp.where(reached[:, None], 0, ys_bar), axis=0)
+    zeros = jax.tree.map(lambda leaf: jnp.full_like(leaf, 0 * jnp.sum(missed).astype(leaf.dtype)), floating)
+    return Bars(jnp.sum(reached, dtype=jnp.int32) - 1, missed, zeros, jnp.zeros_like(ts))
+
+
+def _pull_chunk(solved: Solved, bars: Bars, rows: Any, number: Any) -> Bars:
+    part, given = _given(solved, bars, rows, number)
+    y_bar, more_args, more_ts = chunk_adjoint(solved.problem, part, *given)
+    return Bars(bars.saved, y_bar, jax.tree.map(jnp.add, bars.args, more_args), bars.ts + more_ts)
+
+
+def _pull_step(solved: Solved, bars: Bars, rows: Any, number: Any) -> Bars:
+    part, given = _given(solved, bars, rows, number)
+    y_bar, more_args, more_ts, saved = step_adjoint(solved.problem, part, *given, saved=bars.saved)
+    return Bars(saved, y_bar, jax.tree.map(jnp.add, bars.args, more_args), bars.ts + more_ts)
+
+
+def _given(solved: Solved, bars: Bars, rows: Any, number: Any) -> tuple[Any, Any]:
+    _, args, ts = solved.differentiable
+    floating, rest = eqx.partition(args, eqx.is_inexact_array)
+    return part_of(rows, number, bars.y.dtype), (floating, rest, ts, solved.ys_bar, bars.y)
+
+
+def _finish(solved: Solved, bars: Bars) -> Any:
+    ys_bar, (_, _, ts), problem = solved
+    # What is saved at the very start is the initial value itself.
+    y_bar = bars.y + jnp.sum(jnp.where((ts == problem.settings["t0"])[:, None], ys_bar, 0), axis=0)
+    return y_bar, bars.args, bars.ts
