@@ -102,6 +102,21 @@ def test_the_products_that_a_sample_needs_are_its_own():
     assert float(jnp.max(accuracy.residual)) < 1e-9
 
 
+def test_a_residual_that_was_large_on_the_way_leaves_no_rounding():
+    """Bi-CGSTAB divides by `g^T (I - J^T) g`, which is next to nothing where `I - J` nearly is a rotation by 90 degrees."""
+    slight = jnp.asarray([[1e-5, 1.0], [-1.0, 1e-5]], jnp.float32)
+    deq = lux.DeepEquilibrium(
+        lux.Chain(lambda zx: zx[0] - zx[0] @ slight + zx[1]),
+        adjoint=ImplicitGradient("bicgstab", rtol=1e-5),
+    )
+    ps, st = lux.setup(jax.random.key(0), deq)
+    x = jnp.asarray([[1.0, 0.0], [1.0, 2.0], [0.0, 0.0]], jnp.float32)
+    accuracy = jax.jit(deq.check_adjoint)(x, ps, st, x)
+    assert bool(jnp.all(accuracy.okay))
+    assert float(jnp.max(accuracy.residual)) <= 2e-5
+    assert int(accuracy.num_steps[2]) == 0  # nothing to solve
+
+
 def test_forward_mode_is_the_transposed_of_reverse_mode():
     for adjoint in (ImplicitGradient("bicgstab"), PhantomGradient()):
         deq = lux.DeepEquilibrium(Tanh(SIZE), solver=tight(), adjoint=adjoint, throw=False)

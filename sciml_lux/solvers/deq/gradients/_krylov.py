@@ -57,6 +57,7 @@ class _Half(NamedTuple):
     image: Array
     rho: Array
     alpha: Array
+    peak: Array  # the largest norm of the residual on the way
     done: Array
     num_steps: Array
     taken: Array
@@ -68,18 +69,55 @@ def bicgstab(operator: Callable[[Array], Array], g: Array, wanted: Array, max_st
 
     Needs the memory of a few rows, whatever the number of steps. A step has two halves, each with one product: along the direction, and
     along the residual. Both move `u` and the residual alike, so that one program does for both.
+    Where the residual was once so large that its rounding matters, it is computed anew, and rows that are not there yet go on from it.
 
     **Source:** van der Vorst 1992, Bi-CGSTAB.
     """
+
+    eps = float(jnp.finfo(g.dtype).eps)
+
+    def unsure(peak: Array) -> Array:
+        # A residual that was large on the way, as where a length is nearly a quotient by 0, leaves its rounding in the one that is
+        # carried on.
+        return 4 * eps * peak > wanted
+
+    def cycle(carry: Any) -> Any:
+        u, peak, num_steps, taken = carry
+        residual = lax.cond(taken > 0, lambda: g - (u - operator(u)), lambda: g)
+        done = ~(norms(residual) > wanted) | ~(unsure(peak) | (taken == 0))
+        again = ((taken > 0) & unsure(peak)).astype(jnp.int32)
+        taken = taken + jnp.max(again)
+        return _bicgstab_from(operator, u, residual, wanted, done, num_steps + again, taken, max_steps)
+
+    steps = jnp.zeros((len(g),), jnp.int32)
+    start = (jnp.zeros_like(g), norms(g), steps, jnp.zeros((), jnp.int32))
+    u, _, num_steps, _ = lax.while_loop(
+        lambda carry: (carry[3] == 0) | ((carry[3] < max_steps) & jnp.any(unsure(carry[1]))), cycle, start
+    )
+    return u, num_steps
+
+
+def _bicgstab_from(
+    operator: Callable[[Array], Array],
+    u: Array,
+    residual: Array,
+    wanted: Array,
+    done: Array,
+    num_steps: Array,
+    taken: Array,
+    max_steps: int,
+) -> tuple[Array, Array, Array, Array]:
+    """Bi-CGSTAB from `u` with its `residual`: `u`, the largest norm of the residual, and the counts of products."""
+    shadow = residual
 
     def half(carry: _Half) -> _Half:
         second, residual = carry.second, carry.residual
         along = jnp.where(second, residual, carry.direction)
         image = along - operator(along)
         upper = jnp.where(second, _dot(image, residual), carry.rho)
-        length = jnp.where(carry.done, 0, _ratio(upper, _dot(jnp.where(second, image, g), image)))
+        length = jnp.where(carry.done, 0, _ratio(upper, _dot(jnp.where(second, image, shadow), image)))
         u, residual = carry.u + length[:, None] * along, residual - length[:, None] * image
-        rho = _dot(g, residual)
+        rho, size = _dot(shadow, residual), norms(residual)
         beta = _ratio(rho, carry.rho) * _ratio(carry.alpha, length)
         turned = residual + beta[:, None] * (carry.direction - length[:, None] * carry.image)
         return _Half(
@@ -90,16 +128,16 @@ def bicgstab(operator: Callable[[Array], Array], g: Array, wanted: Array, max_st
             image=jnp.where(second, carry.image, image),
             rho=jnp.where(second, rho, carry.rho),
             alpha=jnp.where(second, carry.alpha, length),
-            done=carry.done | ~(norms(residual) > wanted),
+            peak=jnp.maximum(carry.peak, size),
+            done=carry.done | ~(size > wanted),
             num_steps=carry.num_steps + (~carry.done).astype(jnp.int32),
             taken=carry.taken + 1,
         )
 
-    rho, zero = _dot(g, g), jnp.zeros((), jnp.int32)
-    steps = jnp.zeros((len(g),), jnp.int32)
-    start = _Half(jnp.asarray(False), jnp.zeros_like(g), g, g, g, rho, rho, ~(norms(g) > wanted), steps, zero)
+    rho, peak = _dot(shadow, shadow), jnp.where(done, 0, norms(residual))
+    start = _Half(jnp.asarray(False), u, residual, residual, residual, rho, rho, peak, done, num_steps, taken)
     end = lax.while_loop(lambda c: (c.taken < max_steps) & ~jnp.all(c.done), half, start)
-    return end.u, end.num_steps
+    return end.u, end.peak, end.num_steps, jnp.maximum(end.taken, 1)
 
 
 def _dot(a: Array, b: Array) -> Array:
