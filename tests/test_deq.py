@@ -274,10 +274,9 @@ def test_settings_that_cannot_be_are_refused(unchecked):
     refused(lambda: JacobianPenalty(mode="forward"), LayerError, '"vjp" or "jvp"')
 
 
-def test_a_fit_begins_with_a_state_that_a_call_returned():
+def test_a_fit_begins_with_the_state_of_setup():
     deq = lux.DeepEquilibrium(Tanh(SIZE), warm_start=True)
     ps, st = setup(deq)
-    _, st = deq(X, ps, st)
 
     def loss(ps, st, x):
         z, st = deq(x, ps, st)

@@ -87,7 +87,7 @@ def run_stages(
 ) -> Fitted:
     """Runs the steppers of all stages, one after the other, until one of them stops."""
     # Typed like what the compiled loop returns, and ours: its buffers are given up to the loop.
-    ps, st = _own(ps), _own(as_state(st))
+    ps, st = _own(ps), _own(_sized(stages, ps, as_state(st), batches.first))
     history: list[_StageRun] = []
     with failure_mode("nan"):
         for i, (stepper, stage_steps) in enumerate(stages):
@@ -138,6 +138,17 @@ def _stage(loss: Loss, optimizer: Any, steps: Any, batches: Batches) -> tuple[An
             "a minimiser needs the same data at every step, and got an iterator; pass all of it as one tree of arrays"
         )
     return MinimiserStepper(loss, optimizer), steps
+
+
+def _sized(stages: Any, ps: FlatParams, st: State, batch: Any) -> State:
+    """`st` as a loss returns it, where it holds empty arrays: what is known of each sample before there are any."""
+    if all(jnp.size(leaf) for leaf in jax.tree.leaves(st)):
+        return st
+    output = jax.eval_shape(stages[0][0].loss, ps, st, batch)
+    new = as_state(output[1]) if isinstance(output, tuple) and len(output) > 1 else st
+    if jax.tree.structure(new) != jax.tree.structure(st):
+        return st  # which the loss is told of in its own words
+    return jax.tree.map(lambda old, new: old if jnp.size(old) else jnp.zeros(new.shape, new.dtype), st, new)
 
 
 def _own(tree: Any) -> Any:

@@ -40,15 +40,15 @@ names = {
     "MultiScaleCell": MultiScaleCell,
     "UnrolledGradient": UnrolledGradient,
 }
-# Finite differences see the tolerance of the solve. Vectors are one sample each: the state of a batch has its shape from the first call.
-accurate = Anderson(rtol=1e-12, atol=1e-12)
+# Finite differences see the tolerance of the solve.
+accurate = Anderson(rtol=1e-14, atol=1e-14)
 floats = (jnp.float32, jnp.float64)
 
 LAYERS = [
     Layer(
         "DeepEquilibrium",
         lambda: lux.DeepEquilibrium(cell(), solver=accurate),
-        array(2),
+        array(3, 2),
         dtypes=floats,
         names=names,
     ),
@@ -62,7 +62,7 @@ LAYERS = [
             jacobian_penalty=JacobianPenalty(),
             throw=False,
         ),
-        array(2),
+        array(3, 2),
         dtypes=floats,
         names=names,
         slow=True,
@@ -83,8 +83,8 @@ LAYERS = [
     ),
     Layer(
         "MultiScaleDEQ",
-        lambda: lux.MultiScaleDEQ(two_scales(), shapes=((2,), (1,)), solver=accurate, batched=False),
-        array(2),
+        lambda: lux.MultiScaleDEQ(two_scales(), shapes=((2,), (1,)), solver=accurate),
+        array(3, 2),
         dtypes=floats,
         names=names,
         slow=True,
@@ -92,7 +92,7 @@ LAYERS = [
     Layer(
         "ContinuousDEQ",
         lambda: lux.ContinuousDEQ(cell(), solver=diffrax.Tsit5(), rtol=1e-12, atol=1e-12),
-        array(2),
+        array(3, 2),
         dtypes=(jnp.float64,),  # rounding in float32 is above these tolerances
         names=names,
     ),

@@ -56,8 +56,8 @@ class DeepEquilibrium(AbstractContainer):
     `solution`, for losses and loggers, with a leading axis of samples: `residual`, `num_steps`, `converged`, `init_distance` (the mean
     square of start minus `z*`, differentiable in both) and `jacobian_penalty`, if asked for (differentiable); and `result`
     (`optimistix.RESULTS`) of all samples: that of the first that failed; with `throw=False` it says `successful` unless all failed.
-    `key`, with `jacobian_penalty`; `start`, with `warm_start`. Of a state from `lux.setup` the entries of `solution`, and `start`, have no
-    axis of samples yet: where a state may not change its shape, as in `lax.scan` and `lux.fit`, begin with one that a call returned.
+    `key`, with `jacobian_penalty`; `start`, with `warm_start`. In a state from `lux.setup` there are no samples yet: where a state may not
+    change its shape, as in `lax.scan`, begin with one that a call returned. `lux.fit` does that by itself.
 
     **Errors:** `LayerError` for settings that cannot be; `ShapeError` for a model whose result is not like `z`; at run time, for
     samples that do not converge, `lux.solvers.SolveError`, which says which, with what residual, and what to try (within a compiled
@@ -85,11 +85,12 @@ class DeepEquilibrium(AbstractContainer):
         check_solver(self)
 
     def initial_states(self, key: Key[Array, ""]) -> dict[str, Any]:
-        none, some = jnp.zeros(()), jax.random.fold_in(key, 0)
+        samples = (0,) if self.batched else ()
+        none, some = jnp.zeros(samples), jax.random.fold_in(key, 0)
         solution = {
             "residual": none,
-            "num_steps": jnp.zeros((), jnp.int32),
-            "converged": jnp.zeros((), bool),
+            "num_steps": jnp.zeros(samples, jnp.int32),
+            "converged": jnp.zeros(samples, bool),
             "init_distance": none,
             "result": optx.RESULTS.successful,
         }

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ...flatten import ShapeError
+from ..fixed_point import from_rows, row_lengths, to_rows
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,12 @@ class Rows:
 
     def matrix(self, tree: Any) -> Array:
         """The tree as a matrix."""
-        parts = [leaf.reshape(self.samples, -1) for leaf in jax.tree.leaves(tree)]
-        return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=1)
+        return to_rows(tree, self.batched)
 
     def tree(self, matrix: Array) -> Any:
         """The matrix as a tree."""
-        sizes = [math.prod(shape) // self.samples for shape in self.shapes]
-        parts = [matrix] if len(sizes) == 1 else jnp.split(matrix, np.cumsum(sizes)[:-1].tolist(), axis=1)
-        leaves = [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)]
-        return jax.tree.unflatten(self.structure, leaves)
+        like = [jax.ShapeDtypeStruct(shape, self.dtype) for shape in self.shapes]
+        return from_rows(matrix, jax.tree.unflatten(self.structure, like))
 
     def of_samples(self, values: Array) -> Array:
         """What is known of each row, without the axis where the tree has none for samples."""
@@ -75,4 +73,4 @@ def rows_of(name: str, z: Any, batched: bool) -> Rows:
 
 def row_norms(matrix: Array) -> Array:
     """The root mean square of each row."""
-    return jnp.sqrt(jnp.mean(jnp.square(jnp.abs(matrix)), axis=1))
+    return row_lengths(matrix) / math.sqrt(matrix.shape[1])

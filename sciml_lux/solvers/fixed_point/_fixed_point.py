@@ -211,7 +211,7 @@ class RootFinder(Samples, optx.AbstractRootFinder):
 
 def _over(size: Array, allowed: Array) -> Array:
     """`size / allowed`, ordered by size where nothing is allowed, and 0 at an exact solution whatever is allowed."""
-    tiny = jnp.finfo(size.dtype).tiny
+    tiny = float(jnp.finfo(size.dtype).tiny)
     return jnp.where(size > 0, size / jnp.maximum(allowed, tiny**0.5), size)
 
 
