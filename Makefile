@@ -44,6 +44,7 @@ bench: $(VENV)/.benchmarks
 	$(BIN)/python benchmarks/ode_lorenz.py
 	$(BIN)/python benchmarks/ode_memory.py
 	$(BIN)/python benchmarks/fixed_point.py
+	$(BIN)/python benchmarks/deq.py
 
 clean:
 	rm -rf $(VENV) examples/.cache .jax_cache .pytest_cache .ruff_cache .hypothesis
