@@ -26,7 +26,9 @@ samples = array(200, 3)
 
 
 @pytest.mark.parametrize(
-    "x", [samples, array(2, 100, 3), jnp.zeros((200, 3))], ids=["matrix", "two leading axes", "zeros"]
+    "x",
+    [samples, pytest.param(array(2, 100, 3), marks=pytest.mark.slow), jnp.zeros((200, 3))],
+    ids=["matrix", "two leading axes", "zeros"],
 )
 @pytest.mark.parametrize(
     "activations", [(jnp.tanh, jax.nn.relu), (jax.nn.gelu, None)], ids=["tanh, relu", "gelu, none"]

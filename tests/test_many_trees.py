@@ -52,7 +52,7 @@ def is_member(node) -> bool:
     return hasattr(node, "ravel_map")
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(trees_of(members))
 def test_random_trees_with_every_map(tree):
     check(tree)

@@ -172,7 +172,7 @@ def test_a_second_recurrence_takes_the_same_mask():
 
 
 @every_cell
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("reverse", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_second_derivatives_are_differences_of_the_first(kind, reverse):
     layer, ps, st = made(kind, reverse=reverse)
     x, mask = array(2, 3, 3), jnp.asarray([[True, True, True], [True, False, True]])

@@ -93,6 +93,7 @@ def test_its_parameters_are_those_of_the_node_and_the_starts():
     np.testing.assert_array_equal(moved.vector, plain.vector)
 
 
+@pytest.mark.slow
 def test_an_augmented_lagrangian_joins_the_segments_at_the_best_trajectory():
     start = PS.set("node.model.rate", jnp.asarray(1.0))
     optimizer = optimistix.BFGS(rtol=1e-8, atol=1e-10)

@@ -1,5 +1,7 @@
 """Every layer that PyTorch has: outputs, gradients and running statistics in float64, to 1e-10. Cases in `torch_oracle/`."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,15 @@ from torch_oracle.record import read, record
 
 import sciml_lux as lux
 
-EVERY = [pytest.param(family, case, id=f"{family}-{case.name}") for family, cases in FAMILIES.items() for case in cases]
+# Cases whose neighbours, in one or three dimensions or with one option less, show as much.
+REPEATED = re.compile(
+    r"(Batch|Instance)Norm2d eps|, last|Upsample linear .* of 2|block, relu|both ways, padded|Conv(Transpose)? 2 without bias"
+)
+EVERY = [
+    pytest.param(family, case, id=f"{family}-{case.name}", marks=[pytest.mark.slow] * bool(REPEATED.search(case.name)))
+    for family, cases in FAMILIES.items()
+    for case in cases
+]
 
 
 def below(figures, prefix):

@@ -31,6 +31,7 @@ LAYERS = [
             4, 2, activation=jax.nn.tanh, norm_first=False, dropout=0.3, use_bias=False
         ),
         (array(2, 3, 4), mask),
+        slow=True,
     ),
     Layer("PatchEmbedding", lambda: lux.PatchEmbedding(2, 3, (2, 1)), array(2, 4, 3, 2)),
     Layer("PatchEmbedding without bias", lambda: lux.PatchEmbedding(1, 3, 2, use_bias=False), array(4, 2, 1)),

@@ -68,6 +68,7 @@ LAYERS = [
         lambda: lux.NeuralODE(lux.Dense(2, 2, jnp.tanh), batching="each", **accurate),
         array(3, 2),
         dtypes=ode_dtypes,
+        slow=True,
     ),
     Layer(
         "NeuralODE with a tolerance for each component",

@@ -23,5 +23,6 @@ LAYERS = [
         mapped=False,
         dtypes=ode_dtypes,
         names={"MultipleShooting": MultipleShooting},
+        slow=True,
     ),
 ]
