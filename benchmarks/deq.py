@@ -290,7 +290,11 @@ def backward_passes() -> tuple[str, Any]:
         f"The backward pass alone, for W of spectral norm {MODERATE:g} (the map contracts well) and {STIFF:g} (hardly): relative error of "
         "the gradient in all parameters, and its cosine with the true one.\n\n"
         + table(head, rows)
-        + f"\n\nTarget: phantom, 5 steps, <= 0.25 x implicit: {shares}."
+        + f"\n\nTarget: phantom, 5 steps, <= 0.25 x implicit: {shares}. Products decide, the last one counted, which all take: "
+        + "; ".join(
+            f"{phantom[norm][1] + 1} of {measured[base][norm][1] + 1} at norm {norm:g}" for norm in (MODERATE, STIFF)
+        )
+        + "."
     )
     return text, {"gradients": {name: {str(k): v for k, v in of.items()} for name, of in measured.items()}}
 
