@@ -55,6 +55,8 @@ def march(lanes: Lanes, tableau: Tableau, *, max_steps: int, saves: bool, record
     def step(progress: Progress) -> tuple[Progress, Any, Any]:
         y1, k, slope = _attempt(lanes, tableau, progress)
         new = lanes.each(_judged, progress, y1, _error(tableau, k), slope)
+        if lanes.axes is not None:
+            new = lanes.each(_where_it_goes_on, progress, new)
         frame = _packed(progress.t[..., None], new.t[..., None], progress.y, y1)
         return new, frame, k
 
@@ -159,7 +161,7 @@ def _error(tableau: Tableau, k: Any) -> Any:
 
 
 def _judged(problem: InitialValueProblem, progress: Progress, y1: Any, error: Any, slope: Any) -> Progress:
-    """After a step that was accepted or not; unchanged where there was none to take."""
+    """After a step that was accepted or not."""
     t, next_t, end = progress.t, progress.next_t, problem.end
     order: Any = problem.solver.error_order(problem.term())
     keep, t, next_t, _, control, result = problem.controller().adapt_step_size(
@@ -174,9 +176,13 @@ def _judged(problem: InitialValueProblem, progress: Progress, y1: Any, error: An
     y = jnp.where(keep, y1, progress.y)
     slope = None if progress.slope is None else jnp.where(keep, slope, progress.slope)
     taken = progress.taken + keep.astype(jnp.int32)
-    new = Progress(t, next_t, y, slope, control, result, progress.tried + 1, taken)
-    goes_on = _goes_on(problem, progress)
     # The result may be known without running anything.
+    result = jax.tree.map(jnp.asarray, result)
+    return Progress(t, next_t, y, slope, control, result, progress.tried + 1, taken)
+
+
+def _where_it_goes_on(problem: InitialValueProblem, progress: Progress, new: Progress) -> Progress:
+    goes_on = _goes_on(problem, progress)
     return jax.tree.map(lambda new, old: jnp.where(goes_on, new, old), new, progress)
 
 
