@@ -8,7 +8,8 @@ from jax import lax
 
 from ._problem import InitialValueProblem
 
-WINDOW = 64  # times in a batch: those of a lane come one after the other, and a chunk of steps passes few of very many
+# Times in a batch. A chunk of steps passes few of very many, but to pick them out costs as much as to interpolate some.
+WINDOW = 256
 
 
 class Saved(NamedTuple):
@@ -28,7 +29,6 @@ def nothing_saved(problem: InitialValueProblem) -> Saved:
 def save(problem: InitialValueProblem, saved: Saved, t: Any, frames: Any, k: Any, number: Any) -> Saved:
     """The values up to `t`, within the last `number` steps: their `frames` (start, end, value at both), and stages `k`."""
     ts = problem.ts * problem.direction
-    window = min(WINDOW, ts.size)
     ends = jnp.where(jnp.arange(len(frames), dtype=number.dtype) < number, frames[:, 1], jnp.inf)
 
     def evaluate(t: Any) -> Any:
@@ -39,15 +39,22 @@ def save(problem: InitialValueProblem, saved: Saved, t: Any, frames: Any, k: Any
         t0, t1 = frame[0], jnp.where(frame[1] > frame[0], frame[1], frame[0] + 1)
         return problem.solver.interpolation_cls(t0=t0, t1=t1, y0=y0, y1=y1, k=k[step]).evaluate(t)
 
+    def values(first: Any, some: Any, ys: Any) -> tuple[Any, Any]:
+        new = first + jnp.arange(len(some), dtype=number.dtype) >= saved.number
+        fits = new & (some <= t)
+        return jnp.where(fits[:, None], jax.vmap(evaluate)(some), ys), jnp.sum(fits, dtype=jnp.int32)
+
+    if ts.size <= WINDOW:
+        ys, more = values(0, ts, saved.ys)
+        return Saved(ys, saved.number + more)
+
     def is_left(saved: Saved) -> Any:
         return (saved.number < ts.size) & (ts[jnp.minimum(saved.number, ts.size - 1)] <= t)
 
     def save_some(saved: Saved) -> Saved:
-        first = jnp.minimum(saved.number, ts.size - window)
-        some = lax.dynamic_slice_in_dim(ts, first, window)
-        fits = (first + jnp.arange(window, dtype=first.dtype) >= saved.number) & (some <= t)
-        values = jnp.where(fits[:, None], jax.vmap(evaluate)(some), lax.dynamic_slice_in_dim(saved.ys, first, window))
-        ys = lax.dynamic_update_slice_in_dim(saved.ys, values, first, 0)
-        return Saved(ys, saved.number + jnp.sum(fits, dtype=jnp.int32))
+        first = jnp.minimum(saved.number, ts.size - WINDOW)
+        some, ys = (lax.dynamic_slice_in_dim(rows, first, WINDOW) for rows in (ts, saved.ys))
+        ys, more = values(first, some, ys)
+        return Saved(lax.dynamic_update_slice_in_dim(saved.ys, ys, first, 0), saved.number + more)
 
     return lax.while_loop(is_left, save_some, saved)
