@@ -18,6 +18,7 @@ examples: $(VENV)/.examples
 	$(BIN)/python examples/theophylline.py
 	$(BIN)/python examples/three_equations.py
 	$(BIN)/python examples/deq_digits.py
+	$(BIN)/python examples/deq_sequence.py
 
 test: $(VENV)/.tests lint
 	$(BIN)/python -m pytest -n auto -m "not slow"
