@@ -188,8 +188,8 @@ def report(rows):
     print(
         "\nforward: of the cell until the residual is within the tolerance (Skip: its predictor is not counted); backward: products with"
         "\nthe cell's Jacobian for the gradient; radius: its spectral radius, the median; not taken: training steps left out, since an"
-        "\nimage of the batch had no equilibrium within 50 steps. One image is 0.3 %: differences of a few images mean nothing, the more so as"
-        "\nlearning rate, tolerance and weights of the penalties were chosen while looking at these images."
+        "\nimage of the batch had no equilibrium within 50 steps. One image is 0.3 %: differences of a few images mean nothing, the more"
+        "\nso as learning rate, tolerance and weights of the penalties were chosen while looking at these images."
     )
 
 
