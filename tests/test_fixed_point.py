@@ -205,10 +205,7 @@ def rational(y, args):
 
 def trigonometric(y, args):
     a, b = y["a"], y["b"]
-    return {
-        "a": jnp.sin(b) * args + 0.1 * a,
-        "b": (0.5 * jnp.cos(a[:2]) + 0.2 * b[:1], jnp.cos(b[1:]) / 2)[1].repeat(2),
-    }
+    return {"a": jnp.sin(b) * args + 0.1 * a, "b": 0.5 * jnp.cos(a) + 0.2 * b}
 
 
 def poisson(y, args):
