@@ -349,7 +349,7 @@ def test_within_a_scan():
     caught(lambda: lux.debug(rows)(X, ps, st), "layer.layer_1", "output", "it makes NaN")
 
 
-@pytest.mark.parametrize("differentiate", [False, True])
+@pytest.mark.parametrize("differentiate", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_within_a_solver_among_equal_ones(differentiate):
     """Two equal equations share what is compiled for them, but for their paths."""
     node = lux.NeuralODE(lux.Chain(lux.Scale(2), lambda x: jnp.log(x)), t1=0.1)

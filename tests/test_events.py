@@ -52,7 +52,7 @@ def exact(drop, gravity):
     ("adjoint", "jacobian"),
     [
         ("auto", jax.jacrev),
-        (diffrax.DirectAdjoint(), jax.jacrev),
+        pytest.param(diffrax.DirectAdjoint(), jax.jacrev, marks=pytest.mark.slow),
         (diffrax.ForwardMode(), jax.jacfwd),
     ],
 )

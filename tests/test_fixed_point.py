@@ -22,7 +22,7 @@ SOLVERS = {
     "Broyden, bad": functools.partial(Broyden, kind="bad"),
     "NewtonKrylov": NewtonKrylov,
 }
-VARIANTS = ("Anderson I", "Anderson, safeguard", "Broyden, bad")
+VARIANTS = ("Anderson I", "Anderson, safeguard", "Damped", "Broyden, bad", "NewtonKrylov")
 
 
 def solvers(*slow):

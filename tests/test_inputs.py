@@ -106,7 +106,7 @@ def test_kinks_are_stepped_onto(made):
     assert np.isin(TS[1:], solution.ts).all()
 
 
-@pytest.mark.parametrize("made", [linear_input, cubic_input, hold_input])
+@pytest.mark.parametrize("made", [linear_input, pytest.param(cubic_input, marks=pytest.mark.slow), hold_input])
 def test_derivatives_with_respect_to_samples_and_rate(made):
     def final(vector, values):
         return NODE(0.0, PS.replace(vector), ST, inputs=made(TS, values))[0]

@@ -82,6 +82,7 @@ def test_the_derivatives_of_a_bouncing_ball_are_those_of_its_closed_form(reverse
         np.testing.assert_allclose(got[1], expected[2], atol=1e-8)
 
 
+@pytest.mark.slow
 def test_mapped_over_balls_is_looped():
     drops = jnp.asarray([1.0, 0.3, 40.0])  # the last does not come down in time
     short = lux.JumpODE(Fall(), **BOUNCING, max_jumps=3, t1=0.9, **TIGHT)

@@ -104,7 +104,11 @@ def test_a_ragged_batch_ends_where_each_sample_does_and_repeats_that_value(known
     np.testing.assert_allclose(solution.ys, exact(np.asarray(STARTS)[:, None, :], filled[:, :, None]), rtol=1e-6)
 
 
-@pytest.mark.parametrize("adjoint", ["auto", diffrax.RecursiveCheckpointAdjoint()], ids=["default", "checkpointed"])
+@pytest.mark.parametrize(
+    "adjoint",
+    ["auto", pytest.param(diffrax.RecursiveCheckpointAdjoint(), marks=pytest.mark.slow)],
+    ids=["default", "checkpointed"],
+)
 def test_padding_has_no_gradient_and_spoils_none(adjoint):
     node = lux.NeuralODE(Square(), batching="each", adjoint=adjoint, **TIGHT)
     data = jnp.where(jnp.arange(3)[None] < LENGTHS[:, None], 1.0, jnp.nan)[..., None]

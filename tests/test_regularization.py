@@ -65,6 +65,7 @@ def test_some_steps_stand_for_all():
     np.testing.assert_allclose(both(PS.vector, 4), every, rtol=0.3)
 
 
+@pytest.mark.slow
 def test_the_solution_is_the_one_without_estimates():
     ts = jnp.array([0.0, 0.7, 2.0])
     solution, st = solve_with_estimates(NODE, Y0, PS, ST, ts=ts)

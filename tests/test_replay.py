@@ -228,6 +228,7 @@ def test_a_large_state_step_by_step(both, t0, t1):
     agree(both(WIDE, loss, start, ts[1:-1], t0=t0, t1=t1, rtol=1e-6, atol=1e-6))
 
 
+@pytest.mark.slow
 def test_large_states_mapped_are_looped(both):
     start = jnp.sin(jnp.arange(36.0)).reshape(2, 6, 3)
 

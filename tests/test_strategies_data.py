@@ -150,6 +150,7 @@ def test_every_row_comes_once_in_an_epoch_and_the_key_says_when():
     assert (np.concatenate([batch["x"] for batch in other]) != seen).any()
 
 
+@pytest.mark.slow
 def test_minibatches_of_windows_find_the_field():
     rows = windows(series(TS, YS), 3)
     start = PS.replace(jnp.zeros(4))

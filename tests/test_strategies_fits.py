@@ -52,6 +52,7 @@ def trajectory(ps, y0):
 # Multiple shooting
 
 
+@pytest.mark.slow
 def test_without_defects_it_is_the_plain_loss():
     y0 = np.array([0.8, 0.3])
     away = NODE_PS.set("model.rate", jnp.asarray(1.7))

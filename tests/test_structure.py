@@ -111,7 +111,7 @@ def double_pendulum_accelerations(x):
     return np.stack([first, second], axis=-1)
 
 
-@pytest.mark.parametrize("leading", [(), (1,), (0,), (2, 3)])
+@pytest.mark.parametrize("leading", [(), pytest.param((1,), marks=pytest.mark.slow), (0,), (2, 3)])
 def test_pendulums(leading):
     layer = lux.LagrangianNN(lux.WrappedFunction(pendulum))
     x = array(*leading, 2)
