@@ -52,10 +52,12 @@ class ContinuousDEQ(DeepEquilibrium):
         check_settings(self)
         if not isinstance(self.solver, diffrax.AbstractSolver):
             raise LayerError(f"ContinuousDEQ: solver is one of diffrax, such as diffrax.Tsit5(), got {self.solver!r}")
-        if not self.t1 > 0 or not (self.rtol >= 0 and self.atol >= 0):
-            raise LayerError(
-                f"ContinuousDEQ: t1 is above 0, rtol and atol are 0 or more, got {self.t1}, {self.rtol}, {self.atol}"
-            )
+        for name in ("t1", "rtol", "atol"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
+                raise LayerError(f"ContinuousDEQ: {name} is a number, 0 or more, got {value!r}")
+        if self.t1 == 0:
+            raise LayerError("ContinuousDEQ: t1, when to give up, is above 0, got 0")
 
     def tolerances(self) -> tuple[float, float]:
         return self.rtol, self.atol

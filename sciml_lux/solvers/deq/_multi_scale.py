@@ -36,11 +36,12 @@ class MultiScaleCell(AbstractContainer):
     after: tuple[Any, ...] | Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
-        number = len(self.branches)
-        if number < 1 or any(not isinstance(branch, AbstractLayer) for branch in self.branches):
+        good = isinstance(self.branches, tuple) and all(isinstance(branch, AbstractLayer) for branch in self.branches)
+        if not good or not self.branches:
             raise LayerError(
                 f"MultiScaleCell: branches is a tuple of layers, one for each resolution, got {self.branches!r}"
             )
+        number = len(self.branches)
         shape = [len(row) for row in self.mixing]
         if shape != [number] * number:
             raise LayerError(

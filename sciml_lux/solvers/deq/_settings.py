@@ -14,7 +14,10 @@ from .gradients import AbstractEquilibriumGradient, ShineGradient, UnrolledGradi
 def check_settings(deq: Any) -> None:
     """Raises `LayerError` for a setting of `deq` that cannot be."""
     name = type(deq).__name__
-    check_layer(deq.model)
+    if not isinstance(deq.model, AbstractLayer):
+        raise LayerError(
+            f"{name}: model is a layer that takes (z, x), got {deq.model!r}; wrap a function of the pair in lux.WrappedFunction(f)"
+        )
     if deq.adjoint != "auto" and not isinstance(deq.adjoint, AbstractEquilibriumGradient | UnrolledGradient):
         raise LayerError(
             f'{name}: adjoint is "auto", lux.solvers.ImplicitGradient(), JacobianFreeGradient(), PhantomGradient(), ShineGradient() or '
