@@ -14,8 +14,9 @@ from jaxtyping import Array
 
 from ...core import describe, differentiation_mode
 from .._failure import Failure, Outcome, guard
+from ..fixed_point import row_lengths
 from ._cell import Cell
-from .gradients import AbstractEquilibriumGradient, Accuracy, System, norms
+from .gradients import AbstractEquilibriumGradient, Accuracy, System
 
 _ONCE = "an equilibrium can be differentiated once, not twice; UnrolledGradient(steps=...) has derivatives of any order"
 
@@ -96,7 +97,7 @@ def _push_forward(rule: Rule, z: Any, moving: Any, still: Any, memory: Any, tang
 
 def _checked(rule: Rule, system: System, u: Any, product: Any, num_steps: Any, values: Any) -> tuple[Any, Accuracy]:
     """`values`, safe in case that `u` does not solve the system, and how well it does. `product`: of `u` and the operator."""
-    start, residual = norms(system.g), norms(system.g - (u - product))
+    start, residual = row_lengths(system.g), row_lengths(system.g - (u - product))
     okay = residual <= rule.gradient.tolerated(system, u) if rule.gradient.exact else jnp.full(start.shape, True)
     relative = jnp.where(start > 0, residual / jnp.where(start > 0, start, 1), residual)
     accuracy = Accuracy(relative, num_steps, okay)

@@ -9,8 +9,8 @@ from jax import lax
 from jaxtyping import Array
 
 from ...flatten import LayerError
+from ..fixed_point import row_lengths
 from ._cell import Cell
-from .gradients import norms
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def largest_growth(cell: Cell, z: Array, inputs: Any, key: Any, steps: int) -> A
 
     def step(carry: Any, i: Array) -> tuple[Any, None]:
         vector, logarithm = carry
-        length = norms(jnp.abs(vector))
+        length = row_lengths(jnp.abs(vector))
         vector = vector * jnp.where(length > 0, 1 / jnp.where(length > 0, length, 1), 0)[:, None].astype(vector.dtype)
         # The first half lets what decays decay; a pair of complex eigenvalues makes single lengths go up and down.
         counted = (i > steps // 2) & (i > 0)
@@ -63,5 +63,5 @@ def largest_growth(cell: Cell, z: Array, inputs: Any, key: Any, steps: int) -> A
     start = jax.random.normal(key, z.shape, z.dtype)
     zero = jnp.zeros(z.shape[:1], jnp.finfo(z.dtype).dtype)
     (vector, logarithm), _ = lax.scan(step, (start, zero), jnp.arange(steps, dtype=jnp.int32))
-    count = steps - 1 - steps // 2 + 1
-    return jnp.exp((logarithm + jnp.log(norms(jnp.abs(vector)))) / count)
+    count = steps - steps // 2
+    return jnp.exp((logarithm + jnp.log(row_lengths(jnp.abs(vector)))) / count)

@@ -3,7 +3,9 @@
 from ._anderson import Anderson as Anderson
 from ._broyden import Broyden as Broyden
 from ._damped import Damped as Damped
+from ._gmres import gmres as gmres
 from ._newton_krylov import NewtonKrylov as NewtonKrylov
 from ._rows import from_rows as from_rows
 from ._rows import row_lengths as row_lengths
+from ._rows import row_products as row_products
 from ._rows import to_rows as to_rows

@@ -7,7 +7,6 @@ from ._gradient import Accuracy as Accuracy
 from ._gradient import System as System
 from ._implicit import ImplicitGradient as ImplicitGradient
 from ._jacobian_free import JacobianFreeGradient as JacobianFreeGradient
-from ._krylov import norms as norms
 from ._phantom import PhantomGradient as PhantomGradient
 from ._shine import ShineGradient as ShineGradient
 from ._unrolled import UnrolledGradient as UnrolledGradient

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from ._krylov import norms
+from ...fixed_point import row_lengths
 
 
 def solve_dense(operator: Callable[[Array], Array], g: Array, wanted: Array, max_steps: int) -> tuple[Array, Array]:
@@ -29,14 +29,14 @@ def solve_dense(operator: Callable[[Array], Array], g: Array, wanted: Array, max
         new = u + _solved(factors, order, residual)
         after = g - (new - operator(new))
         # Refinement that does not lead nearer is rounding, or hopeless.
-        better = ~done & ((norms(after) < norms(residual)) | (count == 0))
+        better = ~done & ((row_lengths(after) < row_lengths(residual)) | (count == 0))
         u = jnp.where(better[:, None], new, u)
         residual = jnp.where(better[:, None], after, residual)
         num_steps = num_steps + (~done).astype(jnp.int32)
-        return u, residual, done | ~better | ~(norms(residual) > wanted), num_steps, count + 1
+        return u, residual, done | ~better | ~(row_lengths(residual) > wanted), num_steps, count + 1
 
     start = (
-        jnp.zeros_like(g), g, ~(norms(g) > 0), jnp.full((samples,), size, jnp.int32), jnp.zeros((), jnp.int32)
+        jnp.zeros_like(g), g, ~(row_lengths(g) > 0), jnp.full((samples,), size, jnp.int32), jnp.zeros((), jnp.int32)
     )  # fmt: skip
     u, _, _, num_steps, _ = lax.while_loop(lambda c: (c[-1] < max_steps) & ~jnp.all(c[2]), step, start)
     return u, num_steps

@@ -1,5 +1,6 @@
 """`AbstractEquilibriumGradient`: from the gradient in an equilibrium to the one in its equation."""
 
+import abc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -37,7 +38,7 @@ class Accuracy(NamedTuple):
 
 
 @dataclass(frozen=True)
-class AbstractEquilibriumGradient:
+class AbstractEquilibriumGradient(abc.ABC):
     """How `z* = f(z*, p)` is differentiated, all steps that led there forgotten.
 
     With `J` the Jacobian of `f` in `z` at `z*`, the derivative is `dz*/dp = (I - J)^-1 df/dp`. The gradient of a loss is `u^T df/dp` with
@@ -47,9 +48,9 @@ class AbstractEquilibriumGradient:
 
     exact: ClassVar[bool] = False  # whether u solves the system, and is checked to
 
+    @abc.abstractmethod
     def propagate(self, system: System) -> tuple[Rows, Int[Array, " samples"]]:
         """`u`, and how many products with the operator each sample needed."""
-        raise NotImplementedError
 
     def remembered(self, solver: Any, memory: Any) -> Any:
         """What is kept of the final state, `memory`, of the forward solver, until the gradient is asked for."""

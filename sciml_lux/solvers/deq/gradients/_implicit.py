@@ -8,10 +8,11 @@ import optimistix as optx
 from jaxtyping import Array, Float, Int
 
 from ....flatten import LayerError
+from ...fixed_point import row_lengths
 from .._find import Detached, by_sample
 from ._dense import solve_dense
 from ._gradient import AbstractEquilibriumGradient, Rows, System
-from ._krylov import bicgstab, divided, gmres, norms
+from ._krylov import bicgstab, divided, gmres
 
 LARGEST_DENSE = 8
 """The size of a sample up to which its system is solved by LU factors, unless another solver is asked for."""
@@ -90,7 +91,7 @@ class ImplicitGradient(AbstractEquilibriumGradient):
 
     def _iterated(self, operator: Any, g: Any) -> Any:
         # Of norm 1 (rms), so that an absolute tolerance is a relative one.
-        scale = norms(g) / jnp.sqrt(jnp.asarray(g.shape[1], g.dtype))
+        scale = row_lengths(g) / jnp.sqrt(jnp.asarray(g.shape[1], g.dtype))
         unit = divided(g, scale)
         solution = optx.fixed_point(
             lambda u, args: unit + operator(u),
@@ -104,13 +105,13 @@ class ImplicitGradient(AbstractEquilibriumGradient):
 
     def _wanted(self, system: System) -> Any:
         rtol = max(system.rtol if self.rtol is None else self.rtol, 4 * float(jnp.finfo(system.g.dtype).eps))
-        return self.atol + rtol * norms(system.g)
+        return self.atol + rtol * row_lengths(system.g)
 
     def tolerated(self, system: System, u: Rows) -> Float[Array, " samples"]:
         eps = float(jnp.finfo(u.dtype).eps)
-        start = norms(system.g)
+        start = row_lengths(system.g)
         # A solution much larger than g has a residual of its own rounding; half of the digits must be right all the same.
-        rounding = jnp.minimum(16 * eps * norms(u), eps**0.5 * start)
+        rounding = jnp.minimum(16 * eps * row_lengths(u), eps**0.5 * start)
         slack = 2.0 if isinstance(self.solver, str | None) else 10.0  # estimates of the residual, and other norms
         wanted = self._wanted(system)
         if self.coupled:

@@ -7,12 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from ...fixed_point._gmres import gmres as one_cycle
-
-
-def norms(rows: Array) -> Array:
-    """The Euclidean norm of each row."""
-    return jnp.sqrt(jnp.sum(jnp.square(rows), axis=-1))
+from ...fixed_point import gmres as one_cycle
+from ...fixed_point import row_lengths, row_products
 
 
 def divided(rows: Array, by: Array) -> Array:
@@ -33,7 +29,7 @@ def gmres(
 
     def cycle(carry: Any) -> Any:
         u, residual, num_steps, taken = carry
-        length = norms(residual)
+        length = row_lengths(residual)
         relative = jnp.where(length > 0, wanted / jnp.where(length > 0, length, 1), 1)
         correction, used = one_cycle(product, residual, relative, min(restart, max_steps))
         u = u + correction
@@ -42,7 +38,7 @@ def gmres(
 
     start = (jnp.zeros_like(g), g, jnp.zeros((len(g),), jnp.int32), jnp.zeros((), jnp.int32))
     u, _, num_steps, _ = lax.while_loop(
-        lambda carry: (carry[3] < max_steps) & jnp.any(norms(carry[1]) > wanted), cycle, start
+        lambda carry: (carry[3] < max_steps) & jnp.any(row_lengths(carry[1]) > wanted), cycle, start
     )
     return u, num_steps
 
@@ -84,13 +80,13 @@ def bicgstab(operator: Callable[[Array], Array], g: Array, wanted: Array, max_st
     def cycle(carry: Any) -> Any:
         u, peak, num_steps, taken = carry
         residual = lax.cond(taken > 0, lambda: g - (u - operator(u)), lambda: g)
-        done = ~(norms(residual) > wanted) | ~(unsure(peak) | (taken == 0))
+        done = ~(row_lengths(residual) > wanted) | ~(unsure(peak) | (taken == 0))
         again = ((taken > 0) & unsure(peak)).astype(jnp.int32)
         taken = taken + jnp.max(again)
         return _bicgstab_from(operator, u, residual, wanted, done, num_steps + again, taken, max_steps)
 
     steps = jnp.zeros((len(g),), jnp.int32)
-    start = (jnp.zeros_like(g), norms(g), steps, jnp.zeros((), jnp.int32))
+    start = (jnp.zeros_like(g), row_lengths(g), steps, jnp.zeros((), jnp.int32))
     u, _, num_steps, _ = lax.while_loop(
         lambda carry: (carry[3] == 0) | ((carry[3] < max_steps) & jnp.any(unsure(carry[1]))), cycle, start
     )
@@ -114,10 +110,10 @@ def _bicgstab_from(
         second, residual = carry.second, carry.residual
         along = jnp.where(second, residual, carry.direction)
         image = along - operator(along)
-        upper = jnp.where(second, _dot(image, residual), carry.rho)
-        length = jnp.where(carry.done, 0, _ratio(upper, _dot(jnp.where(second, image, shadow), image)))
+        upper = jnp.where(second, row_products(image, residual), carry.rho)
+        length = jnp.where(carry.done, 0, _ratio(upper, row_products(jnp.where(second, image, shadow), image)))
         u, residual = carry.u + length[:, None] * along, residual - length[:, None] * image
-        rho, size = _dot(shadow, residual), norms(residual)
+        rho, size = row_products(shadow, residual), row_lengths(residual)
         beta = _ratio(rho, carry.rho) * _ratio(carry.alpha, length)
         turned = residual + beta[:, None] * (carry.direction - length[:, None] * carry.image)
         return _Half(
@@ -134,14 +130,10 @@ def _bicgstab_from(
             taken=carry.taken + 1,
         )
 
-    rho, peak = _dot(shadow, shadow), jnp.where(done, 0, norms(residual))
+    rho, peak = row_products(shadow, shadow), jnp.where(done, 0, row_lengths(residual))
     start = _Half(jnp.asarray(False), u, residual, residual, residual, rho, rho, peak, done, num_steps, taken)
     end = lax.while_loop(lambda c: (c.taken < max_steps) & ~jnp.all(c.done), half, start)
     return end.u, end.peak, end.num_steps, jnp.maximum(end.taken, 1)
-
-
-def _dot(a: Array, b: Array) -> Array:
-    return jnp.sum(a * b, axis=-1)
 
 
 def _ratio(a: Array, b: Array) -> Array:

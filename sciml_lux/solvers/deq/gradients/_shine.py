@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from ....flatten import LayerError
+from ...fixed_point import row_lengths
 from ._gradient import AbstractEquilibriumGradient, Rows, System
-from ._krylov import norms
 
 
 @dataclass(frozen=True)
@@ -34,5 +34,5 @@ class ShineGradient(AbstractEquilibriumGradient):
         g, (left, right, scale) = system.g, system.memory
         first, second = (left, right) if system.transposed else (right, left)
         u = scale * g - jnp.einsum("smn,sm->sn", second, jnp.einsum("smn,sn->sm", first, g))
-        nearer = norms(g - (u - system.operator(u))) < norms(system.operator(g))
+        nearer = row_lengths(g - (u - system.operator(u))) < row_lengths(system.operator(g))
         return jnp.where(nearer[:, None], u, g), jnp.full(g.shape[:1], 2, jnp.int32)
