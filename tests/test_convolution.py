@@ -69,6 +69,22 @@ def test_gradients_for_each_sample_are_the_gradients_of_each_sample(layer):
 
 
 @every_kind
+def test_several_weights_at_once_are_each_alone(layer):
+    ps, st = made(layer)
+    vectors, x = jnp.stack([ps.vector, jnp.cos(ps.vector), 2 * ps.vector]), of_input(layer)
+    gradient = lambda vector, x: jax.grad(lambda x: jnp.sum(jnp.sin(layer(x, ps.replace(vector), st)[0])))(x)  # noqa: E731
+    together = jax.jit(jax.vmap(gradient, in_axes=(0, None), out_axes=1))(vectors, x)
+    np.testing.assert_allclose(
+        together, jnp.stack([gradient(vector, x) for vector in vectors], axis=1), rtol=1e-12, atol=1e-12
+    )
+    xs = jnp.stack([x, jnp.sin(x), x**2], axis=-1)
+    pairs = jax.jit(jax.vmap(gradient, in_axes=(0, -1)))(vectors, xs)
+    np.testing.assert_allclose(
+        pairs, jnp.stack([gradient(vectors[i], xs[..., i]) for i in range(3)]), rtol=1e-12, atol=1e-12
+    )
+
+
+@every_kind
 def test_gradients_in_bfloat16_are_those_in_float64_rounded(layer):
     ps, st = made(layer)
     x = of_input(layer)
