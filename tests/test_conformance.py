@@ -18,15 +18,26 @@ every_layer = pytest.mark.parametrize("member", LAYERS, ids=lambda member: membe
 every_map = pytest.mark.parametrize("member", RAVEL_MAPS, ids=lambda member: member.name)
 
 
+MADE = {}  # by the name of the member: nothing of it can change
+
+
 @pytest.fixture
 def made(member, key):
     """The layer, its parameters moved off their start (biases of 0 hide mistakes), and its state."""
-    layer = member.make()
-    ps, st = lux.setup(key, layer)
-    if not all(jnp.size(leaf) for leaf in jax.tree.leaves(st)):
-        # What is known of each sample gets its shape in a first call.
-        _, st = layer(member.x, ps, st)
-    return layer, ps.replace(ps.vector + 0.1 * array(ps.layout.size)), st
+    if member.name not in MADE:
+        layer = member.make()
+        ps, st = lux.setup(key, layer)
+        if not all(jnp.size(leaf) for leaf in jax.tree.leaves(st)):
+            # What is known of each sample gets its shape in a first call.
+            _, st = layer(member.x, ps, st)
+        MADE[member.name] = layer, ps.replace(ps.vector + 0.1 * array(ps.layout.size)), st
+    return MADE[member.name]
+
+
+@jax.jit
+def compiled(layer, x, ps, st):
+    """The program that most theorems compare with, compiled once for each member."""
+    return layer(x, ps, st)
 
 
 def assert_close(got, expected, rtol=1e-12):
@@ -78,7 +89,7 @@ def test_it_is_a_pure_function(member, made):
 @every_layer
 def test_compiled_is_uncompiled(member, made):
     layer, ps, st = made
-    assert_close(jax.jit(layer)(member.x, ps, st), layer(member.x, ps, st))
+    assert_close(compiled(layer, member.x, ps, st), layer(member.x, ps, st))
 
 
 @every_layer
@@ -91,9 +102,8 @@ def test_flat_parameters_are_structured_ones(member, made):
 def test_mapped_over_inputs_is_looped(member, made):
     layer, ps, st = made
     xs = jax.tree.map(lambda leaf: jnp.stack(three(leaf)), member.x)
-    call = lambda x: layer(x, ps, st)[0]  # noqa: E731
-    mapped, one = jax.jit(jax.vmap(call))(xs), jax.jit(call)
-    looped = [one(jax.tree.map(lambda leaf: leaf[i], xs)) for i in range(3)]  # noqa: B023
+    mapped = jax.jit(jax.vmap(lambda x: layer(x, ps, st)[0]))(xs)
+    looped = [compiled(layer, jax.tree.map(lambda leaf: leaf[i], xs), ps, st)[0] for i in range(3)]  # noqa: B023
     assert_close(mapped, jax.tree.map(lambda *leaves: jnp.stack(leaves), *looped))
 
 
@@ -101,9 +111,8 @@ def test_mapped_over_inputs_is_looped(member, made):
 def test_mapped_over_parameters_is_looped(member, made):
     layer, ps, st = made
     many = ps.replace(jnp.stack([ps.vector, 0.5 * ps.vector]))
-    call = lambda ps: layer(member.x, ps, st)[0]  # noqa: E731
-    mapped, one = jax.jit(jax.vmap(call, axis_size=2))(many), jax.jit(call)
-    looped = [one(ps.replace(vector)) for vector in many.vector]
+    mapped = jax.jit(jax.vmap(lambda ps: layer(member.x, ps, st)[0], axis_size=2))(many)
+    looped = [compiled(layer, member.x, ps.replace(vector), st)[0] for vector in many.vector]
     assert_close(mapped, jax.tree.map(lambda *leaves: jnp.stack(leaves), *looped))
 
 
@@ -111,7 +120,7 @@ def test_mapped_over_parameters_is_looped(member, made):
 def test_the_gradient_is_the_finite_difference(member, made):
     layer, ps, st = made
     differentiable = isinstance(member.x, jax.Array) and is_float(member.x)
-    loss = jax.jit(lambda vector, x: total(layer(x, ps.replace(vector), st)[0]))
+    loss = lambda vector, x: total(compiled(layer, x, ps.replace(vector), st)[0])  # noqa: E731
     gradients = jax.jit(jax.grad(loss, argnums=(0, 1) if differentiable else (0,)))(ps.vector, member.x)
     direction = jnp.cos(jnp.arange(ps.layout.size, dtype=float))
     difference = directional_difference(lambda vector: loss(vector, member.x), ps.vector, direction)
@@ -161,12 +170,12 @@ def test_the_repr_builds_an_equal_layer(member):
 
 
 @every_layer
-def test_equal_layers_share_one_compilation(member, key):
+def test_equal_layers_share_one_compilation(member, made):
+    _, ps, st = made
     counted = Counted(lambda layer, x, ps, st: layer(x, ps, st))
     compiled = jax.jit(counted)
     for _ in range(2):
-        layer = member.make()
-        compiled(layer, member.x, *lux.setup(key, layer))
+        jax.eval_shape(compiled, member.make(), member.x, ps, st)
     assert counted.traces == 1
 
 
@@ -174,8 +183,8 @@ def test_equal_layers_share_one_compilation(member, key):
 def test_the_result_has_the_dtype_of_parameters_and_input(member, key):
     for dtype in member.dtypes:
         layer = member.make()
-        ps, st = lux.setup(key, layer, dtype)
         x = jax.tree.map(lambda leaf: leaf.astype(dtype) if is_float(leaf) else leaf, member.x)  # noqa: B023
+        ps, st = jax.eval_shape(lambda key: lux.setup(key, layer, dtype), key)  # noqa: B023
         y, _ = jax.eval_shape(layer, x, ps, st)
         assert ps.vector.dtype == dtype
         assert {leaf.dtype for leaf in jax.tree.leaves(y)} == {np.dtype(dtype)}

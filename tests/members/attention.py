@@ -13,7 +13,12 @@ several = (array(2, 2, 4), array(2, 3, 6), 0.5 * array(2, 3, 6))
 
 LAYERS = [
     Layer("MultiHeadAttention", lambda: lux.MultiHeadAttention(4, 2), array(2, 3, 4)),
-    Layer("MultiHeadAttention, masked", lambda: lux.MultiHeadAttention(4, 2, causal=True), (array(2, 3, 4), mask)),
+    Layer(
+        "MultiHeadAttention, masked",
+        lambda: lux.MultiHeadAttention(4, 2, causal=True),
+        (array(2, 3, 4), mask),
+        slow=True,
+    ),
     Layer(
         "MultiHeadAttention, grouped, across",
         lambda: lux.MultiHeadAttention(4, 4, key_value_heads=2, context_features=6, use_bias=False),
@@ -23,6 +28,7 @@ LAYERS = [
         "MultiHeadAttention with dropout and positions",
         lambda: lux.MultiHeadAttention(8, 2, dropout=0.4, position=lux.rotary_embedding),
         array(3, 8),
+        slow=True,
     ),
     Layer("TransformerEncoderBlock", lambda: lux.TransformerEncoderBlock(4, 2, 6), array(2, 3, 4)),
     Layer(
@@ -34,5 +40,7 @@ LAYERS = [
         slow=True,
     ),
     Layer("PatchEmbedding", lambda: lux.PatchEmbedding(2, 3, (2, 1)), array(2, 4, 3, 2)),
-    Layer("PatchEmbedding without bias", lambda: lux.PatchEmbedding(1, 3, 2, use_bias=False), array(4, 2, 1)),
+    Layer(
+        "PatchEmbedding without bias", lambda: lux.PatchEmbedding(1, 3, 2, use_bias=False), array(4, 2, 1), slow=True
+    ),
 ]

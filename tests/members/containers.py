@@ -44,7 +44,12 @@ LAYERS = [
     Layer("Repeated", lambda: lux.Repeated(lux.Dense(3, 3, jnp.tanh), 4), array(2, 3)),
     Layer("Repeated, tied", lambda: lux.Repeated(lux.Dense(3, 3, jnp.tanh), 4, tied=True), array(2, 3)),
     Layer("Repeated with injection", lambda: lux.Repeated(cell(), 2, injection=True), array(2, 3)),
-    Layer("Repeated, tied, with injection", lambda: lux.Repeated(cell(), 3, tied=True, injection=True), array(3)),
+    Layer(
+        "Repeated, tied, with injection",
+        lambda: lux.Repeated(cell(), 3, tied=True, injection=True),
+        array(3),
+        slow=True,
+    ),
     Layer("Scan", lambda: lux.Scan(CustomLayer(3)), array(2, 4, 3), names={"CustomLayer": CustomLayer}),
     Layer("Scan along the first axis", lambda: lux.Scan(lux.Dense(3, 2), axis=0), array(4, 3)),
     Layer("ReverseSequence", lux.ReverseSequence, array(2, 4, 3)),

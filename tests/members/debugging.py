@@ -14,10 +14,12 @@ LAYERS = [
         lambda: lux.Debug(CustomContainer(CustomLayer(3), lux.BatchNorm(3)), check="forward"),
         array(2, 3),
         names=custom,
+        slow=True,
     ),
     Layer(
         "Debug within a scan, backward",
         lambda: lux.Chain(lux.Repeated(lux.Debug(lux.Dense(3, 3, jnp.tanh), check="backward"), 2)),
         array(3),
+        slow=True,
     ),
 ]

@@ -39,16 +39,19 @@ mixed = lux.RNNCell(3, 2), lux.GRUCell(3, 2)
 
 LAYERS = [
     Layer("RNNCell", lambda: lux.RNNCell(3, 2), (array(4, 3), array(4, 2))),
-    Layer("RNNCell of relu", lambda: lux.RNNCell(3, 2, activation=jax.nn.relu), (array(3), array(2))),
+    Layer("RNNCell of relu", lambda: lux.RNNCell(3, 2, activation=jax.nn.relu), (array(3), array(2)), slow=True),
     Layer("LSTMCell", lambda: lux.LSTMCell(3, 2), (array(4, 3), (array(4, 2), 0.3 * array(4, 2)))),
-    Layer("LSTMCell without bias", lambda: lux.LSTMCell(3, 2, use_bias=False), (array(3), (array(2), array(2)))),
+    Layer(
+        "LSTMCell without bias", lambda: lux.LSTMCell(3, 2, use_bias=False), (array(3), (array(2), array(2))), slow=True
+    ),
     Layer("GRUCell", lambda: lux.GRUCell(3, 2), (array(2, 2, 3), array(2, 2, 2))),
-    Layer("GRUCell without bias", lambda: lux.GRUCell(3, 2, use_bias=False), (array(3), array(2))),
+    Layer("GRUCell without bias", lambda: lux.GRUCell(3, 2, use_bias=False), (array(3), array(2)), slow=True),
     Layer("Recurrence", lambda: lux.Recurrence(lux.LSTMCell(3, 2)), array(2, 4, 3)),
     Layer(
         "Recurrence, reverse, last",
         lambda: lux.Recurrence(lux.GRUCell(3, 2, train_carry=True), return_sequence=False, reverse=True),
         array(4, 3),
+        slow=True,
     ),
     Layer(
         "Recurrence, masked",
@@ -61,13 +64,15 @@ LAYERS = [
         lambda: lux.Recurrence(Leaky(3), return_sequence=False),
         (array(2, 4, 3), mask),
         names=custom,
+        slow=True,
     ),
     Layer("Bidirectional", lambda: lux.Bidirectional(lux.LSTMCell(3, 2)), (array(2, 4, 3), mask)),
-    Layer("Bidirectional, last", lambda: lux.Bidirectional(*mixed, return_sequence=False), array(4, 3)),
+    Layer("Bidirectional, last", lambda: lux.Bidirectional(*mixed, return_sequence=False), array(4, 3), slow=True),
     Layer("StatefulRecurrentCell", lambda: lux.StatefulRecurrentCell(lux.LSTMCell(3, 2, train_carry=True)), array(3)),
     Layer(
         "StatefulRecurrentCell of a batch",
         lambda: lux.StatefulRecurrentCell(lux.GRUCell(3, 2), batch_shape=(2,)),
         array(2, 3),
+        slow=True,
     ),
 ]

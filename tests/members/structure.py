@@ -20,10 +20,14 @@ LAYERS = [
         lambda: lux.HamiltonianNN(lux.Chain(energy(3), lux.Dropout(0.5))),
         array(4),
         mapped=False,  # one key for all inputs draws other numbers than one for each
+        slow=True,
     ),
     Layer("LagrangianNN", lambda: lux.LagrangianNN(energy(6)), array(2, 3, 4)),
     Layer(
-        "LagrangianNN, regularized", lambda: lux.LagrangianNN(lux.Dense(2, 1, jnp.sin), regularization=2.0), array(2)
+        "LagrangianNN, regularized",
+        lambda: lux.LagrangianNN(lux.Dense(2, 1, jnp.sin), regularization=2.0),
+        array(2),
+        slow=True,
     ),
     Layer("PositiveDefinite", lambda: lux.PositiveDefinite(lux.Dense(3, 2, jnp.tanh)), array(4, 3)),
     Layer(
