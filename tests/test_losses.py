@@ -117,18 +117,22 @@ def test_masking_is_leaving_out_whatever_the_masked_numbers_are(loss, prediction
     for options in ({}, {"weights": weights}):
         kept_options = {name: value[mask] for name, value in options.items()}
 
+        @jax.jit
         def masked(p, options=options):
-            return loss(p, masked_targets, mask=mask, agg="sum", **options)
+            total = jax.value_and_grad(lambda p: loss(p, masked_targets, mask=mask, agg="sum", **options))
+            return *total(p), loss(p, masked_targets, mask=mask, **options)
 
+        @jax.jit
         def kept(p, options=kept_options):
-            return loss(p, targets[mask], agg="sum", **options)
+            total = jax.value_and_grad(lambda p: loss(p, targets[mask], agg="sum", **options))
+            return *total(p), loss(p, targets[mask], **options)
 
-        value, gradient = jax.value_and_grad(masked)(broken(predictions, mask, values))
-        np.testing.assert_allclose(value, kept(predictions[mask]), rtol=1e-13)
+        value, gradient, mean = masked(broken(predictions, mask, values))
+        kept_value, kept_gradient, kept_mean = kept(predictions[mask])
+        np.testing.assert_allclose(value, kept_value, rtol=1e-13)
         np.testing.assert_array_equal(gradient[~mask], 0)
-        np.testing.assert_allclose(gradient[mask], jax.grad(kept)(predictions[mask]), rtol=1e-13, atol=1e-15)
-        mean = loss(broken(predictions, mask, values), masked_targets, mask=mask, **options)
-        np.testing.assert_allclose(mean, loss(predictions[mask], targets[mask], **kept_options), rtol=1e-13)
+        np.testing.assert_allclose(gradient[mask], kept_gradient, rtol=1e-13, atol=1e-15)
+        np.testing.assert_allclose(mean, kept_mean, rtol=1e-13)
     single = loss(broken(predictions, mask, values), masked_targets, mask=mask, agg="none")
     np.testing.assert_array_equal(single[~mask], 0)
 

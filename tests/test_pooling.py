@@ -11,10 +11,12 @@ import sciml_lux as lux
 from sciml_lux.flatten import LayerError, ShapeError
 
 
+@jax.jit
 def applied(layer, x):
     return layer(x, {}, {})[0]
 
 
+@jax.jit
 def gradient(layer, x):
     return jax.grad(lambda x: jnp.sum(applied(layer, x)))(x)
 
