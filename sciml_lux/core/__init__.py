@@ -25,6 +25,8 @@ from ._print import align as align
 from ._print import bytes_text as bytes_text
 from ._print import node_of as node_of
 from ._print import totals as totals
+from ._result import is_okay as is_okay
+from ._result import type_of as type_of
 from ._setup import abstract_input as abstract_input
 from ._setup import check_layer as check_layer
 from ._setup import output_shape as output_shape

@@ -147,15 +147,3 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("jax._src.callback").addFilter(_is_news)
-
-
-def is_okay(result: Any) -> Any:
-    """Whether a solve succeeded, or was ended by an event, for an item of `optimistix.RESULTS` or of a subclass."""
-    kind = type_of(result)
-    okay = result == kind.successful
-    return okay | (result == kind.event_occurred) if hasattr(kind, "event_occurred") else okay
-
-
-def type_of(result: Any) -> Any:
-    """The enumeration that `result` is an item of: `diffrax.RESULTS`, `optimistix.RESULTS`, ..."""
-    return result._enumeration

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optimistix
 from jaxtyping import Array, Bool, Float
 
-from ..core import State, as_state
+from ..core import State, as_state, is_okay
 from ..flatten import FlatParams, LayerError, leaf_paths
 
 _ITEM = type(optimistix.RESULTS.successful)
@@ -68,7 +68,5 @@ def all_solved(st: State) -> Bool[Array, ""]:
     """Whether every solve whose outcome is in the state succeeded (an event that ends one is a success)."""
     okay = jnp.asarray(True)
     for result in solves(st).values():
-        kind = result._enumeration
-        accepted = [kind.successful] + ([kind.event_occurred] if hasattr(kind, "event_occurred") else [])
-        okay &= jnp.any(jnp.stack([jnp.all(result == item) for item in accepted]))
+        okay &= jnp.all(is_okay(result))
     return okay

@@ -64,12 +64,10 @@ class _Convolution(AbstractLayer):
         activation = named.pop("activation", None)
         return (positional if activation is None else (*positional, activation)), named
 
-    def _weight_channels(self) -> tuple[int, int]:
-        raise NotImplementedError
-
-    def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
+    def _initial(self, key: Key[Array, ""], *channels: int) -> dict[str, Any]:
+        """The parameters, where the last axes of the weight are `channels`."""
         weight_key, bias_key = jax.random.split(key)
-        weight = self.init_weight(weight_key, (*self.kernel_size, *self._weight_channels()))
+        weight = self.init_weight(weight_key, (*self.kernel_size, *channels))
         if not self.use_bias:
             return {"weight": weight}
         return {"weight": weight, "bias": self.init_bias(bias_key, (self.out_channels,))}
@@ -108,8 +106,8 @@ class Conv(_Convolution):
     other channels, too few axes, and inputs smaller than the window.
     """
 
-    def _weight_channels(self) -> tuple[int, int]:
-        return self.in_channels // self.groups, self.out_channels
+    def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
+        return self._initial(key, self.in_channels // self.groups, self.out_channels)
 
     def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
         sizes = spatial_sizes(self, x, len(self.kernel_size), self.in_channels)
@@ -164,8 +162,8 @@ class ConvTranspose(_Convolution):
                 f"stride={self.stride}, dilation={self.dilation}"
             )
 
-    def _weight_channels(self) -> tuple[int, int]:
-        return self.in_channels, self.out_channels // self.groups
+    def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
+        return self._initial(key, self.in_channels, self.out_channels // self.groups)
 
     def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
         sizes = spatial_sizes(self, x, len(self.kernel_size), self.in_channels)

@@ -23,6 +23,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
@@ -57,7 +58,7 @@ def _primitive(
     @primitive.def_abstract_eval
     def shape(a: Any, b: Any, **settings: Any) -> Any:
         result = jax.eval_shape(lambda a, b: product(a, b, **settings), _struct(a), _struct(b))
-        return jax.core.ShapedArray(result.shape, result.dtype)
+        return ShapedArray(result.shape, result.dtype)
 
     def mapped(operands: Any, axes: Any, **settings: Any) -> tuple[Array, int]:
         one = functools.partial(primitive.bind, **settings)

@@ -12,8 +12,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
+from ...core import type_of
 from ...flatten import ShapeError
-from .._failure import type_of
 
 
 class Problem(NamedTuple):

@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ...core import is_okay
 from .._constant import constant
-from .._failure import is_okay
 from ._crossing import Departure, departure, first_crossing, with_rate
 from ._integrate import integrate
 from ._results import RESULTS, SUCCESSFUL

@@ -11,9 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from ...core import AbstractContainer, AbstractLayer, State, as_params, as_state, describe, differentiation_mode
+from ...core import (
+    AbstractContainer,
+    AbstractLayer,
+    State,
+    as_params,
+    as_state,
+    describe,
+    differentiation_mode,
+    type_of,
+)
 from ...flatten import LayerError, ShapeError
-from .._failure import guard, type_of
+from .._failure import guard
 from ..adjoints import AdjointChoice, ReversibleAdjoint, choose_adjoint
 from ._batching import Problem, advance_each, check_samples, dense_each, solve_each, summary_of_each
 from ._inputs import step_onto

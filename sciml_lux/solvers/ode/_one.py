@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from .._failure import Failure, Outcome, is_okay, type_of
+from ...core import is_okay, type_of
+from .._failure import Failure, Outcome
 from ..adjoints import APART, ReversibleAdjoint
 from ._batching import Problem, own_times
 from ._values import save_as, time_dtype
