@@ -152,6 +152,29 @@ def test_every_layer_is_the_same_in_debug_mode(member):
     np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lux.NeuralODE(lux.Dense(2, 2, jnp.tanh), t1=1.0, stiff=True),
+        pytest.param(
+            lux.DeepEquilibrium(
+                lux.WrappedFunction(lambda z_and_x: jnp.sin(z_and_x[0]) / 2 + z_and_x[1]),
+                solver=lux.solvers.NewtonKrylov(),
+                throw=False,
+            ),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["stiff", "Newton"],
+)
+def test_layers_that_a_solver_differentiates_forward_are_checked_too(layer):
+    ps, st = setup(layer)
+    loss = lambda x, layer: jnp.sum(jnp.sin(layer(x, ps, st)[0]))  # noqa: E731
+    x = jnp.asarray([0.3, -0.8])
+    gradient = jax.jit(jax.grad(loss), static_argnums=1)
+    np.testing.assert_allclose(gradient(x, lux.debug(layer)), gradient(x, layer), rtol=1e-12)
+
+
 # Forward
 
 

@@ -1,46 +1,21 @@
-"""The fixed-point and root solvers as `optimistix` runs them: theorems, samples of a batch, problems, derivatives."""
+"""The fixed-point and root solvers as `optimistix` runs them: theorems, samples of a batch, derivatives.
+
+Problems: `test_fixed_point_problems.py`."""
 
 import functools
-import warnings
 
 import jax
-import jax.flatten_util
 import jax.numpy as jnp
 import lineax
 import numpy as np
 import optimistix as optx
 import pytest
+from fixed_points import complex_is_supported as complex_is_supported
+from fixed_points import every_solver
 
 from sciml_lux.solvers import Anderson, Broyden, Damped, NewtonKrylov
 
-SOLVERS = {
-    "Anderson": Anderson,
-    "Anderson I": functools.partial(Anderson, kind=1),
-    "Anderson, safeguard": functools.partial(Anderson, safeguard=2.0, restart=8),
-    "Damped": Damped,
-    "Broyden": Broyden,
-    "Broyden, bad": functools.partial(Broyden, kind="bad"),
-    "NewtonKrylov": NewtonKrylov,
-}
-VARIANTS = ("Anderson I", "Anderson, safeguard", "Damped", "Broyden, bad", "NewtonKrylov")
-
-
-def solvers(*slow):
-    """Every solver; those named only where there is time."""
-    marks = {name: [pytest.mark.slow] for name in slow}
-    return pytest.mark.parametrize(
-        "make", [pytest.param(make, id=name, marks=marks.get(name, [])) for name, make in SOLVERS.items()]
-    )
-
-
-every_solver = solvers(*VARIANTS)
-
-
-@pytest.fixture(autouse=True)
-def _complex_is_supported():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Complex support in Optimistix")
-        yield
+pytestmark = pytest.mark.usefixtures("complex_is_supported")
 
 
 def linear(size, seed, radius=2.0, dtype=float):
@@ -196,93 +171,7 @@ def test_criteria_and_norms(criterion, norm):
     assert jax.tree.structure(solution.value) == jax.tree.structure(start)
 
 
-# Problems after those of optimistix's tests: a rational map, two trees, a nonlinear Poisson problem
-
-
-def rational(y, args):
-    return (y**2 + 2 * args) / (y + 3)
-
-
-def trigonometric(y, args):
-    a, b = y["a"], y["b"]
-    return {"a": jnp.sin(b) * args + 0.1 * a, "b": 0.5 * jnp.cos(a) + 0.2 * b}
-
-
-def poisson(y, args):
-    padded = jnp.pad(y, 1)
-    neighbors = padded[2:, 1:-1] + padded[:-2, 1:-1] + padded[1:-1, 2:] + padded[1:-1, :-2]
-    return (neighbors + 0.05 * args * jnp.exp(-y)) / 4
-
-
-PROBLEMS = {
-    "rational": (rational, jnp.asarray([0.4, 0.8, 0.1])),
-    "trigonometric": (trigonometric, {"a": jnp.ones(2), "b": jnp.zeros(2)}),
-    "poisson": (poisson, jnp.zeros((3, 4))),
-}
-
-
-ARGS = jnp.asarray([0.7, 0.3])
-
-
-@functools.cache
-def expected(name):
-    """The solutions and their derivatives by `ARGS`, by dense Newton steps and the dense implicit function theorem."""
-    function, start = PROBLEMS[name]
-    flat, back = jax.flatten_util.ravel_pytree(start)
-
-    def residual(flat, args):
-        return jax.flatten_util.ravel_pytree(function(back(flat), args))[0] - flat
-
-    def solve(args):
-        z = jax.lax.fori_loop(
-            0, 30, lambda _, z: z - jnp.linalg.solve(jax.jacfwd(residual)(z, args), residual(z, args)), flat
-        )
-        return z, -jnp.linalg.solve(jax.jacfwd(residual)(z, args), jax.jacfwd(residual, argnums=1)(z, args))
-
-    return jax.jit(jax.vmap(solve))(ARGS)
-
-
-def derivatives(make, name):
-    """The solutions with their derivatives in both modes, one by one or mapped."""
-    function, start = PROBLEMS[name]
-
-    def solve(args):
-        value = optx.fixed_point(function, make(rtol=1e-11, atol=1e-11), start, args, max_steps=500).value
-        return jax.flatten_util.ravel_pytree(value)[0]
-
-    def both(args):
-        value, tangent = jax.jvp(solve, (args,), (jnp.ones(()),))
-        return value, tangent, jax.grad(lambda args: jnp.sum(solve(args) ** 2))(args)
-
-    return both
-
-
-def check(found, values, tangents):
-    np.testing.assert_allclose(found[0], values, rtol=1e-9, atol=1e-10)
-    np.testing.assert_allclose(found[1], tangents, rtol=1e-8, atol=1e-9)
-    np.testing.assert_allclose(found[2], 2 * jnp.sum(values * tangents, axis=-1), rtol=1e-8)
-
-
-@every_solver
-def test_problems_with_their_derivatives(make):
-    values, tangents = expected("trigonometric")
-    check(jax.jit(derivatives(make, "trigonometric"))(ARGS[0]), values[0], tangents[0])
-
-
-@pytest.mark.slow
-@solvers()
-@pytest.mark.parametrize("name", PROBLEMS)
-def test_problems_with_their_derivatives_mapped(make, name):
-    check(jax.jit(jax.vmap(derivatives(make, name)))(ARGS), *expected(name))
-
-
-@every_solver
-@pytest.mark.parametrize("name", ["rational", pytest.param("poisson", marks=pytest.mark.slow)])
-def test_problems_mapped(make, name):
-    function, start = PROBLEMS[name]
-    solver = make(rtol=1e-11, atol=1e-11)
-    solution = jax.vmap(lambda args: optx.fixed_point(function, solver, start, args, max_steps=500))(ARGS)
-    np.testing.assert_allclose(solution.value.reshape(2, -1), expected(name)[0], rtol=1e-9, atol=1e-9)
+# Numbers of other kinds
 
 
 @every_solver

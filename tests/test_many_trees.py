@@ -62,4 +62,6 @@ def test_random_trees_with_every_map(tree):
 @settings(max_examples=3000)
 @given(trees_of(members))
 def test_thousands_of_random_trees_with_every_map(tree):
+    # Each is a program or several, of which a process can hold only so many.
+    jax.clear_caches()
     check(tree)

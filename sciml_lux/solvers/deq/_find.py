@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array
 
+from ...core import differentiation_mode
 from ._cell import Cell
 from ._rows import row_norms
 
@@ -47,9 +48,12 @@ def find(solver: Any, cell: Cell, z0: Array, inputs: Any, max_steps: int) -> Fou
     Solvers of this package know of each sample whether it converged. Of others, which know only of all, the residuals are
     evaluated once more.
     """
-    solution = optx.fixed_point(
-        cell, by_sample(solver), z0, inputs, max_steps=max_steps, adjoint=Detached(), throw=False
-    )
+    with differentiation_mode(
+        "forward"
+    ):  # what a solver needs of a Jacobian; what it finds is differentiated elsewhere
+        solution = optx.fixed_point(
+            cell, by_sample(solver), z0, inputs, max_steps=max_steps, adjoint=Detached(), throw=False
+        )
     stats, z = solution.stats, solution.value
     samples = z.shape[0]
     if "converged" in stats:

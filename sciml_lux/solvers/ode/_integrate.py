@@ -4,7 +4,9 @@ from typing import Any
 
 import diffrax
 import equinox as eqx
+import jax
 
+from ...core import differentiation_mode
 from ..adjoints import ReversibleAdjoint, choose_adjoint
 from ..runge_kutta import solve_and_replay
 from ._inputs import step_onto
@@ -33,6 +35,8 @@ def integrate(
     `settings`: the other arguments of `diffrax.diffeqsolve`; `adjoint`: of diffrax, or `"auto"` for the one that suits; `event`.
     """
     args, settings = step_onto(args, settings)
+    if isinstance(settings["solver"], diffrax.AbstractImplicitSolver):
+        field = jax.tree.map(lambda part: jax.tree_util.Partial(_in_forward_mode, part), field, is_leaf=callable)
     adjoint = choose_adjoint(adjoint, y0, args, settings, saveat, event).adjoint
     if adjoint is None:
         return solve_and_replay(field, y0, args, ts, settings)
@@ -57,6 +61,12 @@ def integrate(
         ys = eqx.internal.nondifferentiable_backward(solution.ys, msg=_FORWARD_ONLY, symbolic=True)
         solution = eqx.tree_at(lambda s: s.ys, solution, ys, is_leaf=lambda node: node is None)
     return solution
+
+
+def _in_forward_mode(field: Any, t: Any, y: Any, args: Any) -> Any:
+    """The field for a solver that needs its Jacobian, which is computed forward whatever becomes of the solution."""
+    with differentiation_mode("forward"):
+        return field(t, y, args)
 
 
 def _with_end(saveat: diffrax.SaveAt) -> diffrax.SaveAt:

@@ -12,6 +12,7 @@ import optimistix
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Key
 
+from ...core import differentiation_mode
 from ...flatten import LayerError
 from .._constant import constant
 from ._integrate import integrate
@@ -97,7 +98,11 @@ def _equilibrium(field: Any, t: Any, y: Any, args: Any) -> Any:
         return ravel_pytree(field(t, tree(vector), args))[0]
 
     known = constant(args)
-    jacobian = jax.jacfwd(on_vectors)
+
+    def jacobian(vector: Any, args: Any) -> Any:
+        with differentiation_mode("forward"):
+            return jax.jacfwd(on_vectors)(vector, args)
+
     # A step of Newton's method, if it leads nearer.
     residual = on_vectors(vector, known)
     nearer = vector - jnp.linalg.solve(jacobian(vector, known), residual)
