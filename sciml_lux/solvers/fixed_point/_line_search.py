@@ -8,7 +8,8 @@ from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from ._fixed_point import Point
 
-# So many trials along one direction; the last one is taken as it is.
+# So many trials along one direction. The last one is the whole step again, taken as it is: where no shorter one helps, the residual
+# is next to a minimum that is no root, and short steps stay there.
 MOST_TRIALS = 6
 
 
@@ -65,7 +66,7 @@ def advance(
     # The minimum of the parabola through the squares of both residuals whose slope at the first is that of a Newton step.
     ratio = (point.size / search.size) ** 2
     shorter = search.fraction * jnp.clip(jnp.where(jnp.isfinite(ratio), 1 / (1 + ratio), 0), 0.1, 0.5)
-    fraction = jnp.where(trial.accepted, 1, shorter)
     trials = jnp.where(trial.accepted, 0, search.trials + 1)
+    fraction = jnp.where(trial.accepted | (trials == MOST_TRIALS), 1, shorter)
     proposal = trial.value + fraction.astype(direction.dtype)[:, None] * direction
     return proposal, Search(trial.value, trial.residual, trial.size, direction, fraction, trials)

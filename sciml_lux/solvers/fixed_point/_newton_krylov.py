@@ -53,14 +53,14 @@ class NewtonKrylov(RootFinder):
     Computing 17 (1996), 16-32. D. A. Knoll and D. E. Keyes, Journal of Computational Physics 193 (2004), 357-397.
     """
 
-    krylov: int = eqx.field(default=20, kw_only=True)
+    krylov: int = eqx.field(default=30, kw_only=True)
     forcing: float = eqx.field(default=0.5, kw_only=True)
     line_search: bool = eqx.field(default=True, kw_only=True)
     linear_solver: lx.AbstractLinearSolver | None = eqx.field(default=None, kw_only=True)
 
     def __check_init__(self) -> None:
         if isinstance(self.krylov, bool) or not isinstance(self.krylov, int) or self.krylov < 1:
-            raise LayerError(f"krylov must be a whole number of at least 1, got {self.krylov!r}. Write krylov=20.")
+            raise LayerError(f"krylov must be a whole number of at least 1, got {self.krylov!r}. Write krylov=30.")
         if not 0 < self.forcing < 1:
             raise LayerError(f"forcing must be between 0 and 1, got {self.forcing!r}. Write forcing=0.5.")
 
