@@ -47,6 +47,8 @@ bench: $(VENV)/.benchmarks
 	$(BIN)/python benchmarks/ode_memory.py
 	$(BIN)/python benchmarks/fixed_point.py
 	$(BIN)/python benchmarks/deq.py
+	$(BIN)/python benchmarks/deq_memory.py
+	$(BIN)/python benchmarks/deq_starts.py
 
 clean:
 	rm -rf $(VENV) examples/.cache .jax_cache .pytest_cache .ruff_cache .hypothesis

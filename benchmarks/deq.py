@@ -1,6 +1,6 @@
 """A deep equilibrium of one tanh layer, against torchdeq and plain optimistix in the same run.
 
-`z = tanh(z W + x U + b)`, 128 numbers a sample, 128 samples, float32, the same weights for all; `x U + b` is computed once.
+The same weights for all (`deq_problem.py`); `x U + b` is computed once.
 
     python benchmarks/deq.py
 """
@@ -12,62 +12,29 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
-import optax
 import optimistix as optx
 import torch
 import torchdeq
+from deq_problem import (
+    ANDERSON,
+    ARRAYS,
+    INPUT,
+    MEMORY,
+    MODERATE,
+    MOST,
+    RELATIVE,
+    SIZE,
+    STIFF,
+    TOLERANCE,
+    X,
+    Y,
+    loss_of,
+    model_of,
+    weight,
+)
 from harness import alternate, block, compile_ratio, record, shown, table
 
-import sciml_lux as lux
 from sciml_lux import solvers
-
-SIZE = BATCH = 128
-TOLERANCE, MEMORY, MOST = 1e-4, 5, 100
-MODERATE, STIFF = 0.9, 2.0  # spectral norms of W
-TRAINED = 600
-RELATIVE: dict[str, Any] = {"rtol": TOLERANCE, "atol": 0.0, "criterion": "relative"}
-ANDERSON = solvers.Anderson(**RELATIVE, memory=MEMORY)
-
-
-def weight(norm: float, seed: int) -> np.ndarray:
-    """A random matrix of that spectral norm."""
-    matrix = np.random.default_rng(seed).normal(size=(SIZE, SIZE))
-    return (matrix * norm / np.linalg.norm(matrix, 2)).astype(np.float32)
-
-
-DRAW = np.random.default_rng(0)
-INPUT = (DRAW.normal(size=(SIZE, SIZE)) / SIZE**0.5).astype(np.float32)
-X, OTHERS = (DRAW.normal(size=(BATCH, SIZE)).astype(np.float32) for _ in range(2))
-Y = np.tanh(DRAW.normal(size=(BATCH, SIZE))).astype(np.float32)
-
-
-class Cell(lux.AbstractLayer):
-    """`tanh(z W + u)` of the pair `(z, u)`."""
-
-    norm: float
-
-    def initial_parameters(self, key: Any) -> dict[str, Any]:
-        return {"weight": jnp.asarray(weight(self.norm, 1))}
-
-    def __call__(self, z_and_u: Any, ps: Any, st: Any) -> Any:
-        z, u = z_and_u
-        return jnp.tanh(z @ ps["weight"] + u), st
-
-
-def model_of(norm: float = MODERATE, *, solver: Any = ANDERSON, cell: Any = None, **settings: Any) -> Any:
-    """Our model, its parameters and its state."""
-    deq = lux.DeepEquilibrium(cell or Cell(norm), solver=solver, max_steps=settings.pop("max_steps", MOST), **settings)
-    model = lux.Chain(lux.Dense(SIZE, SIZE, init_weight=lambda *_: jnp.asarray(INPUT)), deq)
-    ps, st = lux.setup(jax.random.key(0), model)
-    return model, ps, st
-
-
-def loss_of(model: Any) -> Any:
-    def loss(ps: Any, st: Any, x: Any, y: Any) -> Any:
-        z, st = model(x, ps, st)
-        return jnp.mean((z - y) ** 2), (z, st)
-
-    return jax.value_and_grad(loss, has_aux=True)
 
 
 def by_hand(solver: Any, params: Any, x: Any, y: Any) -> Any:
@@ -86,7 +53,6 @@ def by_hand(solver: Any, params: Any, x: Any, y: Any) -> Any:
 
 PLAIN = optx.FixedPointIteration(rtol=TOLERANCE, atol=TOLERANCE)
 HAND = {"input": jnp.asarray(INPUT), "bias": jnp.zeros((SIZE,)), "weight": jnp.asarray(weight(MODERATE, 1))}
-ARRAYS = (jnp.asarray(X), jnp.asarray(Y))
 
 
 class Torch:
@@ -233,6 +199,7 @@ GRADIENTS = {
     "implicit, LU": {"adjoint": solvers.ImplicitGradient("lu")},
     "SHINE, after Broyden": {"adjoint": solvers.ShineGradient(), "solver": solvers.Broyden(**RELATIVE)},
     "phantom, 5 steps": {"adjoint": solvers.PhantomGradient()},
+    "phantom, 2 full steps": {"adjoint": solvers.PhantomGradient(steps=2, damping=1.0)},
     "phantom, 5 full steps": {"adjoint": solvers.PhantomGradient(steps=5, damping=1.0)},
     "phantom, 10 full steps": {"adjoint": solvers.PhantomGradient(steps=10, damping=1.0)},
     "Jacobian-free": {"adjoint": solvers.JacobianFreeGradient()},
@@ -286,6 +253,8 @@ def backward_passes() -> tuple[str, Any]:
         for norm in (MODERATE, STIFF)
     }
     shares = "; ".join(f"{ratio:.2f} of {name} at norm {norm:g}" for (name, norm), ratio in ratios.items())
+    cheapest = measured["phantom, 2 full steps"]
+    shares += "; with 2 full steps " + " and ".join(f"{cheapest[n][0] / measured[base][n][0]:.2f}" for n in cheapest)
     text = (
         f"The backward pass alone, for W of spectral norm {MODERATE:g} (the map contracts well) and {STIFF:g} (hardly): relative error of "
         "the gradient in all parameters, and its cosine with the true one.\n\n"
@@ -297,161 +266,6 @@ def backward_passes() -> tuple[str, Any]:
         + "."
     )
     return text, {"gradients": {name: {str(k): v for k, v in of.items()} for name, of in measured.items()}}
-
-
-def temporaries(function: Any, *arguments: Any) -> int:
-    """Bytes that the compiled program allocates beside arguments and results."""
-    analysis: Any = jax.jit(function).lower(*arguments).compile().memory_analysis()
-    return analysis.temp_size_in_bytes
-
-
-def deep(layers: int, activation: Any = jnp.tanh) -> Any:
-    """A cell with that many hidden layers, four times as wide as `z`."""
-    inner = [lux.Dense(4 * SIZE, 4 * SIZE, activation) for _ in range(layers - 1)]
-    first, last = lux.Dense(SIZE, 4 * SIZE, activation), lux.Dense(4 * SIZE, SIZE, activation)
-    return lux.Chain(lambda z_and_u: z_and_u[0] + z_and_u[1], first, *inner, last)
-
-
-def memory() -> tuple[str, Any]:
-    """What a training step allocates, relative to one application of the model with its gradient."""
-    hidden = f"hidden layers of {4 * SIZE}"
-    cells = {
-        "the layer above": Cell(MODERATE),
-        f"2 {hidden}, tanh": deep(2),
-        f"8 {hidden}, tanh": deep(8),
-        f"8 {hidden}, relu": deep(8, jax.nn.relu),
-    }
-    ways: dict[str, dict[str, Any]] = {
-        f"Anderson, max_steps={MOST // 10}": {"max_steps": MOST // 10},
-        f"Anderson, max_steps={MOST}": {},
-        f"Anderson, max_steps={MOST * 10}": {"max_steps": MOST * 10},
-        "Anderson, memory 2": {"solver": solvers.Anderson(**RELATIVE, memory=2)},
-        "Damped": {"solver": solvers.Damped(**RELATIVE)},
-        "Anderson, GMRES backward": {"adjoint": solvers.ImplicitGradient("gmres")},
-        "30 unrolled steps": {"adjoint": solvers.UnrolledGradient(steps=30)},
-    }
-    ratios: dict[str, dict[str, float]] = {name: {} for name in ways}
-    once = {}
-    for place, cell in cells.items():
-        inner, own = lux.setup(jax.random.key(0), cell)
-
-        def loss(ps: Any, z: Any, u: Any, y: Any, cell: Any = cell, own: Any = own) -> Any:
-            return jnp.mean((cell((z, u), ps, own)[0] - y) ** 2)
-
-        once[place] = temporaries(jax.value_and_grad(loss), inner, ARRAYS[1], *ARRAYS)
-        for name, settings in ways.items():
-            model, ps, st = model_of(cell=cell, **settings)
-            ratios[name][place] = temporaries(loss_of(model), ps, st, *ARRAYS) / once[place]
-    rows = [[name, *(f"{ratio:.2f}" for ratio in row.values())] for name, row in ratios.items()]
-    of_z = [
-        f"one application, x z ({BATCH * SIZE * 4 // 1024} KiB)",
-        *(f"{size / (BATCH * SIZE * 4):.1f}" for size in once.values()),
-    ]
-    text = (
-        "What the compiled training step allocates beside arguments and results, relative to one application of the model with its "
-        "gradient.\n\n"
-        + table(["", *cells], [of_z, *rows])
-        + "\n\nTarget: <= 1.2 at any number of steps. The steps take none. Anderson keeps two copies of `z` for each difference it "
-        "remembers and Bi-CGSTAB some six, which count where the model itself keeps little; and of each tanh, two arrays live "
-        "through the loop of the backward solve, where one application alone computes the second from the first."
-    )
-    return text, {"memory": ratios, "once": once}
-
-
-def training(norm: float, kind: str, settings: dict[str, Any]) -> dict[str, float]:
-    """Fits another equilibrium's output, always on the same inputs."""
-    model, ps, st = model_of(norm, **settings)
-    goal = teacher(norm)
-    st = jax.jit(model)(ARRAYS[0], ps, st)[1]
-    optimizer = optax.adam(1e-3)
-    state = optimizer.init(ps)
-
-    def loss(ps: Any, st: Any) -> Any:
-        z, st = model(ARRAYS[0], ps, st)
-        solution = st["layer_1"]["solution"]
-        error = jnp.mean((z - goal) ** 2)
-        start = jnp.mean(solution["init_distance"]) if "layer" in kind else 0.0
-        return error + start, (st, error, jnp.mean(solution["num_steps"].astype(float)))
-
-    def step(carry: Any, _: Any) -> Any:
-        ps, st, state = carry
-        (_, (st, error, evaluations)), gradient = jax.value_and_grad(loss, has_aux=True)(ps, st)
-        updates, state = optimizer.update(gradient, state)
-        return (optax.apply_updates(ps, updates), st, state), (error, evaluations)
-
-    (ps, _, _), (errors, evaluations) = jax.jit(lambda carry: jax.lax.scan(step, carry, None, length=TRAINED))(
-        (ps, st, state)
-    )
-    run = jax.jit(model)
-    last = TRAINED // 6
-    on_others = run(jnp.asarray(OTHERS), ps, model_of(norm, **settings)[2])[1]["layer_1"]["solution"]["num_steps"]
-    return {
-        "loss": float(errors[-1]),
-        "all": float(jnp.mean(evaluations)),
-        "last": float(jnp.mean(evaluations[-last:])),
-        "other inputs": float(jnp.mean(on_others)),
-        "frames": frames(run, ps, model_of(norm, **settings)[2]),
-    }
-
-
-def teacher(norm: float) -> jax.Array:
-    """What the trained model shall give: the equilibria of other weights."""
-    inner, u = weight(norm, 2), X @ weight(2.0, 3)
-    z = np.zeros_like(X)
-    for _ in range(500):
-        z = np.tanh(z @ inner + u)
-    return jnp.asarray(z)
-
-
-def frames(run: Any, ps: Any, st: Any, number: int = 30) -> float:
-    """Evaluations a frame for inputs that turn by a degree from one to the next; the first is not counted."""
-    taken = []
-    for i in range(number):
-        angle = np.pi / 180 * i
-        _, st = run(jnp.asarray(np.cos(angle) * X + np.sin(angle) * OTHERS), ps, st)
-        taken.append(float(jnp.mean(st["layer_1"]["solution"]["num_steps"])))
-    return float(np.mean(taken[1:]))
-
-
-def starts() -> tuple[str, Any]:
-    """Evaluations at equal loss, by where the search starts."""
-    hidden = lux.Chain(lux.Dense(SIZE, 2 * SIZE, jnp.tanh), lux.Dense(2 * SIZE, SIZE))
-    kinds: dict[str, dict[str, Any]] = {
-        "zeros": {},
-        '`"skip_reg"`': {"init": "skip_reg"},
-        "a layer (SkipDEQ)": {"init": hidden},
-        "warm": {"warm_start": True},
-    }
-    figures = {
-        norm: {kind: training(norm, kind, settings) for kind, settings in kinds.items()} for norm in (MODERATE, STIFF)
-    }
-    rows = [
-        [
-            f"{norm:g}",
-            kind,
-            f"{of['loss']:.2e}",
-            *(f"{of[column]:.1f}" for column in ("all", "last", "other inputs", "frames")),
-        ]
-        for norm, of_kind in figures.items()
-        for kind, of in of_kind.items()
-    ]
-    head = [
-        "norm",
-        "start",
-        "last loss",
-        "evaluations a step",
-        f"in the last {TRAINED // 6}",
-        "on other inputs",
-        "on frames",
-    ]
-    ratios = [of["zeros"]["all"] / of["warm"]["all"] for of in figures.values()]
-    text = (
-        f"{TRAINED} steps of Adam on one batch, towards the equilibria of other weights; then, with the trained weights, inputs never "
-        "seen, and 30 frames that turn by a degree each.\n\n"
-        + table(head, rows)
-        + f"\n\nTarget: warm or skip >= 2 x fewer than zeros at equal loss: {ratios[0]:.2g} and {ratios[1]:.2g} (warm, all steps)."
-    )
-    return text, {"starts": {str(norm): of for norm, of in figures.items()}}
 
 
 def compile_times() -> tuple[str, Any]:
@@ -487,7 +301,7 @@ def compile_times() -> tuple[str, Any]:
 
 
 def main() -> None:
-    parts = [training_steps(), backward_passes(), memory(), starts(), compile_times()]
+    parts = [training_steps(), backward_passes(), compile_times()]
     figures = {name: value for _, part in parts for name, value in part.items()}
     text = "\n\n".join(part for part, _ in parts)
     record("deq", "Deep equilibrium", text, figures, "torch", "torchdeq")
