@@ -27,6 +27,8 @@ hypothesis.settings.load_profile("repeatable")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "error")
+    # The workers share one cache, which JAX does not write atomically: who reads an entry half-written compiles it again.
+    config.addinivalue_line("filterwarnings", "ignore:Error reading persistent compilation cache entry")
     cache = getattr(config, "cache", None)  # absent under -p no:cacheprovider
     if cache is not None:
         jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("jax")))
