@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ...flatten import LayerError
-from ..ode._integrate import integrate
+from ..ode import integrate
 from ._cell import Cell
 from ._deep_equilibrium import DeepEquilibrium
 from ._find import Found, measured

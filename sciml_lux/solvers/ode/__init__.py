@@ -8,6 +8,7 @@ from ._inputs import SampledInput as SampledInput
 from ._inputs import cubic_input as cubic_input
 from ._inputs import hold_input as hold_input
 from ._inputs import linear_input as linear_input
+from ._integrate import integrate as integrate
 from ._jump_ode import JumpODE as JumpODE
 from ._neural_ode import NeuralODE as NeuralODE
 from ._ode import AbstractODE as AbstractODE
