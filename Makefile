@@ -46,6 +46,7 @@ bench: $(VENV)/.benchmarks
 	$(BIN)/python benchmarks/ode_lorenz.py
 	$(BIN)/python benchmarks/ode_memory.py
 	$(BIN)/python benchmarks/fixed_point.py
+	$(BIN)/python benchmarks/fixed_point_least_squares.py
 	$(BIN)/python benchmarks/deq.py
 	$(BIN)/python benchmarks/deq_memory.py
 	$(BIN)/python benchmarks/deq_starts.py
