@@ -64,3 +64,9 @@ def ravel_maps():
     yield
     registry.clear()
     registry.update(before)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where a test saves parameters."""
+    return tmp_path / "model.safetensors"
