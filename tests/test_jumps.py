@@ -230,6 +230,7 @@ def test_settings_and_doses_that_cannot_be_are_refused():
         (([-1.0], [1.0]), "a dose at -1 comes before the solve starts, at 0"),
         (([1.0], [[1.0]]), "amounts are added to the state"),
         (([[1.0]], [[1.0]]), "the times of doses are a vector"),
+        (([1.0, np.nan], [1.0, 1.0]), "write inf"),
     ):
         refused(lambda: DOSED(0.0, DOSED_PS, DOSED_ST, doses=doses), ShapeError, "JumpODE", part)  # noqa: B023
     refused(lambda: BALL.solve(DROP, PS, ST, saveat=diffrax.SaveAt(t1=True)), LayerError, "saves at ts")

@@ -13,6 +13,7 @@ from helpers import bits, setup
 
 import sciml_lux as lux
 from sciml_lux.core import failure_mode
+from sciml_lux.flatten import ShapeError
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -174,6 +175,28 @@ def test_a_gradient_alone_raises_as_well():
 
 
 # Times that are seen at run time only
+
+
+def test_a_start_that_cannot_be_is_refused():
+    node, ps, st = made(square)
+    for t0, kind in ((np.nan, ValueError), (np.inf, ValueError), (2.0, ShapeError)):
+        with pytest.raises(kind, match=r"t0"):
+            node.solve(0.1, ps, st, t0=t0)
+    solve = jax.jit(lambda t0: node.solve(0.1, ps, st, t0=t0)[0].ys)
+    for t0 in (np.nan, 2.0):
+        assert "or t0 is not" in text_of(lambda: solve(t0))  # noqa: B023
+    quiet, ps, st = made(square, throw=False, batching="each")
+    solution, _ = quiet.solve(jnp.full((3, 1), 0.1), ps, st, t0=jnp.array([0.0, np.nan, 2.0]))
+    np.testing.assert_array_equal(solution.result == BAD_TIMES, [False, True, True])
+    np.testing.assert_array_equal(np.isnan(solution.ys[:, 0, 0]), [False, True, True])
+
+
+def test_times_that_are_mostly_rounding_are_refused():
+    """Seconds since 1970 in float32 are 128 apart."""
+    node, ps, st = made(square, t0=1.7e9, t1=1.7e9 + 3600)
+    with pytest.raises(ShapeError, match="128 apart"):
+        node.solve(jnp.float32(0.1), ps, st)
+    assert np.isfinite(node(jnp.asarray(1e-5), ps, st)[0])
 
 
 @pytest.mark.parametrize(

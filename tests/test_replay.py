@@ -248,3 +248,34 @@ def test_many_more_times_than_are_interpolated_at_once(key):
     assert int(solution.stats["num_accepted_steps"]) > CHUNK
     some = jnp.concatenate([ts[::7], ts[-1:]])
     np.testing.assert_allclose(solution.ys[::7], solve(some).ys[:-1], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("t1", [2.0, -1.0], ids=["forward", "backward in time"])
+def test_where_a_solve_starts_is_differentiated(t1):
+    """In `t0` and in times at which it lies: the derivative of the flow, as diffrax has it up to the tolerance."""
+    field = lux.WrappedFunction(lambda t_and_y: jnp.sin(t_and_y[0] + t_and_y[1]) - t_and_y[1][::-1])
+
+    @jax.jit
+    def gradients(node, t0, ts):
+        ps, st = setup(node)
+        end = jax.grad(lambda t0: weighted(node.solve(y0, ps, st, t0=t0)[0].ys))(t0)
+        at_many = jax.grad(lambda t0, ts: weighted(node.solve(y0, ps, st, t0=t0, ts=ts)[0].ys), argnums=(0, 1))(t0, ts)
+        moved = jax.grad(lambda t0: weighted(node.solve(y0, ps, st, t0=t0, ts=ts.at[0].set(t0))[0].ys))(t0)
+        return end, at_many, moved
+
+    nodes = [
+        lux.NeuralODE(field, t0=0.5, t1=t1, time=True, rtol=1e-10, atol=1e-10, adjoint=adjoint)
+        for adjoint in ("auto", diffrax.RecursiveCheckpointAdjoint())
+    ]
+    t0 = jnp.asarray(0.3)
+    agree([gradients(node, t0, jnp.linspace(t0, t1, 4)) for node in nodes], rtol=1e-8)
+
+
+def test_each_sample_has_the_derivative_in_its_own_start():
+    node = lux.NeuralODE(lux.WrappedFunction(jnp.sin), t1=2.0, rtol=1e-10, atol=1e-10, batching="each")
+    ps, st = setup(node)
+    starts, values = jnp.array([0.3, 0.6]), jnp.array([[1.0], [0.5]])
+    slopes = jax.grad(lambda t0: jnp.sum(node.solve(values, ps, st, t0=t0)[0].ys))(starts)
+    # tan(y / 2) grows by e^t.
+    end = 2 * jnp.arctan(jnp.tan(values / 2) * jnp.exp(2.0 - starts[:, None]))
+    np.testing.assert_allclose(slopes, -jnp.sin(end[:, 0]), rtol=1e-7)

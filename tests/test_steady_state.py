@@ -109,3 +109,19 @@ def test_settings_that_cannot_be_are_refused():
     ):
         refused(lambda: lux.SteadyStateODE(Relaxing(), **settings), LayerError, "SteadyStateODE", part)  # noqa: B023
     refused(lambda: NODE.solve(jnp.zeros(3), PS, ST, ts=[1.0]), LayerError, "returns the equilibrium alone")
+
+
+@pytest.mark.parametrize("rate", [5.0, 30.0, 1000.0])
+def test_fast_equations_come_to_rest_too(rate):
+    """Explicit steps stay about the equilibrium of a fast equation, further than the field may be from 0."""
+    node = lux.SteadyStateODE(lux.WrappedFunction(lambda y: -rate * (y - 2.0)))
+    y, st = node(jnp.ones(1), *setup(node))
+    np.testing.assert_allclose(y, 2.0, rtol=1e-12)
+    assert st.solution.result == RESULTS.successful
+
+
+def test_an_orbit_does_not_come_to_rest():
+    node = lux.SteadyStateODE(lux.WrappedFunction(lambda y: jnp.stack([y[1], -y[0]])), t1=20.0, throw=False)
+    y, st = node(jnp.array([1.0, 0.0]), *setup(node))
+    assert st.solution.result == RESULTS.no_steady_state
+    assert np.isnan(y).all()

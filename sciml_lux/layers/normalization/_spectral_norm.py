@@ -61,7 +61,7 @@ class SpectralNorm(AbstractContainer):
         for name in self.names:
             weight, old = params[name], vectors[name]
             matrix = jnp.moveaxis(widened(weight), (-1, -2), (0, 1)).reshape(weight.shape[-1], -1)
-            left, right = (old[side].astype(matrix.dtype) for side in ("left", "right"))
+            left, right = (lax.stop_gradient(old[side]).astype(matrix.dtype) for side in ("left", "right"))
             steps = self.iterations if st.training else 0
             steps = jnp.where(jnp.any(left != 0), steps, max(steps, _FIRST))
             left, right = _iterated(lax.stop_gradient(matrix), left, right, steps)

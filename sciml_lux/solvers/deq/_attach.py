@@ -10,6 +10,7 @@ import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_derivatives import SymbolicZero, custom_vjp_primal_tree_values
 from jaxtyping import Array
 
 from ...core import describe, differentiation_mode
@@ -47,15 +48,21 @@ def _reverse(rule: Rule, z: Any, moving: Any, still: Any, memory: Any) -> Any:
 
 
 def _saved(rule: Rule, z: Any, moving: Any, still: Any, memory: Any) -> Any:
-    return z, (z, moving, still, memory)
+    # What nobody differentiates may contain what cannot be, such as a loop over numbers of the state.
+    is_moving = jax.tree.map(lambda leaf: leaf.perturbed, moving)
+    z, moving, still, memory = custom_vjp_primal_tree_values((z, moving, still, memory))
+    moving, more = eqx.partition(moving, is_moving)
+    return z, (z, moving, eqx.combine(still, more), memory)
 
 
 def _pulled_back(rule: Rule, saved: Any, g: Any) -> Any:
+    if isinstance(g, SymbolicZero):
+        g = jnp.zeros(g.shape, g.dtype)
     cotangents, _ = pull_back(rule, *saved, g)
     return None, cotangents, None, None
 
 
-_reverse.defvjp(_saved, _pulled_back)
+_reverse.defvjp(_saved, _pulled_back, symbolic_zeros=True)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -80,6 +87,9 @@ def pull_back(rule: Rule, z: Any, moving: Any, still: Any, memory: Any, g: Any) 
     system = System(lambda u: _real(pull(_like(u, z))[0]), _real(g), rule.rtol, memory)
     u, num_steps = rule.gradient.propagate(system)
     product, cotangents = pull(_like(u, z))
+    # Where nothing depends on the equilibrium, as where all samples failed, nothing comes back, not even 0 times NaN.
+    used = jnp.any(g != 0)
+    cotangents = jax.tree.map(lambda leaf: jnp.where(used, leaf, jnp.zeros((), leaf.dtype)), cotangents)
     return _checked(rule, system, u, _real(product), num_steps, cotangents)
 
 
@@ -98,23 +108,32 @@ def _push_forward(rule: Rule, z: Any, moving: Any, still: Any, memory: Any, tang
 def _checked(rule: Rule, system: System, u: Any, product: Any, num_steps: Any, values: Any) -> tuple[Any, Accuracy]:
     """`values`, safe in case that `u` does not solve the system, and how well it does. `product`: of `u` and the operator."""
     start, residual = row_lengths(system.g), row_lengths(system.g - (u - product))
-    okay = residual <= rule.gradient.tolerated(system, u) if rule.gradient.exact else jnp.full(start.shape, True)
+    okay = jnp.full(start.shape, True)
+    if rule.gradient.exact:
+        okay = (residual <= rule.gradient.tolerated(system, u)) & jnp.isfinite(residual)
     relative = jnp.where(start > 0, residual / jnp.where(start > 0, start, 1), residual)
     accuracy = Accuracy(relative, num_steps, okay)
     if not rule.gradient.exact:
         return values, accuracy
     worst = jnp.argmax(jnp.where(okay, 0, 1))
-    outcome = Outcome(jnp.all(okay), jnp.zeros((), jnp.int32), worst.astype(jnp.int32), relative[worst])
+    given = jnp.isfinite(start[worst]).astype(jnp.int32)
+    outcome = Outcome(jnp.all(okay), given, worst.astype(jnp.int32), relative[worst])
     return guard(values, outcome, functools.partial(_explain, rule), rule.throw), accuracy
 
 
 def _explain(rule: Rule, failure: Failure) -> str:
     sample = f" of sample {failure.t}" if rule.cell.rows.batched else ""
+    if not failure.result:
+        return (
+            f"{rule.cell.name}: the gradient of the equilibrium could not be computed: the gradient of the loss in z*{sample} is not "
+            "finite; look in the loss for a root, logarithm or quotient of 0. With throw=False the gradient is NaN"
+        )
     if not math.isfinite(failure.largest):
         return (
-            f"{rule.cell.name}: the gradient of the equilibrium could not be computed: the gradient of the loss in z*{sample}, or the "
-            "Jacobian of the model there, is not finite; look for a root, logarithm or quotient that is not. With throw=False the gradient "
-            "is NaN"
+            f"{rule.cell.name}: the gradient of the equilibrium could not be computed: the linear system{sample} has no finite solution. "
+            "Either I - J is singular (J: the Jacobian of the model in z, finite then), and there is no gradient: train the model to "
+            "contract, by jacobian_penalty= or normalized weights. Or J is not finite: look in the model for a root, logarithm or quotient "
+            "of 0. With throw=False the gradient is NaN"
         )
     return (
         f"{rule.cell.name}: the gradient of the equilibrium could not be computed: the linear system{sample} was solved to a "

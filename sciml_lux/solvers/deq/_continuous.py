@@ -20,8 +20,8 @@ from ._settings import check_settings
 class ContinuousDEQ(DeepEquilibrium):
     """The fixed point of a model that `dz/dt = model(z, x) - z` comes to rest in, as a layer.
 
-    The equation is solved by diffrax until, for every sample, `|model(z, x) - z| < atol + rtol |model(z, x)|` (root mean square). Steps are
-    as long as stability permits, since nobody asks for the path. The derivative is that of the equilibrium, as for any
+    The equation is solved by diffrax until, for every sample, `|model(z, x) - z| <= atol + rtol |model(z, x)|` (root mean square). Steps
+    are as long as stability permits, since nobody asks for the path. The derivative is that of the equilibrium, as for any
     `DeepEquilibrium`: which of them is reached, where there are several, depends on the start, and where it lies does not.
 
     With `model` alone, without `x`, and `z` from `y0`, this is the Neural ODE of infinite time: `lux.SteadyStateODE`.
@@ -93,4 +93,4 @@ def _at_rest(cell: Cell, rtol: float, atol: float, t: Any, z: Any, inputs: Any, 
     del t, kwargs
     new = cell(z, inputs)
     residual = row_norms(new - z)
-    return jnp.all((residual < atol + rtol * row_norms(new)) | ~jnp.isfinite(residual))
+    return jnp.all((residual <= atol + rtol * row_norms(new)) | ~jnp.isfinite(residual))

@@ -62,8 +62,9 @@ class DeepEquilibrium(AbstractContainer):
     **Errors:** `LayerError` for settings that cannot be; `ShapeError` for a model whose result is not like `z`; at run time, for
     samples that do not converge, `lux.solvers.SolveError`, which says which, with what residual, and what to try (within a compiled
     function: a `jax.errors.JaxRuntimeError` with that text), and so for an adjoint system that is not solved. With `throw=False` failed
-    samples are NaN and their gradient is 0, others are what they are alone, and `st.solution.converged` says which; a failed adjoint
-    system makes the gradient NaN. A second derivative is an error, but for `UnrolledGradient`.
+    samples are NaN and their gradient is 0, others are what they are alone, and `st.solution.converged` says which; of a single sample
+    without an axis of samples the gradient is NaN, too, and so is that of a failed adjoint system. A second derivative is an error, but
+    for `UnrolledGradient`.
 
     **Source:** Bai, Kolter and Koltun 2019, Deep Equilibrium Models; Pal, Edelman and Rackauckas 2022, Continuous Deep Equilibrium
     Models (`init` as a layer, `"skip_reg"`).
@@ -125,10 +126,14 @@ class DeepEquilibrium(AbstractContainer):
         x, params, state = _arrays(x), as_params(ps), as_state(st)
         cell, z0, advanced = self._prepared(x, params, state)
         inputs = (x, params["model"], state["model"])
-        start, of_samples = z0, cell.rows.of_samples
-        if self.warm_start and state["start"].shape == z0.shape:
-            start = state["start"].astype(z0.dtype)
-        found, okay, z, inputs = self._equilibrium(cell, finite_start(cell.rows, start), inputs)
+        of_samples, start = cell.rows.of_samples, self._warm(cell, z0, state)
+        found, okay, z = self._found(cell, start, inputs)
+        if not self.throw:
+            # What is differentiated holds nothing of the failed samples.
+            z, inputs = isolated(cell, okay, z, inputs)
+            z0 = self._prepared(inputs[0], params, state)[1]
+            start = self._warm(cell, z0, state)
+        z = self._differentiable(cell, found, z, start, inputs)
         values = {"z": z, "init_distance": jnp.mean(jnp.square(jnp.abs(z0 - z)), axis=1)}
         key = {}
         if self.jacobian_penalty is not None:
@@ -177,7 +182,7 @@ class DeepEquilibrium(AbstractContainer):
             raise LayerError(
                 f"{type(self).__name__}: UnrolledGradient differentiates its own steps, and solves no system"
             )
-        moving, still = eqx.partition(inputs, eqx.is_inexact_array)
+        moving, still = eqx.partition(inputs, False)  # the system is in z alone
         _, accuracy = pull_back(rule, found.z, moving, still, rule.gradient.remembered(self.solver, found.memory), g)
         return jax.tree.map(cell.rows.of_samples, accuracy)
 
@@ -219,31 +224,33 @@ class DeepEquilibrium(AbstractContainer):
         rows = rows_of(type(self).__name__, z0, self.batched)
         return Cell(type(self).__name__, self.model, rows), rows.matrix(z0), advanced
 
+    def _warm(self, cell: Cell, z0: Array, state: State) -> Array:
+        """Where the search starts: `z0`, or the result of the last call."""
+        warm = self.warm_start and state["start"].shape == z0.shape
+        return finite_start(cell.rows, state["start"].astype(z0.dtype) if warm else z0)
+
     def _rule(self, cell: Cell) -> Rule:
         rtol, atol = self.tolerances()
         gradient = choose_gradient(self.adjoint, cell.rows.size).gradient
         return Rule(cell, gradient, min(float(rtol or atol), 1e-2), self.throw)
 
-    def _equilibrium(self, cell: Cell, z0: Array, inputs: Any) -> tuple[Found, Array, Array, Any]:
-        """What was found, which samples are all right, `z` as a function of `inputs`, and these without what spoils others."""
+    def _found(self, cell: Cell, start: Array, inputs: Any) -> tuple[Found, Array, Array]:
+        """What was found, which samples are all right, and their `z`, which is differentiable if its steps are."""
         if isinstance(self.adjoint, UnrolledGradient):
-            z = self.adjoint.iterate(cell, z0, inputs)
+            z = self.adjoint.iterate(cell, start, inputs)
             detached, fixed = jax.tree.map(lax.stop_gradient, (z, inputs))
             found = measured(self.tolerances(), cell, detached, fixed, self.adjoint.steps)
-            return found, jnp.isfinite(found.residual), z, inputs
-        found = self.search(cell, lax.stop_gradient(z0), jax.tree.map(lax.stop_gradient, inputs))
-        z = found.z
-        if not self.throw:
-            x, params, state = inputs
-            z, x = isolated(found.converged, cell.rows.samples, (z, x))
-            inputs = (x, params, state)
+            return found, jnp.isfinite(found.residual), z
+        found = self.search(cell, lax.stop_gradient(start), jax.tree.map(lax.stop_gradient, inputs))
+        return found, found.converged, found.z
+
+    def _differentiable(self, cell: Cell, found: Found, z: Array, start: Array, inputs: Any) -> Array:
+        """`z` as a function of `inputs`."""
+        if isinstance(self.adjoint, UnrolledGradient):
+            # The same steps, unless failed samples are isolated.
+            return z if self.throw else self.adjoint.iterate(cell, start, inputs)
         rule = self._rule(cell)
-        return (
-            found,
-            found.converged,
-            attach(rule, z, inputs, rule.gradient.remembered(self.solver, found.memory)),
-            inputs,
-        )
+        return attach(rule, z, inputs, rule.gradient.remembered(self.solver, found.memory))
 
 
 def _arrays(x: Any) -> Any:

@@ -73,7 +73,7 @@ def measured(tolerances: tuple[float, float], cell: Cell, z: Array, inputs: Any,
     rtol, atol = tolerances
     new = cell(z, inputs)
     residual = row_norms(new - z)
-    converged = residual < atol + rtol * row_norms(new)
+    converged = residual <= atol + rtol * row_norms(new)
     code = codes(jnp.zeros(z.shape[:1], jnp.int32), residual, converged)
     return Found(z, residual, jnp.broadcast_to(jnp.asarray(num_steps, jnp.int32), z.shape[:1]), converged, code)
 

@@ -4,10 +4,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from ...core import AbstractLayer, State
 from ...flatten import ShapeError
-from ._cell import apply
+from ._cell import Cell, apply
 from ._rows import Rows
 
 
@@ -42,16 +43,47 @@ def finite_start(rows: Rows, z: Any) -> Any:
     return jnp.where(okay, z, jnp.zeros((), rows.dtype))
 
 
-def isolated(okay: Any, samples: int, tree: Any) -> Any:
-    """`tree` with the first good sample in place of all bad ones, whatever array has a leading axis of samples.
+def isolated(cell: Cell, okay: Any, z: Any, inputs: Any) -> tuple[Any, Any]:
+    """`z` and `inputs` with the first good sample in place of all bad ones; with zeros, if none is good.
 
     What a failed sample holds, such as NaN, reaches the gradients that all share even where its own gradient is 0.
     """
-    first = jnp.argmax(okay)
+    x, params, state = inputs
+    leaves, structure = jax.tree.flatten(x)
+    changed = [_without_bad(okay, leaf) if _may_count_samples(leaf, cell.rows) else leaf for leaf in leaves]
+    pairs = list(zip(leaves, changed, strict=True))
+    suspects = [i for i, (old, new) in enumerate(pairs) if old is not new]
+    fixed = jax.tree.map(lax.stop_gradient, (okay, z, pairs, params, state))
+    if suspects:
+        counts = lax.cond(
+            jnp.all(okay), lambda: jnp.ones(len(suspects), bool), lambda: _counting(cell, suspects, structure, *fixed)
+        )
+        for i, counts_samples in zip(suspects, counts, strict=True):
+            leaves[i] = jnp.where(counts_samples, changed[i], leaves[i])
+    return _without_bad(okay, z), (jax.tree.unflatten(structure, leaves), params, state)
 
-    def chosen(leaf: Any) -> Any:
-        if not jnp.issubdtype(leaf.dtype, jnp.inexact) or leaf.ndim == 0 or leaf.shape[0] != samples:
-            return leaf
-        return jnp.where(okay.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, leaf[first][None])
 
-    return jax.tree.map(chosen, tree)
+def _may_count_samples(leaf: Any, rows: Rows) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.inexact) and leaf.ndim > 0 and leaf.shape[0] == rows.samples
+
+
+def _without_bad(okay: Any, leaf: Any) -> Any:
+    good = jnp.where(jnp.any(okay), leaf[jnp.argmax(okay)], jnp.zeros((), leaf.dtype))
+    return jnp.where(okay.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, good)
+
+
+def _counting(
+    cell: Cell, suspects: list[int], structure: Any, okay: Any, z: Any, pairs: Any, params: Any, state: Any
+) -> Any:
+    """Which of the suspected arrays have a row for each sample: those whose bad rows can be replaced with no effect on good samples.
+
+    The others, such as a matrix that happens to have as many rows, are shared.
+    """
+
+    def images(number: Any) -> Any:
+        leaves = [jnp.where(number == i, new, old) if i in suspects else old for i, (old, new) in enumerate(pairs)]
+        return cell(z, (jax.tree.unflatten(structure, leaves), params, state))
+
+    # One program for all, so that equal numbers are rounded equally.
+    before, *after = lax.map(images, jnp.asarray([-1, *suspects]))
+    return jnp.stack([jnp.all((new == before) | ~okay[:, None]) for new in after])

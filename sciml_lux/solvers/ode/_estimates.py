@@ -62,6 +62,7 @@ def solve_with_estimates(
         raise LayerError(f"solve_with_estimates: steps is a whole number, 1 or more, got {steps!r}")
     params, state = as_params(ps), as_state(st)
     start = node.lift(jax.tree.map(jnp.asarray, y0), params, state)
+    _check_observed(node, start, params, state)
     time = time_dtype(start).type
     ts = jnp.asarray([node.t1] if ts is None else ts, time)
     first = jnp.asarray(node.t0 if t0 is None else t0, time)
@@ -92,12 +93,15 @@ def _method(node: AbstractODE) -> Any:
         )
     if node.event is not None:
         raise LayerError("solve_with_estimates takes no events; their steps end where the solver did not choose")
-    if type(node).observe is not AbstractODE.observe:
+    return solver
+
+
+def _check_observed(node: AbstractODE, y: Any, params: Any, state: Any) -> None:
+    if node.observe(y, params, state) is not y:
         raise LayerError(
             "solve_with_estimates takes an adapter whose solution is the state that it solves for, such as NeuralODE, "
-            f"got {type(node).__name__}"
+            f"and this {type(node).__name__} makes something else of it"
         )
-    return solver
 
 
 def _recorded(node: Any, solver: Any, y0: Any, args: Any, t0: Any, t1: Any, number: int) -> tuple[Array, Array, Array]:

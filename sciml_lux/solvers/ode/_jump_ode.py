@@ -199,6 +199,8 @@ class JumpODE(NeuralODE):
         times = jnp.asarray(doses[0], time)
         if times.ndim != 1:
             raise ShapeError(f"{name}: the times of doses are a vector, got shape {times.shape}")
+        if not isinstance(doses[0], Tracer) and np.isnan(times).any():
+            raise ShapeError(f"{name}: the times of doses hold NaN; write inf for a dose that is not given")
         if not any(isinstance(leaf, Tracer) for leaf in (doses[0], t0)) and np.min(times, initial=np.inf) < t0:
             raise ShapeError(f"{name}: a dose at {np.min(times):g} comes before the solve starts, at {float(t0):g}")
         amounts = jax.tree.map(jnp.asarray, doses[1])

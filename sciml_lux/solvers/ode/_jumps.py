@@ -69,14 +69,15 @@ def solve_with_jumps(
     resolution = jnp.asarray(jnp.finfo(ts.dtype).eps ** 0.75, ts.dtype) * span
     pieces = _Pieces(system, direction, settings, adjoint, constant(t1), ts, doses, args, resolution)
     zero = jnp.zeros((), jnp.int32)
+    okay = jnp.all(doses[0] >= t0)  # not so of NaN
     start = _Progress(
         t=t0,
         y=y0,
         leaves=pieces.departure(t0, y0, None),
         doses=zero,
         jumps=zero,
-        done=jnp.any(doses[0] < t0),
-        result=RESULTS.where(jnp.any(doses[0] < t0), RESULTS.dose_before_start, SUCCESSFUL),
+        done=~okay,
+        result=RESULTS.where(okay, SUCCESSFUL, RESULTS.dose_before_start),
         stats={"num_steps": zero, "t_reached": t0, "y_largest": largest(y0, ts.dtype)},
         jump_times=jnp.full(max_jumps, jnp.inf, ts.dtype),
         ys=jax.tree.map(lambda leaf: jnp.zeros((ts.size, *leaf.shape), leaf.dtype), y0),

@@ -31,7 +31,7 @@ from ._one import explain, outcome, solve_one
 from ._settings import check_model, check_settings, takes_two_terms
 from ._stiff import implicit_solver
 from ._tolerances import default_controller
-from ._values import as_array, as_float_array, check_times, time_dtype
+from ._values import as_array, as_float_array, check_start, check_times, time_dtype
 
 _SAVED_AS_IT_IS = diffrax.SubSaveAt(t1=True).fn
 
@@ -196,9 +196,11 @@ class AbstractODE(AbstractContainer):
             check_samples(name, given, ts, lengths)
         elif lengths is not None:
             raise LayerError(f'{name}: lengths goes with batching="each", got batching="joint"')
-        checked = ts is None
+        t0 = as_array(t0)
+        checked = t0 is None or (known and check_start(name, t0, self.t0, self.t1))
         if ts is not None:
-            ts, checked = check_times(name, ts, self.t0 if t0 is None else t0, self.t1, lengths, each)
+            ts, known = check_times(name, ts, self.t0 if t0 is None else t0, self.t1, lengths, each)
+            checked = checked and known
         problem = Problem(given, t0, ts, lengths, inputs)
         solve = jax.tree_util.Partial(solve_one, self, saveat, checked)
         if each:

@@ -7,6 +7,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array
 
@@ -14,7 +15,7 @@ from ...core import is_okay, type_of
 from .._failure import Failure, Outcome
 from ..adjoints import APART, ReversibleAdjoint
 from ._batching import Problem, own_times
-from ._values import save_as, time_dtype
+from ._values import check_resolution, save_as, time_dtype
 
 
 def solve_one(node: Any, saveat: diffrax.SaveAt | None, known: bool, problem: Problem, shared: Any) -> Any:
@@ -26,6 +27,7 @@ def solve_one(node: Any, saveat: diffrax.SaveAt | None, known: bool, problem: Pr
     y0 = node.lift(problem.given, params, state)
     # Times of the state's own precision: diffrax would promote a float32 state to that of the times.
     time = time_dtype(y0).type
+    check_resolution(type(node).__name__, node.t0, node.t1, np.dtype(time))
     t0 = time(node.t0) if problem.t0 is None else jnp.asarray(problem.t0, time)
     ts, real, wrong = None, None, None
     if problem.ts is not None:
@@ -34,6 +36,8 @@ def solve_one(node: Any, saveat: diffrax.SaveAt | None, known: bool, problem: Pr
             ts, real = own_times(ts, problem.length)
         if not known:
             ts, wrong = _within_span(node, ts, t0)
+    elif not known:
+        t0, wrong = _before_end(node, t0)
     saveat = None if saveat is None else save_as(saveat, time)
     solution = node._solution(y0, (params, state, problem.inputs), t0, ts, saveat, time)
     solution = _judged(solution, wrong)
@@ -55,6 +59,13 @@ def _within_span(node: Any, ts: Array, t0: Any) -> tuple[Array, Array]:
     # No clip, which passes on half of a derivative at either end.
     ts = jnp.where(ts < before, before, jnp.where(ts > after, after, ts))
     return jnp.where(fits, ts, t0), ~fits
+
+
+def _before_end(node: Any, t0: Any) -> tuple[Any, Array]:
+    """`t0`, and whether a solve cannot start there: then it is the end, where there is nothing to do."""
+    end = jnp.asarray(node.t1, jnp.result_type(t0))
+    wrong = ~(t0 <= end if node.t1 > node.t0 else t0 >= end)
+    return jnp.where(wrong, end, t0), wrong
 
 
 def _judged(solution: diffrax.Solution, wrong: Any) -> diffrax.Solution:
@@ -100,7 +111,7 @@ def explain(node: Any, kind: Any, failure: Failure) -> str:
     elif failed(kind.nonlinear_divergence) and isinstance(node.adjoint, ReversibleAdjoint):
         message, advice = "The solve cannot be reversed", APART
     elif failed(kind.nonfinite_input):
-        message = "The times ts are not sorted, not finite, or not within the span"
+        message = "The times ts are not sorted, not finite, or not within the span, or t0 is not"
         advice, size = "give sorted times from t0 to t1; lengths= leaves out padding", ""
     elif failed(kind.nonfinite):
         message = "The state is not finite"

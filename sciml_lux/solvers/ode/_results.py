@@ -13,7 +13,7 @@ class RESULTS(diffrax.RESULTS):  # type: ignore[misc]
         "Events follow one another without time between them, as the bounces of a ball that comes to rest, or the state stays where "
         "the condition is 0."
     )
-    dose_before_start = "A dose comes before the solve starts."
+    dose_before_start = "A dose comes before the solve starts, or its time is NaN."
     no_steady_state = "No steady state was reached."
 
 

@@ -45,6 +45,12 @@ def check_settings(node: Any) -> None:
         raise LayerError(f"{name}: tolerances are 0 or more, one of them more, got rtol={node.rtol}, atol={node.atol}")
     if isinstance(node.atol, tuple) and not min(absolute) > 0:
         raise LayerError(f"{name}: each atol of a tuple is more than 0, got {node.atol}")
+    if not (node.solver is None or isinstance(node.solver, diffrax.AbstractSolver)):
+        raise LayerError(f"{name}: solver is a solver of diffrax, such as diffrax.Tsit5(), got {node.solver!r}")
+    if node.stiff and isinstance(node.solver, diffrax.AbstractERK):
+        raise LayerError(
+            f"{name}: stiff=True chooses an implicit solver, and solver={type(node.solver).__name__}() is an explicit one; leave out either"
+        )
     if node.stepsize_controller is None and is_fixed(node.solver) and node.dt0 is None:
         raise LayerError(
             f"{name}: {type(node.solver).__name__}() takes steps of a fixed size, since it does not estimate its error; give the step, dt0"

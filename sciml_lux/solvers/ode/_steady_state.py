@@ -12,12 +12,15 @@ import optimistix
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Key
 
-from ...core import differentiation_mode
+from ...core import differentiation_mode, with_fields
 from ...flatten import LayerError
 from .._constant import constant
 from ._integrate import integrate
 from ._neural_ode import NeuralODE
 from ._results import ADVICE, RESULTS, SUCCESSFUL, name_of
+
+# How far from an equilibrium explicit steps may stay about it, in units of the tolerance: a few of their own, which are a tenth of it.
+_NEAR = 10
 
 
 class SteadyStateODE(NeuralODE):
@@ -25,13 +28,14 @@ class SteadyStateODE(NeuralODE):
 
         model(y*, p) = 0,        dy*/dp = -(d model/dy)^-1 (d model/dp)
 
-    The equation is solved until `rms(dy/dt) < atol + rtol rms(y)`, in the units of `y` and of time, and a step of Newton's method
-    taken from there if that leads nearer. Gradients come from the implicit
+    The equation is solved, with a tenth of these tolerances, until `rms(dy/dt) < atol + rtol rms(y)`, in the units of `y` and of time,
+    and a step of Newton's method taken from there if that leads nearer. Where the solution stays about the equilibrium of a fast
+    equation, as explicit steps at the limit of stability do, that step decides whether it is one. Gradients come from the implicit
     function theorem at the equilibrium, not from the solve: they cost one linear system of the size of the state, and no memory
     for the steps. Which equilibrium is found depends on `y0`; where it lies does not, so that the gradient in `y0` is 0.
 
-    **Arguments:** as for every `AbstractODE`, of which `time` and `event` have no place here. `t1` (default: 1e4) is when to give up;
-    `adjoint`: `diffrax.ImplicitAdjoint()`, whose `linear_solver` may be chosen.
+    **Arguments:** as for every `AbstractODE`, of which `time`, `event` and `adjoint` have no place here. `t1` (default: 1e4) is when to
+    give up.
 
     **Call:** `y0`, any tree of floating-point arrays, gives `y*` of the same structure. `inputs` are those of a model that takes
     control inputs; for an equilibrium they should not depend on time.
@@ -74,24 +78,27 @@ class SteadyStateODE(NeuralODE):
             raise LayerError(
                 f"{type(self).__name__} returns the equilibrium alone; use a NeuralODE to see how it is reached"
             )
-        settings = self._settings(y0, t0, time(self.t1), time)
+        closer = with_fields(self, rtol=0.1 * self.rtol, atol=jax.tree.map(lambda atol: 0.1 * atol, self.atol))
+        settings = closer._settings(y0, t0, time(self.t1), time)
         field = self.terms(settings["solver"])
-        event = diffrax.Event(
-            diffrax.steady_state_event(self.rtol, min(jax.tree.leaves(self.atol)), optimistix.rms_norm)
-        )
+        tolerances = self.rtol, min(jax.tree.leaves(self.atol))
+        event = diffrax.Event(diffrax.steady_state_event(*tolerances, optimistix.rms_norm))
         start, constants = constant((y0, args))
         solution = integrate(field, start, constants, None, None, settings, diffrax.ForwardMode(), event)
         result = RESULTS.promote(solution.result)
         result = RESULTS.where(result == RESULTS.successful, RESULTS.no_steady_state, result)
         result = RESULTS.where(result == RESULTS.event_occurred, SUCCESSFUL, result)
         reached: Any = solution.ts
-        y = _equilibrium(field, reached[-1], jax.tree.map(lambda leaf: leaf[-1], solution.ys), args)
+        last = jax.tree.map(lambda leaf: leaf[-1], solution.ys)
+        y, is_near = _equilibrium(field, reached[-1], last, args, tolerances)
+        stopped = (result == RESULTS.no_steady_state) | (result == RESULTS.max_steps_reached)
+        result = RESULTS.where(stopped & is_near, SUCCESSFUL, result)
         ys = jax.tree.map(lambda leaf: leaf[None], y)
         return eqx.tree_at(lambda s: (s.ys, s.result), solution, (ys, result))
 
 
-def _equilibrium(field: Any, t: Any, y: Any, args: Any) -> Any:
-    """`y`, where the field is 0, as a function of `args`."""
+def _equilibrium(field: Any, t: Any, y: Any, args: Any, tolerances: tuple[float, float]) -> tuple[Any, Any]:
+    """`y`, where the field is 0, as a function of `args`; and whether it is, and was nearly there before Newton's step."""
     vector, tree = ravel_pytree(y)
 
     def on_vectors(vector: Any, args: Any) -> Any:
@@ -104,12 +111,15 @@ def _equilibrium(field: Any, t: Any, y: Any, args: Any) -> Any:
             return jax.jacfwd(on_vectors)(vector, args)
 
     # A step of Newton's method, if it leads nearer.
-    residual = on_vectors(vector, known)
+    start, residual = vector, on_vectors(vector, known)
     nearer = vector - jnp.linalg.solve(jacobian(vector, known), residual)
     better = jnp.linalg.norm(on_vectors(nearer, known)) < jnp.linalg.norm(residual)
     vector = jnp.where(better, nearer, vector)
+    rms, (rtol, atol) = optimistix.rms_norm, tolerances
+    allowed = atol + rtol * rms(vector)
+    is_near = (rms(on_vectors(vector, known)) < allowed) & (rms(vector - start) < _NEAR * allowed)
     inverse = _inverse(jacobian(vector, known))
-    return tree(_root(vector, inverse, on_vectors(vector, args)))
+    return tree(_root(vector, inverse, on_vectors(vector, args))), is_near
 
 
 def _inverse(matrix: Any) -> Any:

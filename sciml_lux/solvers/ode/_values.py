@@ -13,6 +13,9 @@ from jaxtyping import Array
 
 from ...flatten import ShapeError
 
+# The rounding of times, as a part of the span, beyond which steps are mostly rounding.
+_COARSEST = 1e-3
+
 
 def as_array(values: Any) -> Any:
     """An array of JAX's if any number is traced, one of NumPy's if all are known; `None` as it is."""
@@ -47,6 +50,29 @@ def check_times(name: str, times: Any, t0: Any, t1: float, lengths: Any, each: b
         row[length:] = row[length - 1]
         np.clip(row, min(start, t1), max(start, t1), out=row)
     return (rows if len(rows) > 1 or times.ndim == 2 else rows[0]), True
+
+
+def check_start(name: str, t0: Any, first: float, t1: float) -> bool:
+    """Whether the time, or times, that a solve of a node from `first` to `t1` starts at were checked, as one that is traced cannot be."""
+    if isinstance(t0, Tracer):
+        return False
+    starts = np.asarray(t0, np.float64)
+    if not np.isfinite(starts).all():
+        raise ValueError(f"{name}: t0 is a finite time, got {t0}")
+    if ((t1 - starts) * np.sign(t1 - first) < 0).any():
+        raise ShapeError(f"{name}: the solve cannot start at t0={t0}, beyond its end, t1={t1:g}")
+    return True
+
+
+def check_resolution(name: str, t0: float, t1: float, dtype: np.dtype) -> None:
+    """Refuses a span of which the rounding of its times is a large part."""
+    size = max(abs(t0), abs(t1))
+    spacing = float(np.spacing(np.asarray(size, dtype)))
+    if spacing > _COARSEST * abs(t1 - t0):
+        raise ShapeError(
+            f"{name}: in {dtype}, which the times of this state have, times near {size:g} are {spacing:.3g} apart, and the span from "
+            f"t0={t0:.10g} to t1={t1:.10g} is {abs(t1 - t0):g} long; count time from t0, or use float64"
+        )
 
 
 def _check_row(what: str, row: np.ndarray, t0: float, t1: float, slack: float) -> None:

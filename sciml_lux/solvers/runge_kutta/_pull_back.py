@@ -1,5 +1,6 @@
 """The way back through recorded steps, from the last to the first: many at once, or one by one."""
 
+import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -17,7 +18,7 @@ SMALL_STATE = 16
 
 
 class Solved(NamedTuple):
-    """A solve to be differentiated: the cotangents of what it saved, what it depends on, `(y0, args, ts)`, and its equation."""
+    """A solve to be differentiated: the cotangents of what it saved, what it depends on, `(y0, args, ts, t0)`, and its equation."""
 
     ys_bar: Any
     differentiable: Any
@@ -33,8 +34,11 @@ class Bars(NamedTuple):
     ts: Any
 
 
-def pull_back(lanes: Lanes, steps: Steps, size: int) -> Any:
-    """The cotangents of `differentiable`, of each lane; by chunks of `size` steps, if the state is small."""
+def pull_back(lanes: Lanes, steps: Steps, size: int, in_ts: bool, in_t0: bool) -> Any:
+    """The cotangents of `differentiable`, of each lane; by chunks of `size` steps, if the state is small.
+
+    `in_ts`, `in_t0`: whether those of `ts` and `t0` are asked for.
+    """
     rows, number = steps
     is_small = rows.shape[-1] - 1 <= SMALL_STATE
     size = min(size, len(rows) - 1) if is_small else 1
@@ -48,11 +52,11 @@ def pull_back(lanes: Lanes, steps: Steps, size: int) -> Any:
 
     bars = lanes.each(_start, lax.dynamic_index_in_dim(rows, number, keepdims=False))
     _, bars = lax.while_loop(lambda carry: carry[0] > 0, back, (number, bars))
-    return lanes.each(_finish, bars)
+    return lanes.each(functools.partial(_finish, in_ts, in_t0), bars)
 
 
 def _start(solved: Solved, end: Any) -> Bars:
-    ys_bar, (_, args, ts), problem = solved
+    ys_bar, (_, args, ts, _), problem = solved
     floating = eqx.filter(args, eqx.is_inexact_array)
     # Values that a failed solve never reached: their cotangents, which are NaN unless nobody looks at them, make all gradients so.
     direction = problem.direction(ts.dtype)
@@ -75,13 +79,19 @@ def _pull_step(solved: Solved, bars: Bars, rows: Any, number: Any) -> Bars:
 
 
 def _given(solved: Solved, bars: Bars, rows: Any, number: Any) -> tuple[Any, Any]:
-    _, args, ts = solved.differentiable
+    _, args, ts, _ = solved.differentiable
     floating, rest = eqx.partition(args, eqx.is_inexact_array)
     return part_of(rows, number, bars.y.dtype), (floating, rest, ts, solved.ys_bar, bars.y)
 
 
-def _finish(solved: Solved, bars: Bars) -> Any:
-    ys_bar, (_, _, ts), problem = solved
+def _finish(in_ts: bool, in_t0: bool, solved: Solved, bars: Bars) -> Any:
+    ys_bar, (y0, args, ts, t0), problem = solved
     # What is saved at the very start is the initial value itself.
-    y_bar = bars.y + jnp.sum(jnp.where((ts == problem.settings["t0"])[:, None], ys_bar, 0), axis=0)
-    return y_bar, bars.args, bars.ts
+    at_start = jnp.where((ts == problem.settings["t0"])[:, None], ys_bar, 0)
+    y_bar, ts_bar, t0_bar = bars.y + jnp.sum(at_start, axis=0), bars.ts, None
+    if in_t0 or (in_ts and not problem.ends):
+        # y(t) as a function of where it starts has the derivative of the flow: dy(t0)/dt0 = -f(t0, y0), dy(t)/dt = f there.
+        slope = problem.on_vectors(t0, y0, args).astype(ts.dtype)
+        ts_bar = ts_bar + at_start.astype(ts.dtype) @ slope
+        t0_bar = -(y_bar.astype(ts.dtype) @ slope)
+    return y_bar, bars.args, ts_bar, t0_bar if in_t0 else None

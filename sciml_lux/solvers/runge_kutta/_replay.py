@@ -63,12 +63,13 @@ def solve_and_replay(field: Any, y0: Any, args: Any, ts: Any, settings: dict[str
 
     **Arguments:** `field`: a pytree that can be called; `y0`: a tree of real arrays of one dtype; `args`; `ts`: sorted, within the
     span, or `None` for the end of the span alone; `settings`: the other arguments of `diffrax.diffeqsolve`. Gradients with respect to
-    `y0`, `args` and `ts`, or `t1` without `ts`.
+    `y0`, `args`, `t0`, and `ts`, or `t1` without `ts`.
     """
     shape = Shape.of(y0)
     problem = _Problem(field, shape, constant(settings), ts is None)
     # The gradient of the end of the span is that of the value there.
-    solution = _solution((shape.vector(y0), args, settings["t1"][None] if ts is None else ts), problem)
+    times = settings["t1"][None] if ts is None else ts
+    solution = _solution((shape.vector(y0), args, times, settings["t0"]), problem)
     given = (settings["t0"], settings["t1"], jax.vmap(shape.tree)(solution.ys))
     return eqx.tree_at(lambda s: (s.t0, s.t1, s.ys), solution, given, is_leaf=lambda node: node is None)
 
@@ -96,7 +97,7 @@ class _Problem(eqx.Module):
 # Compiled by itself for calls that nothing compiles: its loops would be compiled anew each time.
 @eqx.filter_jit
 def _solved(differentiable: Any, problem: _Problem, records: bool) -> Any:
-    y0, args, ts = constant(differentiable)
+    y0, args, ts, _ = constant(differentiable)
     ts = None if problem.ends else ts
     solution, steps = solve(InitialValueProblem(problem.on_vectors, y0, args, ts, problem.settings), records=records)
     # Under vmap the span is mapped in some solutions and not in others; a rule's results must agree.
@@ -105,7 +106,7 @@ def _solved(differentiable: Any, problem: _Problem, records: bool) -> Any:
 
 @eqx.filter_custom_vjp
 def _solution(differentiable: Any, problem: _Problem) -> Any:
-    """The solution as a function of `differentiable = (y0, args, ts)`."""
+    """The solution as a function of `differentiable = (y0, args, ts, t0)`."""
     return _solved(differentiable, problem, False)[0]
 
 
@@ -117,12 +118,12 @@ def _forward(perturbed: Any, differentiable: Any, problem: _Problem) -> tuple[An
 
 @_solution.def_bwd
 def _backward(steps: Steps, solution_bar: Any, perturbed: Any, differentiable: Any, problem: _Problem) -> Any:
-    del perturbed
-    return _pulled_back(steps, solution_bar.ys, differentiable, problem)
+    *_, in_ts, in_t0 = perturbed
+    return _pulled_back(steps, solution_bar.ys, differentiable, problem, bool(in_ts), bool(in_t0))
 
 
 @eqx.filter_jit
-def _pulled_back(steps: Steps, ys_bar: Any, differentiable: Any, problem: _Problem) -> Any:
+def _pulled_back(steps: Steps, ys_bar: Any, differentiable: Any, problem: _Problem, in_ts: bool, in_t0: bool) -> Any:
     # The steps were recorded without derivatives: those of this gradient would be wrong.
     differentiable = eqx.internal.nondifferentiable(differentiable, msg=_FIRST_ORDER)
     dynamic, static = eqx.partition((ys_bar, differentiable, problem), eqx.is_array)
@@ -133,7 +134,7 @@ def _pulled_back(steps: Steps, ys_bar: Any, differentiable: Any, problem: _Probl
 
     @jax.custom_batching.custom_vmap
     def alone(rows: Any, number: Any, *leaves: Any) -> Any:
-        return pull_back(Lanes(build, list(leaves), None, 1), Steps(rows, number), _CHUNK_ALONE)
+        return pull_back(Lanes(build, list(leaves), None, 1), Steps(rows, number), _CHUNK_ALONE, in_ts, in_t0)
 
     @alone.def_vmap
     def _(axis_size: int, is_mapped: Any, rows: Any, number: Any, *leaves: Any) -> tuple[Any, Any]:
@@ -145,7 +146,7 @@ def _pulled_back(steps: Steps, ys_bar: Any, differentiable: Any, problem: _Probl
         )
         number = jnp.max(number)
         axes = [0 if mapped else None for mapped in is_mapped[2:]]
-        bars = pull_back(Lanes(build, list(leaves), axes, axis_size), Steps(rows, number), _CHUNK_MAPPED)
+        bars = pull_back(Lanes(build, list(leaves), axes, axis_size), Steps(rows, number), _CHUNK_MAPPED, in_ts, in_t0)
         return bars, jax.tree.map(lambda _: True, bars)
 
     return alone(*steps, *leaves)
