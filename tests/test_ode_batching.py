@@ -251,3 +251,13 @@ def test_batches_that_cannot_be_are_refused(y0, arguments, parts):
 def test_settings_of_a_batch_that_cannot_be_are_refused():
     refused(lambda: lux.NeuralODE(Square(), batching="all"), LayerError, 'batching is "joint" or "each", got \'all\'')
     refused(lambda: ALONE.solve(STARTS[0], PS, ALONE_ST, ts=[1.0], lengths=[1]), LayerError, 'batching="each"')
+
+
+def test_times_of_numpy_are_known_within_a_compiled_function():
+    """Also where they are wider than what JAX computes with."""
+    with jax.enable_x64(False):
+        node = lux.NeuralODE(lux.WrappedFunction(lambda y: -y), t1=2.0, batching="each")
+        ps, st = lux.setup(jax.random.key(0), node)
+        given = {"ts": np.array([[0.5, 1.0], [1.0, 2.0]]), "lengths": np.array([1, 2]), "t0": np.array([0.0, 0.5])}
+        ys = jax.jit(lambda y: node.solve(y, ps, st, **given)[0].ys)(jnp.ones((2, 1), jnp.float32))
+        np.testing.assert_allclose(ys[..., 0], np.exp([[-0.5, -0.5], [-0.5, -1.5]]), rtol=1e-4)

@@ -84,6 +84,9 @@ def solve_each(
     `isolated`: whether a failed sample may not reach the gradients that it shares with others.
     """
 
+    # Numbers of NumPy's that are wider than JAX's cannot be mapped over within a compiled function.
+    t0, ts, length = (None if leaf is None else jnp.asarray(leaf) for leaf in (problem.t0, problem.ts, problem.length))
+    problem = problem._replace(t0=t0, ts=ts, length=length)
     one = functools.partial(_isolated, solve=solve) if isolated else (lambda pair: solve(*pair))
     return eqx.filter_vmap(one, in_axes=((_axes(problem, input_axes), None),))((problem, shared))
 
