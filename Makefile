@@ -43,6 +43,7 @@ bench: $(VENV)/.benchmarks
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/neural_ode.py
 	$(BIN)/python benchmarks/ode_batches.py
+	$(BIN)/python benchmarks/ode_saving.py
 	$(BIN)/python benchmarks/ode_lorenz.py
 	$(BIN)/python benchmarks/ode_memory.py
 	$(BIN)/python benchmarks/fixed_point.py

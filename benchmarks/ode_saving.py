@@ -79,7 +79,7 @@ def main() -> None:
             for number in (0, *NUMBERS)
         }
         steps = int(np.max(runs["ours 0"]()[1]))
-        taken = figures[name] = alternate(runs)
+        taken = figures[name] = alternate(runs, turns=15)
         alone = taken["ours 0"]
         row = [name, f"{steps}", shown(alone), f"{taken['diffrax 0'] / alone:.2f}"]
         for number in NUMBERS:

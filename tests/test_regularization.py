@@ -115,3 +115,11 @@ def test_a_solve_without_estimates_is_refused(node, part):
 
 def test_a_number_of_steps_that_cannot_be_is_refused(unchecked):
     refused(lambda: solve_with_estimates(NODE, Y0, PS, ST, steps=0), LayerError, "steps")
+
+
+def test_a_hybrid_whose_solution_is_its_state_has_estimates():
+    rates = lux.ParameterDict(rate=lux.positive(1.0))
+    node = lux.HybridODE(lambda t, y, terms: -terms.rates.rate * y, rates=rates, t1=2.0)
+    ps, st = setup(node)
+    solution, _ = solve_with_estimates(node, jnp.ones(1), ps, st)
+    np.testing.assert_allclose(solution.stats["stiffness_estimate"], 2.0, rtol=1e-6)
