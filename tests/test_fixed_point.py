@@ -225,6 +225,15 @@ def test_the_iteration_itself_can_be_differentiated(make):
     assert jnp.all(jnp.isfinite(unrolled))
 
 
+def test_steps_of_newton_krylov_say_that_they_cannot_be_differentiated_backwards():
+    def loss(x):
+        solver, adjoint = NewtonKrylov(rtol=1e-6, atol=1e-6), optx.RecursiveCheckpointAdjoint()
+        return jnp.sum(optx.fixed_point(cell, solver, jnp.zeros(6), x, adjoint=adjoint).value)
+
+    with pytest.raises(RuntimeError, match="implicit derivative"):
+        jax.grad(loss)(INPUTS[0])
+
+
 # Roots
 
 

@@ -57,7 +57,7 @@ def _saved(rule: Rule, z: Any, moving: Any, still: Any, memory: Any) -> Any:
 
 def _pulled_back(rule: Rule, saved: Any, g: Any) -> Any:
     if isinstance(g, SymbolicZero):
-        g = jnp.zeros(g.shape, g.dtype)
+        g = jnp.zeros_like(saved[0])
     cotangents, _ = pull_back(rule, *saved, g)
     return None, cotangents, None, None
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import equinox.internal as eqxi
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Inexact, Int
@@ -13,6 +14,7 @@ from ._rows import row_lengths, row_products
 
 # A residual that a direction left longer than this part of itself is a poor next direction; its image is then taken instead.
 _STALLED = 0.9
+_FORWARD_ONLY = "the steps of NewtonKrylov have no reverse-mode derivative; leave out adjoint=, for the implicit derivative of the result"
 
 
 class _Krylov(eqx.Module):
@@ -69,7 +71,7 @@ def gmres(
         return _extend(krylov, product(krylov.next), unfinished(krylov))
 
     end = lax.while_loop(again, body, start)
-    return end.solution, end.number
+    return eqxi.nondifferentiable_backward(end.solution, msg=_FORWARD_ONLY), end.number
 
 
 def _extend(krylov: _Krylov, image: Array, active: Array) -> _Krylov:

@@ -47,7 +47,8 @@ class NewtonKrylov(RootFinder):
     - `line_search`: whether steps are shortened.
     - `linear_solver`: `None`, or a solver of lineax.
 
-    **Errors:** as of `Broyden`.
+    **Errors:** as of `Broyden`; the derivative is the implicit one (`adjoint=optimistix.ImplicitAdjoint()`, the default): the steps
+    themselves have none in reverse mode.
 
     **Source:** S. C. Eisenstat and H. F. Walker, "Choosing the forcing terms in an inexact Newton method", SIAM Journal on Scientific
     Computing 17 (1996), 16-32. D. A. Knoll and D. E. Keyes, Journal of Computational Physics 193 (2004), 357-397.
