@@ -48,6 +48,8 @@ PS, ST = setup(NODE)
         ({"rtol": 0.0, "atol": 0.0}, ["one of them more"]),
         ({"rtol": float("nan")}, ["tolerances are 0 or more", "rtol=nan"]),
         ({"max_steps": 0}, ["max_steps is a whole number, 1 or more, or None, got 0"]),
+        ({"solver": diffrax.Tsit5}, ["solver is a solver of diffrax, such as diffrax.Tsit5()"]),
+        ({"stiff": True, "solver": diffrax.Tsit5()}, ["Tsit5() is an explicit one", "leave out either"]),
     ],
 )
 def test_settings_that_cannot_be_are_refused_at_construction(settings, parts):
