@@ -362,7 +362,7 @@ TRANSFORMATIONS = {
 }
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
 def test_state_that_would_be_lost_in_a_transformation_is_refused(name, compiled):
     layer = lux.compact(noise=Noise(), dense=lux.Dense(3, 3))(

@@ -107,7 +107,12 @@ def test_mapped_over_inputs_is_looped(member, made):
     assert_close(mapped, jax.tree.map(lambda *leaves: jnp.stack(leaves), *looped))
 
 
-@every_layer
+# Those that are mapped over inputs by every run are mapped over parameters by the slow one.
+@pytest.mark.parametrize(
+    "member",
+    [pytest.param(member, marks=[pytest.mark.slow] * bool(member.mapped)) for member in LAYERS],
+    ids=lambda member: member.name,
+)
 def test_mapped_over_parameters_is_looped(member, made):
     layer, ps, st = made
     many = ps.replace(jnp.stack([ps.vector, 0.5 * ps.vector]))

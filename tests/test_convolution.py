@@ -25,6 +25,11 @@ KINDS = {
     "transposed, long": lux.ConvTranspose(3, 3, (7, 5), groups=3, stride=2),
 }
 every_kind = pytest.mark.parametrize("layer", KINDS.values(), ids=KINDS)
+some_kinds = pytest.mark.parametrize(
+    "layer",
+    [pytest.param(layer, marks=[pytest.mark.slow] * (i % 3 > 0)) for i, layer in enumerate(KINDS.values())],
+    ids=KINDS,
+)
 
 
 def made(layer):
@@ -68,7 +73,7 @@ def test_gradients_for_each_sample_are_the_gradients_of_each_sample(layer):
     np.testing.assert_allclose(each, jnp.stack([of_one(ps, one).vector for one in x]), rtol=1e-12, atol=1e-12)
 
 
-@every_kind
+@some_kinds
 def test_several_weights_at_once_are_each_alone(layer):
     ps, st = made(layer)
     vectors, x = jnp.stack([ps.vector, jnp.cos(ps.vector), 2 * ps.vector]), of_input(layer)
@@ -84,7 +89,7 @@ def test_several_weights_at_once_are_each_alone(layer):
     )
 
 
-@every_kind
+@some_kinds
 def test_gradients_in_bfloat16_are_those_in_float64_rounded(layer):
     ps, st = made(layer)
     x = of_input(layer)
@@ -141,7 +146,7 @@ def test_padding_in_pairs_is_zeros_around():
     np.testing.assert_allclose(layer(x, ps, st)[0], expected, rtol=1e-12)
 
 
-@every_kind
+@some_kinds
 def test_leading_axes_are_a_batch(layer):
     ps, st = made(layer)
     x = array(2, 3, 6, 5, layer.in_channels)

@@ -155,14 +155,11 @@ def test_every_layer_is_the_same_in_debug_mode(member):
 @pytest.mark.parametrize(
     "layer",
     [
-        lux.NeuralODE(lux.Dense(2, 2, jnp.tanh), t1=1.0, stiff=True),
-        pytest.param(
-            lux.DeepEquilibrium(
-                lux.WrappedFunction(lambda z_and_x: jnp.sin(z_and_x[0]) / 2 + z_and_x[1]),
-                solver=lux.solvers.NewtonKrylov(),
-                throw=False,
-            ),
-            marks=pytest.mark.slow,
+        pytest.param(lux.NeuralODE(lux.Dense(2, 2, jnp.tanh), t1=1.0, stiff=True), marks=pytest.mark.slow),
+        lux.DeepEquilibrium(
+            lux.WrappedFunction(lambda z_and_x: jnp.sin(z_and_x[0]) / 2 + z_and_x[1]),
+            solver=lux.solvers.NewtonKrylov(),
+            throw=False,
         ),
     ],
     ids=["stiff", "Newton"],

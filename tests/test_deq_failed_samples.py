@@ -32,7 +32,11 @@ gradient = jax.jit(jax.grad(loss, argnums=1), static_argnums=0)
 
 
 @pytest.mark.parametrize("unrolls", [False, True], ids=["implicit", "unrolled"])
-@pytest.mark.parametrize("init", ["zeros", "skip_reg", lux.Dense(SIZE, SIZE)], ids=["zeros", "skip", "layer"])
+@pytest.mark.parametrize(
+    "init",
+    ["zeros", pytest.param("skip_reg", marks=pytest.mark.slow), lux.Dense(SIZE, SIZE)],
+    ids=["zeros", "skip", "layer"],
+)
 def test_the_gradient_is_that_of_the_others_alone(init, unrolls):
     deq = lux.DeepEquilibrium(Tanh(SIZE), init=init, solver=EACH, throw=False)
     deq = deq.unrolled(4) if unrolls else deq

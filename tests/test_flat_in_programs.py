@@ -84,6 +84,7 @@ def test_inside_shard_map(setup):
     np.testing.assert_allclose(gradient["layer_3.weight"], expected[3]["weight"], rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_thousand_entries():
     tree = {f"entry_{i}": jnp.full((i % 3,), float(i)) for i in range(1000)}
     ps = flatten(tree)

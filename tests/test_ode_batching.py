@@ -150,6 +150,7 @@ def test_lengths_may_cut_times_that_are_shared():
     np.testing.assert_allclose(ys, exact(np.asarray(STARTS)[:, None, :], times[..., None]), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_backwards_in_time_with_dense_output():
     back = lux.NeuralODE(Square(), batching="each", **{**TIGHT, "t0": 1.5, "t1": 0.0})
     ends = exact(np.asarray(STARTS), 1.5)

@@ -132,7 +132,12 @@ def test_a_failed_sample_harms_no_other(case):
 
 
 @pytest.mark.parametrize(
-    "adjoint", [diffrax.RecursiveCheckpointAdjoint(), diffrax.DirectAdjoint(), diffrax.ForwardMode()]
+    "adjoint",
+    [
+        diffrax.RecursiveCheckpointAdjoint(),
+        pytest.param(diffrax.DirectAdjoint(), marks=pytest.mark.slow),
+        diffrax.ForwardMode(),
+    ],
 )
 def test_other_adjoints_leave_the_others_alone_too(adjoint):
     node, ps, st = made(square, throw=False, batching="each", adjoint=adjoint, max_steps=64)

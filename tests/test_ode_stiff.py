@@ -157,6 +157,7 @@ def test_gradients_are_finite_differences_and_forward_mode():
         np.testing.assert_allclose((gradient * ps.vector) @ unit, difference, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_fixed_steps_need_no_tolerances_of_a_controller():
     # A stiff linear equation: the implicit method of order 5 is stable at steps 100 times as long as the fast time.
     matrix = np.array([[-1.0, 0.5], [0.0, -2000.0]])

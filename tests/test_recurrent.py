@@ -171,7 +171,7 @@ def test_a_second_recurrence_takes_the_same_mask():
 # Derivatives: the loop has a rule of its own
 
 
-@every_cell
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind != "gru")) for kind in CELLS])
 @pytest.mark.parametrize("reverse", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_second_derivatives_are_differences_of_the_first(kind, reverse):
     layer, ps, st = made(kind, reverse=reverse)

@@ -127,7 +127,9 @@ SAVED = {
 }
 
 
-@pytest.mark.parametrize("saved", SAVED)
+@pytest.mark.parametrize(
+    "saved", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("end", "steps"))) for name in SAVED]
+)
 @pytest.mark.parametrize("steps", [pytest.param("fixed", marks=pytest.mark.slow), "adaptive"])
 def test_gradients_of_what_is_saved_are_finite_differences(saved, steps):
     # Steps that are chosen by the error depend on the point: recorded once, they are prescribed for the differences.
