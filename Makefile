@@ -40,6 +40,7 @@ TORCH ?= torch
 bench: $(VENV)/.benchmarks
 	$(BIN)/python benchmarks/flatten.py
 	$(BIN)/python benchmarks/segments.py
+	$(BIN)/python benchmarks/products.py
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/neural_ode.py
 	$(BIN)/python benchmarks/ode_batches.py

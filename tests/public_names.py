@@ -230,6 +230,7 @@ PUBLIC = {
         "check_name",
         "check_ravel_map",
         "combine",
+        "compiled_apart",
         "complex_value",
         "compute_dtype",
         "fixed",

@@ -8,13 +8,13 @@ backend would otherwise fuse them with it, at a price that is out of proportion:
 - A concatenate that is fused with a reshape of its operands is emitted as a chain of comparisons for each element, where alone
   it copies memory.
 
-A call that is marked as not inlineable is inlined only after fusion, which keeps the two apart. Where there are many segments, they
-are cut at offsets that the compiler cannot see through, so that all segments of one length share one kernel. Where there are
-few, the small ones (biases) are left to be fused with what consumes them, which saves their kernels.
+Where there are many segments, they are cut at offsets that the compiler cannot see through, so that all segments of one length
+share one kernel. Where there are few, the small ones (biases) are left to be fused with what consumes them, which saves their
+kernels.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -22,8 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Shaped
+
+from ._apart import compiled_apart, on_cpu
 
 _FEW = 16  # segments up to which a kernel each is cheap to compile
 _SMALL = 2048  # numbers up to which a segment may as well be read in place
@@ -39,11 +40,11 @@ def split(vector: Shaped[Array, "*batch size"], sizes: tuple[int, ...]) -> Seque
 
 def concatenate(segments: Sequence[Shaped[Array, "..."]]) -> Shaped[Array, "..."]:
     """The segments end to end along the last axis."""
-    return _apart(_join)(*segments)
+    return compiled_apart(_join)(*segments)
 
 
 def _primal_split(sizes: tuple[int, ...], vector: Any) -> Any:
-    if vector.ndim > 1 or not _on_cpu():
+    if vector.ndim > 1 or not on_cpu():
         return _plain_split(sizes, vector)
     return _few_split(sizes, vector) if len(sizes) <= _FEW else _shared_split(sizes, vector)
 
@@ -58,7 +59,7 @@ def _split_jvp(sizes: tuple[int, ...], primals: Any, tangents: Any) -> Any:
 
 
 def _plain_split(sizes: tuple[int, ...], vector: Any) -> Any:
-    return tuple(_apart(_cut)(vector, sizes))
+    return tuple(compiled_apart(_cut)(vector, sizes))
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -67,7 +68,7 @@ def _cut(vector: Any, sizes: tuple[int, ...]) -> Any:
 
 
 def _few_split(sizes: tuple[int, ...], vector: Any) -> Any:
-    large, small = _apart(_cut)(vector, sizes), _cut(vector, sizes)  # what is not used of each is dropped
+    large, small = compiled_apart(_cut)(vector, sizes), _cut(vector, sizes)  # what is not used of each is dropped
     return tuple(a if size > _SMALL else b for a, b, size in zip(large, small, sizes, strict=True))
 
 
@@ -82,7 +83,7 @@ def _shared_split(sizes: tuple[int, ...], vector: Any) -> Any:
     lengths = {size: zero + np.int32(size) for size in set(sizes)}
     offset, segments = zero, []
     for size in sizes:
-        segment, offset = _apart(_cut_one)(vector, offset, lengths[size], size)
+        segment, offset = compiled_apart(_cut_one)(vector, offset, lengths[size], size)
         segments.append(segment)
     return tuple(segments)
 
@@ -90,19 +91,3 @@ def _shared_split(sizes: tuple[int, ...], vector: Any) -> Any:
 @functools.partial(jax.jit, static_argnums=3)
 def _cut_one(vector: Any, offset: Any, length: Any, size: int) -> Any:
     return lax.dynamic_slice(vector, (offset,), (size,), allow_negative_indices=False), lax.add(offset, length)
-
-
-def _apart(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, compiled apart from what surrounds it where that pays."""
-    if not _on_cpu():
-        return function
-
-    def call(*arguments: Any) -> Any:
-        with set_xla_metadata(inlineable="false"):
-            return function(*arguments)
-
-    return call
-
-
-def _on_cpu() -> bool:
-    return jax.default_backend() == "cpu"

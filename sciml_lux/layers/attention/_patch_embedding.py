@@ -11,6 +11,7 @@ from ...core import AbstractLayer, State
 from ...flatten import LayerError, Params, ShapeError
 from .. import init
 from .._checks import check_flag, check_positive
+from .._product import product
 
 
 class PatchEmbedding(AbstractLayer):
@@ -72,5 +73,5 @@ class PatchEmbedding(AbstractLayer):
         rows, columns = shape[-3] // height, shape[-2] // width
         patches = x.reshape(*leading, rows, height, columns, width, self.in_channels)
         patches = jnp.swapaxes(patches, -4, -3).reshape(*leading, rows * columns, height * width * self.in_channels)
-        y = patches @ ps.weight.reshape(-1, self.features)
+        y = product(patches, ps.weight.reshape(-1, self.features))
         return (y + jnp.broadcast_to(ps.bias, y.shape) if self.use_bias else y), st

@@ -12,6 +12,7 @@ from ...flatten import Params
 from .. import init
 from .._checks import check_activation, check_last_axis, check_sizes
 from .._columns import ELEMENTWISE
+from .._product import product
 from .._widened import widened
 
 
@@ -53,7 +54,7 @@ class Dense(AbstractLayer):
 
     def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
         check_last_axis(self, x, self.in_features)
-        y = x @ ps.weight
+        y = product(x, ps.weight)
         if self.use_bias:
             y = y + jnp.broadcast_to(widened(ps.bias), y.shape).astype(y.dtype)  # its gradient is a long sum
         return (y if self.activation is None else self.activation(y)), st

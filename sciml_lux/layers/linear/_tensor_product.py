@@ -10,6 +10,7 @@ from ...core import AbstractLayer, State
 from ...flatten import LayerError, Params
 from .. import init
 from .._checks import check_last_axis, check_sizes
+from .._product import product
 from .bases import AbstractBasis
 
 
@@ -57,4 +58,4 @@ def combined(factors: Sequence[Float[Array, "..."]], weight: Float[Array, "..."]
     for factor in rest:
         number = products.shape[-1] * factor.shape[-1]
         products = (products[..., :, None] * factor[..., None, :]).reshape(*factor.shape[:-1], number)
-    return products @ weight.reshape(products.shape[-1], weight.shape[-1])
+    return product(products, weight.reshape(products.shape[-1], weight.shape[-1]))
