@@ -68,7 +68,9 @@ class Dense(AbstractLayer):
         """The same with the samples in columns: see `_columns.py`."""
         y = ps.weight.T @ x
         if self.use_bias:
-            y = y + jnp.broadcast_to(widened(ps.bias)[:, None], y.shape).astype(y.dtype)
+            bias = widened(ps.bias)
+            # The bias for each column is a product, as the gradient is then one: faster than a sum, mostly.
+            y = y + (bias[:, None] @ jnp.ones((1, x.shape[1]), bias.dtype)).astype(y.dtype)
         return y if self.activation is None else self.activation(y)
 
 
