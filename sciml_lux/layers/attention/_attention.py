@@ -57,10 +57,10 @@ def attention_weights(query: Array, key: Array, mask: Any, causal: bool, scale: 
     key_length, groups = key.shape[-3:-1]
     if key_length == 0:
         return jnp.zeros((*leading, heads, length, 0), query.dtype)
-    grouped = query.reshape(*leading, length, groups, heads // groups, features)
+    # The queries are scaled, as they are fewer numbers than the scores. The heads of a group share its keys.
+    grouped = jnp.moveaxis(scale * query, -2, -3).reshape(*leading, groups, heads // groups * length, features)
     wide = jnp.float32 if jnp.finfo(query.dtype).bits < 32 else query.dtype
-    # The queries are fewer numbers than the scores.
-    scores = jnp.einsum("...qghf,...kgf->...ghqk", scale * grouped, key, preferred_element_type=wide)
+    scores = jnp.matmul(grouped, jnp.moveaxis(key, -3, -1), preferred_element_type=wide)
     scores = scores.reshape(*leading, heads, length, key_length)
     if mask is None and not causal:
         return jax.nn.softmax(scores).astype(query.dtype)
@@ -75,9 +75,9 @@ def weighted_values(weights: Array, value: Array) -> Array:
     """The sums of values that the weights ask for, `(..., length, heads, value_features)`."""
     *leading, heads, length, key_length = weights.shape
     groups, features = value.shape[-2:]
-    grouped = weights.reshape(*leading, groups, heads // groups, length, key_length)
-    y = jnp.einsum("...ghqk,...kgf->...qghf", grouped, value)
-    return y.reshape(*leading, length, heads, features)
+    grouped = weights.reshape(*leading, groups, heads // groups * length, key_length)
+    y = grouped @ jnp.moveaxis(value, -2, -3)
+    return jnp.moveaxis(y.reshape(*leading, heads, length, features), -3, -2)
 
 
 def _allowed(mask: Any, causal: bool, shape: tuple[int, ...]) -> Array:
