@@ -196,6 +196,29 @@ def test_second_derivatives_are_differences_of_the_first(kind, reverse):
 
 
 @every_cell
+def test_a_batch_is_its_samples(kind):
+    # Many samples with few inputs have a loop of their own, which vmap hides.
+    layer, ps, st = made(kind, reverse=True)
+    x, mask = array(9, 4, 3), jnp.asarray(np.arange(4)[None, :] < (np.arange(9) % 5)[:, None])
+    direction = jnp.cos(jnp.arange(ps.vector.size, dtype=float))
+
+    def batch(vector, x):
+        return layer((x, mask), ps.replace(vector), st)[0]
+
+    def alone(vector, x):
+        return jax.vmap(lambda x, mask: layer((x, mask), ps.replace(vector), st)[0])(x, mask)
+
+    def derivatives(f):
+        loss = lambda vector, x: jnp.sum(jnp.sin(f(vector, x)))  # noqa: E731
+        forward = jax.jvp(f, (ps.vector, x), (direction, jnp.sin(x)))
+        return forward, jax.grad(loss, argnums=(0, 1))(ps.vector, x)
+
+    got, expected = (jax.tree.leaves(jax.jit(lambda f=f: (f(ps.vector, x), derivatives(f)))()) for f in (batch, alone))
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13)
+
+
+@every_cell
 def test_gradients_go_through_the_first_and_the_last_carry(kind):
     layer, ps, st = made(kind)
     x = array(2, 3, 3)

@@ -12,15 +12,15 @@ from ...flatten import LayerError, Params, ShapeError
 from .. import init
 from .._checks import check_flag, check_last_axis, check_positive
 from ._cell import AbstractRecurrentCell, where
-from ._hidden_scan import hidden_scan, split_gates
+from ._hidden_scan import scan_inputs, split_gates
 
 
 class AbstractGatedCell(AbstractRecurrentCell):
     """A cell whose gates are sums of a product with the input and a product with the hidden state.
 
     A subclass names the number of its `gates` and the parts of its `carry`, of which the first is the hidden state and the output,
-    and writes `project`, what each step takes of the input (computed for all steps of a sequence at once), and `advance`, the
-    elementwise rest, without parameters.
+    and writes `project`, what each step takes of the input (computed for all steps of a sequence at once, mostly), and `advance`,
+    the elementwise rest, without parameters.
 
     **Arguments:** `in_features`, `hidden_features`; `use_bias`; `train_carry`: whether the carry before the first step is
     a parameter (starting at zero) instead of zero; `init_weight_input`, `init_weight_hidden`, `init_bias`: initializers, applied gate by
@@ -105,8 +105,7 @@ class AbstractGatedCell(AbstractRecurrentCell):
     ) -> tuple[tuple[Any, Any, Any], State]:
         check_last_axis(self, xs, self.in_features)
         self._check_carry(carry, jnp.shape(xs)[1:-1])
-        added, rest = self.project(xs, ps)
-        ys, carry = hidden_scan(self, reverse, unroll, ps.weight_hidden, added, rest, carry, mask)
+        ys, carry = scan_inputs(self, reverse, unroll, ps, xs, carry, mask)
         last = self.hidden(carry)
         if mask is not None:
             ys = where(mask, ys, jnp.zeros_like(ys))
