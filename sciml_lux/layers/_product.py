@@ -1,9 +1,10 @@
 """The matrix product of samples and a weight, with a gradient in the weight that XLA's CPU backend is fast with.
 
-The gradient of `x @ weight` in the weight is `x.T @ dy`. XLA multiplies by a slow routine where the first operand is transposed, and
-undoes transpositions next to products. Where outputs are few for the inputs and the samples, as in the last layer of most networks, `dy` is
-small: it is transposed by itself, multiplied as `dy.T @ x`, and the result is transposed back. `benchmarks/products.py` measures what this
-saves.
+The gradient of `x @ weight` in the weight is `x.T @ dy`. XLA multiplies slowly where the first operand is transposed and the second is
+narrow. Where outputs are few for the inputs and the samples, as in the last layer of most networks, it is computed as the
+transpose of `dy.T @ x`, both transpositions by themselves, or XLA would undo them. `benchmarks/products.py` measures what this saves.
+The first one saves nothing within a loop, and an eighth of the gradient of a small network that is called by itself; each is a
+kernel to compile (10 ms).
 
 Only an operation of JAX can say what its transpose is, so that the product is one. It is bilinear, and its two transposes are
 products again: derivatives of all orders follow.
