@@ -165,6 +165,17 @@ def test_an_empty_batch_gives_none(layer):
     np.testing.assert_array_equal(gradient.vector, 0.0)
 
 
+@pytest.mark.parametrize("kind", ["plain", "transposed groups"])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_images_of_another_dtype_are_promoted(kind, dtype):
+    layer = KINDS[kind]
+    ps, st = made(layer)
+    x = of_input(layer).astype(dtype)
+    expected = layer(x.astype(float), ps, st)[0]
+    with jax.numpy_dtype_promotion("standard"):
+        np.testing.assert_allclose(layer(x, ps, st)[0], expected, rtol=1e-12)
+
+
 def test_a_loop_computes_the_gradients_that_one_step_computes():
     # XLA lays out convolutions in loops differently.
     layer = lux.Conv(2, 2, (3, 3), jnp.tanh, padding=1)

@@ -102,6 +102,16 @@ def test_the_carry_of_a_stateful_cell_keeps_its_dtype():
     assert after.carry["0"].dtype == st.carry["0"].dtype == jnp.float64
 
 
+@every_cell
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.bfloat16])
+def test_inputs_of_another_dtype_are_promoted(kind, dtype):
+    layer, ps, st = made(kind)
+    x = (3 * array(2, 3, 3)).astype(dtype)
+    expected = layer(x.astype(float), ps, st)[0]
+    with jax.numpy_dtype_promotion("standard"):
+        np.testing.assert_allclose(layer(x, ps, st)[0], expected, rtol=1e-12)
+
+
 # Masks
 
 

@@ -24,6 +24,7 @@ Weight = Float[Array, "..."]  # (*kernel, in // groups, out)
 
 def correlate(x: Images, weight: Weight, window: Window, groups: int) -> Images:
     """Cross-correlation; `weight` is `(*kernel, in // groups, out)`."""
+    x, weight = _of_one_dtype(x, weight)
     if not _on_cpu():
         return convolution(x, weight, window, groups=groups)
     if groups == 1:
@@ -38,6 +39,7 @@ def spread(z: Images, weight: Weight, window: Window, sizes: Sizes, groups: int)
 
     In and out are those of `spread`, so that the weight is that of the `correlate` that it transposes.
     """
+    z, weight = _of_one_dtype(z, weight)
     if not _on_cpu():
         joined = jnp.swapaxes(weight, -1, -2)  # (*kernel, in, out // groups)
         joined = joined.reshape(*window.kernel, groups, -1, joined.shape[-1])
@@ -60,6 +62,12 @@ def _by_group(product: Callable[[Images, Weight], Images], x: Images, weight: We
     )
     ys = jnp.moveaxis(lax.map(lambda pair: product(*pair), (of_x, of_weight)), 0, -2)
     return ys.reshape(*ys.shape[:-2], groups * ys.shape[-1])
+
+
+def _of_one_dtype(x: Images, weight: Weight) -> tuple[Images, Weight]:
+    """Both as matrix products take them; XLA's convolutions take one dtype only."""
+    dtype = jnp.result_type(x, weight)
+    return x.astype(dtype), weight.astype(dtype)
 
 
 def _on_cpu() -> bool:

@@ -62,7 +62,9 @@ class AbstractGatedCell(AbstractRecurrentCell):
     def initial_carry(self, ps: Params, batch_shape: tuple[int, ...], dtype: Any) -> Any:
         shape = (*batch_shape, self.hidden_features)
         parts = [
-            jnp.broadcast_to(ps[f"initial_{name}"], shape) if self.train_carry else jnp.zeros(shape, dtype)
+            jnp.broadcast_to(ps[f"initial_{name}"], shape).astype(dtype)
+            if self.train_carry
+            else jnp.zeros(shape, dtype)
             for name in self.carry
         ]
         return tuple(parts) if len(parts) > 1 else parts[0]
