@@ -136,6 +136,17 @@ def test_a_model_that_returns_no_derivative_of_the_state(model, got):
     assert f"inner={type(model).__name__}" in text
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_a_state_of_few_digits_is_refused_with_the_way_to_save_them(dtype):
+    name = jnp.dtype(dtype).name
+    node = lux.NeuralODE(lux.Dense(2, 2, jnp.tanh), t1=1.0)
+    ps, st = setup(node, dtype=dtype)
+    refused(lambda: node(jnp.ones(2, dtype), ps, st), ShapeError, name, "y0.astype(jnp.float32)", "AlternatePrecision")
+    node = lux.NeuralODE(lux.AlternatePrecision(lux.Dense(2, 2, jnp.tanh), dtype), t1=1.0)
+    ps, st = setup(node, dtype=jnp.float32)
+    assert node(jnp.ones(2, jnp.float32), ps, st)[0].dtype == jnp.float32
+
+
 def test_an_error_inside_the_model_names_the_layer():
     outer = lux.Chain(dynamics=lux.NeuralODE(lux.Chain(lux.Dense(3, 2))))
     ps, st = setup(outer)

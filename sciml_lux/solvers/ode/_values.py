@@ -112,5 +112,10 @@ def as_float_array(name: str, leaf: Any, check: bool = True) -> Array:
     if check and not isinstance(leaf, Tracer) and np.isnan(np.asarray(leaf)).any():
         raise ValueError(f"{name}: y0 holds NaN, got {leaf}")
     dtype = jnp.asarray(leaf).dtype
+    if jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32:
+        raise ShapeError(
+            f"{name}: y0 is {dtype}, in which steps are lost to rounding; write y0.astype(jnp.float32), and "
+            f"lux.AlternatePrecision(model, jnp.{dtype}) to evaluate the model in {dtype}"
+        )
     # Naming the dtype also makes a Python number one of that dtype for good.
     return jnp.asarray(leaf, dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.result_type(float))
