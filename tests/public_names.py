@@ -240,6 +240,7 @@ PUBLIC = {
         "leaf_paths",
         "load",
         "low_rank",
+        "on_cpu",
         "ordered",
         "orthogonal",
         "partition",

@@ -1,6 +1,7 @@
 """Parameters and one vector, and the maps between them. Knows arrays, names and shapes; knows nothing of layers."""
 
 from ._apart import compiled_apart as compiled_apart
+from ._apart import on_cpu as on_cpu
 from ._batch import pick as pick
 from ._batch import stack as stack
 from ._check import check_ravel_map as check_ravel_map

@@ -20,7 +20,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ..core import is_observed, locate
-from ..flatten import Params
+from ..flatten import Params, on_cpu
 
 # Functions that are known to act on each number alone: a softmax in their place would go along the wrong axis.
 ELEMENTWISE = frozenset(
@@ -50,7 +50,7 @@ class OnColumns(Protocol):
 
 def length_of_run(layers: Sequence[Any], x: Any) -> int:
     """How many of the first `layers` should run on columns for an input like `x`: 0, or at least 2."""
-    if is_observed() or jax.default_backend() != "cpu" or not isinstance(x, jax.Array | np.ndarray) or x.ndim < 2:
+    if is_observed() or not on_cpu() or not isinstance(x, jax.Array | np.ndarray) or x.ndim < 2:
         return 0
     samples, features = math.prod(x.shape[:-1]), x.shape[-1]
     if samples < _FEWEST_SAMPLES or not jnp.issubdtype(x.dtype, jnp.floating):

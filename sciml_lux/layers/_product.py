@@ -3,8 +3,7 @@
 The gradient of `x @ weight` in the weight is `x.T @ dy`. XLA multiplies slowly where the first operand is transposed and the second is
 narrow. Where outputs are few for the inputs and the samples, as in the last layer of most networks, it is computed as the
 transpose of `dy.T @ x`, both transpositions by themselves, or XLA would undo them. `benchmarks/products.py` measures what this saves.
-The first one saves nothing within a loop, and an eighth of the gradient of a small network that is called by itself; each is a
-kernel to compile (10 ms).
+Each is one more kernel to compile.
 
 Only an operation of JAX can say what its transpose is, so that the product is one. It is bilinear, and its two transposes are
 products again: derivatives of all orders follow.
@@ -20,12 +19,14 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-from ..flatten import compiled_apart
+from ..flatten import compiled_apart, on_cpu
 
 # Where transposing pays, by far. For a single output XLA has another routine.
 _FEWEST_OUTPUTS = 2
 _FOR_AN_OUTPUT = 4  # inputs, and samples
 _FEWEST_NUMBERS = 2**14  # samples times inputs
+
+_transpose = jax.jit(jnp.transpose)
 
 Weight = Float[Array, "in out"]
 
@@ -44,7 +45,7 @@ def _may_pay(x: Any, weight: Any) -> bool:
         _FEWEST_OUTPUTS <= outputs <= inputs // _FOR_AN_OUTPUT
         and (isinstance(x, Tracer) or isinstance(weight, Tracer))
         and x.dtype == weight.dtype
-        and jax.default_backend() == "cpu"
+        and on_cpu()
     )
 
 
@@ -55,7 +56,7 @@ def _multiply(x: Float[Array, "samples in"], weight: Weight) -> Float[Array, "sa
 def _gradient(dy: Float[Array, "samples out"], x: Float[Array, "samples in"], _: Any) -> Weight:
     if dy.shape[1] > len(x) // _FOR_AN_OUTPUT or x.size < _FEWEST_NUMBERS:
         return x.T @ dy
-    transpose = compiled_apart(jax.jit(jnp.transpose))
+    transpose = compiled_apart(_transpose)
     return transpose(transpose(dy) @ x)
 
 

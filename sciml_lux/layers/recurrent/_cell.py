@@ -76,11 +76,6 @@ class AbstractRecurrentCell(AbstractLayer):
         return (ys, last, carry), st
 
 
-def carry_dtype(x: Any, ps: Params) -> Any:
-    """The dtype of sums of products of the two: that of a carry before the first step."""
-    return jnp.result_type(x, *jax.tree.leaves(ps))
-
-
 def where(valid: Bool[Array, "..."], new: Any, old: Any) -> Any:
     """`new` where `valid` and `old` elsewhere, for trees of arrays with further axes at the end."""
 

@@ -61,6 +61,7 @@ class AbstractGatedCell(AbstractRecurrentCell):
 
     def initial_carry(self, ps: Params, batch_shape: tuple[int, ...], dtype: Any) -> Any:
         shape = (*batch_shape, self.hidden_features)
+        dtype = jnp.result_type(dtype, ps.weight_hidden)  # that of the products of both, which the steps return
         parts = [
             jnp.broadcast_to(ps[f"initial_{name}"], shape).astype(dtype)
             if self.train_carry

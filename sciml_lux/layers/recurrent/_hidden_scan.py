@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from ...flatten import Params
+from ...flatten import Params, on_cpu
 from ._cell import where
 
 
@@ -38,7 +38,7 @@ def scan_inputs(
 ) -> tuple[Array, Any]:
     """The hidden states after each step, time first, and the last carry; arguments as in `AbstractGatedCell`, time first."""
     few = xs.shape[-1] <= _FEW_INPUTS and math.prod(xs.shape[1:-1]) >= _MANY_SAMPLES
-    run = _step_by_step if few and jax.default_backend() == "cpu" else _at_once
+    run = _step_by_step if few and on_cpu() else _at_once
     return run(cell, reverse, unroll, ps, xs, carry, mask)
 
 

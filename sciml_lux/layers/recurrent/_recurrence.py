@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool
 from ...core import AbstractContainer, State, as_params, as_state
 from ...flatten import LayerError, Params, ShapeError
 from .._checks import check_flag, check_mask, check_positive
-from ._cell import AbstractRecurrentCell, carry_dtype
+from ._cell import AbstractRecurrentCell
 
 
 class Recurrence(AbstractContainer):
@@ -122,7 +122,7 @@ def _over_time(
         check_mask(layer, mask, shape[:-1], "an input")
         mask = jnp.moveaxis(mask, -1, 0)
     if carry is None:
-        carry = cell.initial_carry(ps, batch_shape, carry_dtype(x, ps))
+        carry = cell.initial_carry(ps, batch_shape, x.dtype)
     (ys, last, carry), st = cell.scan(jnp.moveaxis(x, -2, 0), carry, ps, st, mask, reverse, unroll)
     return (jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, len(batch_shape)), ys), last, carry), st
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Key
 
 from ...core import AbstractContainer, State, declared_parameters, declared_states
 from ...flatten import LayerError, Params, ShapeError, flatten
-from ._cell import AbstractRecurrentCell, carry_dtype, where
+from ._cell import AbstractRecurrentCell, where
 
 
 class StatefulRecurrentCell(AbstractContainer):
@@ -60,7 +60,7 @@ class StatefulRecurrentCell(AbstractContainer):
                 f"StatefulRecurrentCell keeps a carry for inputs of shape {(*self.batch_shape, '...')}, got one of {jnp.shape(x)}; "
                 f"write StatefulRecurrentCell(cell, batch_shape={jnp.shape(x)[:-1]})"
             )
-        first, structure = jax.tree.flatten(self.cell.initial_carry(ps.cell, self.batch_shape, carry_dtype(x, ps)))
+        first, structure = jax.tree.flatten(self.cell.initial_carry(ps.cell, self.batch_shape, x.dtype))
         kept = [part.astype(start.dtype) for part, start in zip(st.carry.values(), first, strict=True)]
         started = jnp.broadcast_to(st.started, self.batch_shape)
         carry = jax.tree.unflatten(structure, where(started, kept, first))
