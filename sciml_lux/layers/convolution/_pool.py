@@ -41,7 +41,7 @@ class _Pool(AbstractLayer):
             check_per_axis(self, dimensions, stride=self.stride)
         check_padding(self, dimensions, self.padding)
 
-    def _window(self, x: Any, dilation: PerAxis = 1) -> tuple[Window, Sizes]:
+    def _window(self, x: Any, dilation: PerAxis) -> tuple[Window, Sizes]:
         sizes = spatial_sizes(self, x, len(self.kernel_size))
         stride = self.kernel_size if self.stride is None else self.stride
         window = window_over(sizes, self.kernel_size, stride, self.padding, dilation)
@@ -86,7 +86,7 @@ class MaxPool(_Pool):
 class MeanPool(_Pool):
     """The mean of each window, channel by channel.
 
-    **Arguments:** `kernel_size`, `stride`, `padding`: as for `MaxPool`; `count_include_pad`: whether padded zeros count as
+    **Arguments:** `kernel_size`, `stride`, `padding`, `dilation`: as for `MaxPool`; `count_include_pad`: whether padded zeros count as
     elements, as in PyTorch by default (Lux and TensorFlow do not count those of "SAME").
 
     **Call:** `x` of shape `(..., *spatial, channels)` gives `(..., *spatial', channels)`, as for `MaxPool`. Sums of bfloat16 are
@@ -96,15 +96,17 @@ class MeanPool(_Pool):
     """
 
     count_include_pad: bool = True
+    dilation: PerAxis = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_flag(self, count_include_pad=self.count_include_pad)
+        check_per_axis(self, len(self.kernel_size), dilation=self.dilation)
 
     def __call__(
         self, x: Float[Array, "... channels"], ps: Params, st: State
     ) -> tuple[Float[Array, "... channels"], State]:
-        window, sizes = self._window(x)
+        window, sizes = self._window(x, self.dilation)
         total = window_sum(widened(x), window, x.ndim - len(sizes) - 1)
         if self.count_include_pad:
             return (total / window.taps).astype(x.dtype), st
@@ -119,7 +121,8 @@ class LpPool(_Pool):
     Where a window is all 0, the gradient is 0. PyTorch sums `x**p` without the absolute value: the same for even `p`, and for inputs
     that are not negative.
 
-    **Arguments:** `p`: 1 or more (`MaxPool` of absolute values for infinity); `kernel_size`, `stride`, `padding`: as for `MaxPool`.
+    **Arguments:** `p`: 1 or more (`MaxPool` of absolute values for infinity); `kernel_size`, `stride`, `padding`, `dilation`: as for
+    `MaxPool`.
 
     **Call:** `x` of shape `(..., *spatial, channels)` gives `(..., *spatial', channels)`, as for `MaxPool`. Sums of bfloat16 are
     taken in float32.
@@ -128,15 +131,17 @@ class LpPool(_Pool):
     """
 
     p: float | int = 2
+    dilation: PerAxis = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_exponent(self, self.p)
+        check_per_axis(self, len(self.kernel_size), dilation=self.dilation)
 
     def __call__(
         self, x: Float[Array, "... channels"], ps: Params, st: State
     ) -> tuple[Float[Array, "... channels"], State]:
-        window, sizes = self._window(x)
+        window, sizes = self._window(x, self.dilation)
         total = window_sum(power(widened(x), self.p), window, x.ndim - len(sizes) - 1)
         return root(total, self.p).astype(x.dtype), st
 
