@@ -13,7 +13,7 @@ from .. import init
 from .._checks import check_flag, check_last_axis, check_number, check_positive
 from ..linear import Dense
 from ..noise import Dropout
-from ._attention import attention_weights, check_heads, scaled_dot_product_attention, weighted_values
+from ._attention import attention_weights, check_heads, check_window, scaled_dot_product_attention, weighted_values
 
 
 class MultiHeadAttention(AbstractContainer):
@@ -26,7 +26,9 @@ class MultiHeadAttention(AbstractContainer):
     these differ from `features`; `causal`: whether a position looks only at itself and those before it; `use_bias`: of
     all four projections; `dropout`: with which probability a weight of the attention is dropped in train mode;
     `position`: a function of queries, and of keys, of shape `(..., length, heads, head_features)`, such as `lux.rotary_embedding`;
-    `init_weight`, `init_bias`: Glorot uniform and zeros.
+    `init_weight`, `init_bias`: Glorot uniform and zeros; `window`: how far a position looks, a number or a pair (before, after), as
+    for `lux.scaled_dot_product_attention`; `attention_bias`: a function of the numbers `length` and `key_length`, whose result, of a
+    shape that broadcasts to `(heads, length, key_length)`, is added to the scores: that of ALiBi, for example.
 
     **Call:** self attention: `x` `(..., length, features)` gives the same shape; `(x, mask)` with a mask. Cross attention: `(query, key,
     value)` or `(query, key, value, mask)`, of shapes `(..., length, features)` and `(..., key_length, context_features)`, gives
@@ -52,9 +54,12 @@ class MultiHeadAttention(AbstractContainer):
     position: Callable[[Any], Any] | None = None
     init_weight: Callable[..., Any] = init.glorot_uniform()
     init_bias: Callable[..., Any] = init.zeros()
+    window: int | tuple[int, int] | None = None
+    attention_bias: Callable[[int, int], Any] | None = None
 
     def __post_init__(self) -> None:
         check_positive(self, features=self.features, heads=self.heads)
+        check_window("MultiHeadAttention", self.window)
         for name in ("key_value_heads", "context_features"):
             if getattr(self, name) is not None:
                 check_positive(self, **{name: getattr(self, name)})
@@ -69,6 +74,11 @@ class MultiHeadAttention(AbstractContainer):
         if self.position is not None and not callable(self.position):
             raise LayerError(
                 f"MultiHeadAttention: position is a function such as lux.rotary_embedding, or None, got {self.position!r}"
+            )
+        if self.attention_bias is not None and not callable(self.attention_bias):
+            raise LayerError(
+                "MultiHeadAttention: attention_bias is a function of length and key_length, or None, got "
+                f"{self.attention_bias!r}; an array of your own goes to lux.scaled_dot_product_attention(..., bias=...)"
             )
 
     @property
@@ -103,14 +113,16 @@ class MultiHeadAttention(AbstractContainer):
             y = y.reshape(*y.shape[:-1], number, self.features // self.heads)
             heads.append(y if self.position is None or name == "value" else self.position(y))
         query, key, value = heads
+        bias = None if self.attention_bias is None else self.attention_bias(query.shape[-3], key.shape[-3])
         if self.dropout and st.dropout.training:
             check_heads(query, key, value)
             scale = 1.0 / math.sqrt(self.features // self.heads)
-            weights = attention_weights(query, key, mask, self.causal, scale)
+            weights = attention_weights(query, key, mask, self.causal, scale, bias, self.window)
             weights, states["dropout"] = layers["dropout"](weights, ps.dropout, st.dropout)
             y = weighted_values(weights, value)
         else:
-            y = scaled_dot_product_attention(query, key, value, mask, causal=self.causal)
+            options = {"causal": self.causal, "bias": bias, "window": self.window}
+            y = scaled_dot_product_attention(query, key, value, mask, **options)
         y = y.reshape(*y.shape[:-2], self.features)
         y, states["output"] = layers["output"](y, ps.output, st.output)
         return y, State(states)
