@@ -3,7 +3,6 @@
 import functools
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -12,7 +11,7 @@ from ...core import AbstractLayer, State
 from ...flatten import LayerError, Params, ShapeError
 from .._checks import check_flag
 from .._widened import widened
-from ._reduce import filled, window_maximum, window_sum
+from ._reduce import filled, window_maximum, window_norm, window_sum
 from ._window import (
     Padding,
     PerAxis,
@@ -118,8 +117,8 @@ class MeanPool(_Pool):
 class LpPool(_Pool):
     """The p-norm of each window, `(sum |x|**p)**(1/p)`, channel by channel.
 
-    Where a window is all 0, the gradient is 0. PyTorch sums `x**p` without the absolute value: the same for even `p`, and for inputs
-    that are not negative.
+    Where a window is all 0, the gradient is 0. Powers are those of shares of the largest element, which neither overflow nor vanish.
+    PyTorch sums `x**p` without the absolute value: the same for even `p`, and for inputs that are not negative.
 
     **Arguments:** `p`: 1 or more (`MaxPool` of absolute values for infinity); `kernel_size`, `stride`, `padding`, `dilation`: as for
     `MaxPool`.
@@ -142,28 +141,10 @@ class LpPool(_Pool):
         self, x: Float[Array, "... channels"], ps: Params, st: State
     ) -> tuple[Float[Array, "... channels"], State]:
         window, sizes = self._window(x, self.dilation)
-        total = window_sum(power(widened(x), self.p), window, x.ndim - len(sizes) - 1)
-        return root(total, self.p).astype(x.dtype), st
+        return window_norm(widened(x), self.p, window, x.ndim - len(sizes) - 1).astype(x.dtype), st
 
 
 def check_exponent(layer: AbstractLayer, p: Any) -> None:
     """Raises `LayerError` unless `p` is a finite number, 1 or more."""
     if isinstance(p, bool) or not isinstance(p, int | float) or not 1 <= p < float("inf"):
         raise LayerError(f"{type(layer).__name__}: p is a finite number, 1 or more, got {p!r}")
-
-
-def power(x: Float[Array, "..."], p: float | int) -> Float[Array, "..."]:
-    """`|x|**p`. Whole exponents are made of products."""
-    whole = int(p) if p == int(p) else None
-    if whole is not None and whole % 2 == 0:
-        return x**whole
-    # Not jnp.abs, whose derivative at 0 is 1.
-    return (x * jnp.sign(x)) ** (p if whole is None else whole)
-
-
-def root(total: Float[Array, "..."], p: float | int) -> Float[Array, "..."]:
-    """`total**(1/p)`, with the gradient 0 at 0, where the power has none."""
-    positive = total > 0
-    safe = jnp.where(positive, total, 1)
-    rooted = jax.lax.sqrt(safe) if p == 2 else safe ** (1.0 / p)
-    return jnp.where(positive, rooted, total)

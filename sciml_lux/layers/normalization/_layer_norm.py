@@ -11,8 +11,9 @@ from ...core import AbstractLayer, State
 from ...flatten import Params, ShapeError
 from .. import init
 from .._checks import check_positive
+from .._units import inverse_unit
 from .._widened import widened
-from ._statistics import Over, across, affine_parameters, check_options, finished, inverse_unit, moments
+from ._statistics import Over, across, affine_parameters, check_options, finished, moments
 
 
 class LayerNorm(AbstractLayer):

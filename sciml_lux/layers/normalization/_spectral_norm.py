@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Int, Key
 from ...core import AbstractContainer, AbstractLayer, State, Training, layout
 from ...flatten import Params
 from .._checks import check_positive
+from .._units import inverse_unit
 from .._widened import widened
-from ._statistics import inverse_unit
 from ._weight_norm import check_named
 
 _FIRST = 15  # steps of the power iteration from a random start, as many as PyTorch's

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from ...flatten import LayerError, Params
 from .._checks import check_activation, check_flag
+from .._units import inverse_unit
 
 
 def check_options(layer: Any) -> None:
@@ -85,21 +86,6 @@ def moments(x: Float[Array, "..."], over: Over, epsilon: float) -> Moments:
     variance = jnp.maximum(over.mean(jnp.square(deviation)) - jnp.square(rest), 0.0)
     inverse_std = lax.rsqrt(variance + jnp.square(root_epsilon))
     return Moments(deviation, rest, inverse_std, rough + rest / per_unit, variance / per_unit / per_unit)
-
-
-def inverse_unit(largest: Float[Array, "..."], epsilon: float = 0.0) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    """The inverse of a unit in which numbers, the largest of these magnitudes, are at most 1 or so, and `sqrt(epsilon)` in that unit.
-
-    Squares of numbers beyond 1e19 or below 1e-19 leave float32, and the derivative of `variance**-0.5` does from a millionth of
-    that on. In a unit of their own they do not, in derivatives of any order. It is a power of two, so that nothing is rounded by it,
-    and a constant to the derivative, as the result does not depend on it.
-    """
-    digits = jnp.finfo(largest.dtype)
-    # Where all numbers are equal, epsilon is what they are divided by: it may be small, but not vanish beside them.
-    root_epsilon = max(math.sqrt(epsilon), float(digits.tiny))
-    largest = jnp.clip(largest, max(root_epsilon, 8 * float(digits.tiny)), float(digits.max) / 8)
-    unit = lax.reduce_precision(largest, digits.nexp, 0)
-    return 1.0 / unit, root_epsilon / unit
 
 
 def across(vector: Float[Array, "*shape"], like: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, Key
 from ...core import AbstractContainer, AbstractLayer, State, layout
 from ...flatten import ArraySpec, LayerError, Params, PathError, Real, unknown_name
 from .._checks import check_is_layer
+from .._units import inverse_unit
 from .._widened import widened
-from ._statistics import inverse_unit
 
 
 class WeightNorm(AbstractContainer):
