@@ -12,7 +12,12 @@ LAYERS = [
         "Conv without batch axis", lambda: lux.Conv(3, 2, (3,), stride=2, padding="SAME", use_bias=False), array(5, 3)
     ),
     Layer("Conv of one channel", lambda: lux.Conv(1, 2, (2, 2), dilation=(1, 2)), array(1, 3, 4, 1), slow=True),
-    Layer("Conv, circular", lambda: lux.Conv(2, 3, (3, 2), padding="SAME", padding_mode="circular"), array(2, 3, 4, 2)),
+    Layer(
+        "Conv, circular",
+        lambda: lux.Conv(2, 3, (3, 2), padding="SAME", padding_mode="circular"),
+        array(2, 3, 4, 2),
+        slow=True,
+    ),
     Layer(
         "Conv, reflecting",
         lambda: lux.Conv(2, 2, (3,), stride=2, padding=((2, 1),), padding_mode="reflect"),
@@ -37,6 +42,7 @@ LAYERS = [
         "ConvTranspose, circular",
         lambda: lux.ConvTranspose(2, 3, (3,), stride=2, padding="SAME", padding_mode="circular"),
         array(2, 3, 2),
+        slow=True,
     ),
     Layer("ConvTranspose by groups", lambda: lux.ConvTranspose(4, 4, (2,), groups=2, stride=2), array(2, 3, 4)),
     Layer("ConvTranspose of each channel", lambda: lux.ConvTranspose(2, 4, (2,), groups=2), array(2, 3, 2), slow=True),
