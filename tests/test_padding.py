@@ -12,14 +12,13 @@ from sciml_lux.flatten import LayerError, ShapeError
 from sciml_lux.layers.convolution._window import window_over
 
 NUMPY = {"zeros": "constant", "circular": "wrap", "reflect": "reflect", "edge": "edge"}
-every_mode = pytest.mark.parametrize("mode", NUMPY)
 
 
 def padded(x, pairs, mode):
     return np.pad(np.asarray(x), [(0, 0)] * (x.ndim - 1 - len(pairs)) + list(pairs) + [(0, 0)], NUMPY[mode])
 
 
-@every_mode
+@pytest.mark.parametrize("mode", NUMPY)
 def test_pad_is_that_of_numpy_over_any_leading_axes(mode):
     cases = (
         (lux.Pad((2,), mode), array(4, 3, 2), ((2, 2),)),
@@ -44,13 +43,12 @@ CONVOLUTIONS = {
     "each channel": ({"kernel_size": (3,), "padding": (1,), "groups": 4, "stride": 2}, (6,), ((1, 1),)),
     "volume": ({"kernel_size": (2, 3, 2), "padding": (0, 1, 1)}, (3, 3, 2), ((0, 0), (1, 1), (1, 1))),
 }
-FAST = [("strides", "circular"), ("groups", "edge"), ("series", "reflect")]
 
 
 @pytest.mark.parametrize(
     ("name", "mode"),
     [
-        pytest.param(name, mode, marks=[pytest.mark.slow] * ((name, mode) not in FAST))
+        pytest.param(name, mode, marks=[pytest.mark.slow] * ((name, mode) != ("strides", "circular")))
         for name in CONVOLUTIONS
         for mode in ("circular", "reflect", "edge")
     ],
@@ -78,6 +76,7 @@ def test_a_convolution_pads_first_and_its_transpose_is_the_layer(name, mode):
     np.testing.assert_allclose(np.vdot(np.cos(y), y), np.vdot(z, x), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_periodic_convolution_commutes_with_shifts():
     down = lux.Conv(2, 3, (3, 4), jnp.tanh, padding="SAME", padding_mode="circular")
     up = lux.ConvTranspose(2, 3, (3, 4), jnp.tanh, padding="SAME", stride=2, padding_mode="circular")

@@ -233,7 +233,7 @@ def test_bad_arguments_of_resampling_are_refused(unchecked):
 @pytest.mark.parametrize(
     "layer",
     [
-        lux.LpPool((2, 3), stride=1, padding=1, p=8),
+        pytest.param(lux.LpPool((2, 3), stride=1, padding=1, p=8), marks=pytest.mark.slow),
         lux.GlobalLpPool(2, p=2),
         pytest.param(lux.AdaptiveLpPool((2, 3), p=3), marks=pytest.mark.slow),
     ],

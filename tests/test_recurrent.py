@@ -173,18 +173,19 @@ def test_both_directions_take_and_return_carries():
     ps, st = setup(layer)
     x, carry = array(2, 5, 3), (array(2, 2), (array(2, 4), jnp.cos(array(2, 4))))
     one, other = lux.Recurrence(layer.forward), lux.Recurrence(layer.backward, reverse=True)
-    (ys, last, after), _ = jax.jit(layer.run)(x, ps, st, carry=carry)
-    (first, first_last, first_after), _ = one.run(x, {"cell": ps.forward}, {"cell": st.forward}, None, carry[0])
-    (second, second_last, second_after), _ = other.run(x, {"cell": ps.backward}, {"cell": st.backward}, None, carry[1])
-    expected = (
-        jnp.concatenate([first, second], -1),
-        jnp.concatenate([first_last, second_last], -1),
-        (first_after, second_after),
-    )
+
+    @jax.jit
+    def program(ps):
+        both, _ = layer.run(x, ps, st, carry=carry)
+        half, _ = layer.run(x, ps, st, carry=(carry[0], None))
+        first, _ = one.run(x, {"cell": ps.forward}, {"cell": st.forward}, None, carry[0])
+        second, _ = other.run(x, {"cell": ps.backward}, {"cell": st.backward}, None, carry[1])
+        return both, half[0], layer(x, ps, st)[0], first, second
+
+    (ys, last, after), half, without, first, second = program(ps)
+    expected = (*(jnp.concatenate(pair, -1) for pair in zip(first[:2], second[:2], strict=True)), (first[2], second[2]))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), (ys, last, after), expected)
-    (half, _, _), _ = layer.run(x, ps, st, carry=(carry[0], None))
-    np.testing.assert_allclose(half[..., :2], ys[..., :2], rtol=1e-12)
-    np.testing.assert_array_equal(layer(x, ps, st)[0][..., 2:], half[..., 2:])
+    np.testing.assert_allclose(half, jnp.concatenate([ys[..., :2], without[..., 2:]], -1), rtol=1e-12)
     refused(lambda: layer.run(x, ps, st, carry=carry[0]), lux.flatten.ShapeError, "pair", "(forward_carry, None)")
 
 
@@ -202,15 +203,18 @@ def test_a_gru_that_resets_before_the_product_is_that_of_the_paper():
         new = np.tanh((x[:, t] @ w + b + c)[:, 4:] + (reset * h) @ u[:, 4:])
         h = (1 - update) * new + update * h
         ys.append(h)
-    (got, last, carry), _ = jax.jit(layer.run)(jnp.asarray(x), ps, st)
-    np.testing.assert_allclose(got, np.stack(ys, 1), rtol=1e-12)
-    np.testing.assert_array_equal(last, carry)
+
+    @jax.jit
+    def program(x, ps, open_gate):
+        both = [layer(x, open_gate, st)[0], lux.Recurrence(lux.GRUCell(3, 2))(x, open_gate, st)[0]]
+        return layer.run(x, ps, st)[0], both
+
     # Where no reset acts, both are one function.
     open_gate = ps.set("cell.bias_input", ps.cell.bias_input.at[:2].set(100.0))
-    after = lux.Recurrence(lux.GRUCell(3, 2))
-    np.testing.assert_allclose(
-        layer(jnp.asarray(x), open_gate, st)[0], after(jnp.asarray(x), open_gate, st)[0], rtol=1e-12
-    )
+    (got, last, carry), (before, after) = program(x, ps, open_gate)
+    np.testing.assert_allclose(before, after, rtol=1e-12)
+    np.testing.assert_allclose(got, np.stack(ys, 1), rtol=1e-12)
+    np.testing.assert_array_equal(last, carry)
     refused(lambda: lux.from_torch({}, layer), lux.flatten.LayerError, "reset_before=False", "PyTorch")
 
 

@@ -15,6 +15,7 @@ import sciml_lux as lux
 # Cases whose neighbours, in one or three dimensions or with one option less, show as much.
 REPEATED = re.compile(
     r"(Batch|Instance)Norm2d eps|, last|Upsample linear .* of 2|block, relu|both ways, padded|Conv(Transpose)? 2 without bias"
+    r"|Conv 1 circular|of edges|Pad (zeros|reflect|edge)|PReLU of each"
 )
 EVERY = [
     pytest.param(family, case, id=f"{family}-{case.name}", marks=[pytest.mark.slow] * bool(REPEATED.search(case.name)))

@@ -65,7 +65,7 @@ LAYERS = [
     Layer("AdaptiveLpPool", lambda: lux.AdaptiveLpPool((2,), p=1), array(2, 5, 2)),
     Layer("Upsample", lambda: lux.Upsample((2, 3)), array(2, 2, 3, 2)),
     Layer("Upsample, cubic", lambda: lux.Upsample((1.5, 0.5), mode="cubic"), array(4, 4, 2)),
-    Layer("Pad", lambda: lux.Pad((1, (2, 0)), "edge"), array(2, 3, 2, 2)),
+    Layer("Pad", lambda: lux.Pad((1, (2, 0)), "edge"), array(2, 3, 2, 2), slow=True),
     Layer("Pad, circular", lambda: lux.Pad((2,), padding_mode="circular"), array(3, 2), slow=True),
     Layer("PixelShuffle", lambda: lux.PixelShuffle((2, 1)), array(2, 2, 3, 4)),
     Layer("PixelUnshuffle", lambda: lux.PixelUnshuffle((2,)), array(4, 3)),

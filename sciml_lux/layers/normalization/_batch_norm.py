@@ -32,7 +32,8 @@ class BatchNorm(AbstractLayer):
 
     **Parameters:** if `affine`: `weight` `(features,)`; `bias` `(features,)` if `use_bias`.
 
-    **States:** if `track_running_stats`: `running_mean` `(features,)`, `running_var` `(features,)`, `training`.
+    **States:** if `track_running_stats`: `running_mean` `(features,)`, `running_var` `(features,)`, `training`. A variance too large for
+    its dtype gives NaN in test mode.
 
     **Errors:** `LayerError` for arguments that cannot be; `ShapeError` for another last axis, and where the batch's statistics are
     used and it has fewer than two samples.
