@@ -346,3 +346,53 @@ def test_what_is_taken_for_a_start():
     assert result.names == ("p0", "p1")
     result = curve_fit(lambda x, a, b=1.0: a * x + b, *line, (1.0,))
     np.testing.assert_allclose(result.values.a, 2.0)
+
+
+# Where a solve may end
+
+
+def test_exact_data_of_a_parameter_that_is_zero():
+    for y, expected in ((X, (0.0, 1.0)), (0 * X, (0.0, 0.0)), (1e-9 * X, (0.0, 1e-9)), (2.0 + 0 * X, (2.0, 0.0))):
+        result = curve_fit(line, X, y, (0.5, 0.5))
+        np.testing.assert_allclose([*result.values.values()], expected, atol=1e-15 * max(1.0, np.max(y)), rtol=1e-12)
+
+
+def line(x, a, b):
+    return a + b * x
+
+
+def square(x, a, b):
+    return a**2 * x + b
+
+
+def test_a_start_without_slope_says_so():
+    """At a = 0 the sum of squares is highest in a, and its derivative is 0."""
+    for b in (lux.fixed(0.0), 1.0):
+        with pytest.raises(lux.flatten.SolveError, match=r"does not depend on a there.*\(a=0.*Start it elsewhere"):
+            curve_fit(square, X, 2 * X, {"a": 0.0, "b": b})
+    # What the message says to write.
+    np.testing.assert_allclose(curve_fit(square, X, 2 * X, (0.1, 1.0)).values.a, 2**0.5, rtol=1e-9)
+    # Where it is lowest, nothing but the slope is missing.
+    found = curve_fit(square, X, 1.0 - X, (0.0, 0.0), throw=False)
+    assert found.successful
+    assert "does not depend on a there" in str(found)
+
+
+def test_a_symmetric_start_is_left():
+    """Between a = b and a = -b lies a saddle, which no step from a = b leaves; the data want a b < 0."""
+    result = curve_fit(lambda x, a, b, c: a * b * x + c, X, 1 - X, (1.0, 1.0, 0.0))
+    np.testing.assert_allclose(float(result.values.a * result.values.b), -1.0, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "declare", [lux.positive, lambda v: lux.bounded(v, 0.0, jnp.inf), lambda v: lux.bounded(v, 0.0, 3.0)]
+)
+def test_an_optimum_at_a_bound_is_found(declare):
+    """The free parameters are those of a fit with the bounded one fixed there; the units of x change nothing."""
+    free = curve_fit(lambda x, a: a * x, X, Y, (1.0,))
+    for unit in (1.0, 1e6):
+        result = curve_fit(lambda x, a, b: a * x - b * jnp.ones_like(x), unit * X, Y, {"a": 1.0, "b": declare(1.0)})
+        assert result.successful
+        np.testing.assert_allclose(result.values.b, 0.0, atol=1e-5)
+        np.testing.assert_allclose(result.values.a * unit, free.values.a, rtol=1e-4)
+        assert "at a bound" in str(result)

@@ -63,6 +63,12 @@ def residual_vector(residual: Residual, layout: Layout, vector: Any, args: Any) 
     return _ravel(call_residual(residual, FlatParams(vector, layout), *args)[0], layout.dtype)
 
 
+def estimated_values(layout: Layout, vector: Any) -> Float[Array, " names"]:
+    """The estimated scalars in the user's own space, end to end."""
+    params = layout.unravel(vector)
+    return _ravel([params[array.path] for array in shown(layout) if array.estimated], layout.dtype)
+
+
 @eqx.filter_jit
 def evaluate(residual: Residual, ps: FlatParams, st: State, data: Any) -> Evaluation:
     """The residual and its Jacobian at `ps`, column by column in forward mode."""
@@ -72,12 +78,8 @@ def evaluate(residual: Residual, ps: FlatParams, st: State, data: Any) -> Evalua
         returned, new = call_residual(residual, FlatParams(vector, layout), st, data)
         return _ravel(returned, layout.dtype), (returned, new)
 
-    def values_of(vector: Any) -> Any:
-        params = layout.unravel(vector)
-        return _ravel([params[array.path] for array in shown(layout) if array.estimated], layout.dtype)
-
     r, tangent_map, (returned, new) = jax.linearize(residual_of, ps.vector, has_aux=True)
-    values, value_map = jax.linearize(values_of, ps.vector)
+    values, value_map = jax.linearize(lambda vector: estimated_values(layout, vector), ps.vector)
     if layout.size == 0:
         empty = jnp.zeros((0,), layout.dtype)
         return Evaluation(returned, r, r[:, None] * empty[None], new, values, values[:, None] * empty[None])

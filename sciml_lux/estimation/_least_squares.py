@@ -18,6 +18,7 @@ from ._labels import estimated_names, shown
 from ._result import LeastSquaresResult
 from ._uncertainty import Uncertainty, uncertainty
 from ._warnings import find_warnings
+from ._where_it_ended import Ending, ending
 
 
 def least_squares(
@@ -68,9 +69,10 @@ def least_squares(
             num_steps = int(steps)
         fitted = ps.replace(vector)
         end = evaluate(residual, fitted, st, data)
-    outcome = _outcome(end, fitted, num_steps, result, absolute_sigma)
+        where, result = ending(residual, ps, fitted, end, (st, data), result)
+    outcome = _outcome(end, fitted, num_steps, result, where, absolute_sigma)
     if throw and not outcome.successful:
-        raise SolveError(_explain(outcome, start, max_steps))
+        raise SolveError(_explain(outcome, start, where, max_steps))
     return outcome
 
 
@@ -104,12 +106,9 @@ def _solve(residual: Residual, solver: Any, layout: Layout, vector: Any, args: A
 
 
 def _outcome(
-    end: Evaluation, ps: FlatParams, num_steps: int, result: optx.RESULTS, absolute_sigma: bool
+    end: Evaluation, ps: FlatParams, num_steps: int, result: optx.RESULTS, where: Ending, absolute_sigma: bool
 ) -> LeastSquaresResult:
     jacobian, value_jacobian = (np.asarray(matrix, np.float64) for matrix in (end.jacobian, end.value_jacobian))
-    finite = bool(np.all(np.isfinite(end.residual)) and np.all(np.isfinite(jacobian)))
-    if not finite:
-        result = optx.RESULTS.where(jnp.asarray(finite), result, optx.RESULTS.nonfinite)
     successful = bool(result == optx.RESULTS.successful)
     names = estimated_names(ps.layout)
     chi_square = float(np.sum(np.asarray(end.residual, np.float64) ** 2))
@@ -139,8 +138,41 @@ def _outcome(
         absolute_sigma=absolute_sigma,
         num_steps=num_steps,
         result=result,
-        warnings=find_warnings(ps, found, unidentified, degrees_of_freedom, absolute_sigma) if successful else (),
+        warnings=_warnings(ps, found, unidentified, where, degrees_of_freedom, absolute_sigma) if successful else (),
     )
+
+
+def _warnings(
+    ps: FlatParams,
+    found: Uncertainty,
+    unidentified: tuple[str, ...],
+    where: Ending,
+    degrees_of_freedom: int,
+    absolute_sigma: bool,
+) -> tuple[str, ...]:
+    flat = _without_influence(ps.layout, where)
+    others = tuple(name for name in unidentified if name.partition("[")[0] not in flat)
+    sentences = find_warnings(ps, found, others, degrees_of_freedom, absolute_sigma)
+    if not flat:
+        return sentences
+    return (f"{_no_influence(flat)}, so that nothing is known of {_them(flat)}; {_cure(flat)}", *sentences)
+
+
+def _without_influence(layout: Layout, where: Ending) -> list[str]:
+    """The paths of the parameters of which no number has any influence on the residual at the point."""
+    return [e.path for e in layout.entries if e.size and np.all(where.flat[e.offset : e.offset + e.size])]
+
+
+def _no_influence(paths: list[str]) -> str:
+    return f"the residual does not depend on {', '.join(paths)} there (the derivative is exactly 0)"
+
+
+def _them(paths: list[str]) -> str:
+    return "them" if len(paths) > 1 else "it"
+
+
+def _cure(paths: list[str]) -> str:
+    return f"start {_them(paths)} elsewhere, or fix {_them(paths)} with lux.fixed(...) if it never does"
 
 
 def _structured(numbers: np.ndarray, ps: FlatParams) -> Params:
@@ -153,15 +185,22 @@ def _structured(numbers: np.ndarray, ps: FlatParams) -> Params:
     return jax.tree.unflatten(jax.tree.structure(ps.params), leaves)
 
 
-def _explain(outcome: LeastSquaresResult, start: Evaluation, max_steps: int) -> str:
+def _explain(outcome: LeastSquaresResult, start: Evaluation, where: Ending, max_steps: int) -> str:
     before = float(np.sum(np.asarray(start.residual, np.float64) ** 2))
     at = describe_point(outcome.ps)
     if bool(outcome.result == optx.RESULTS.nonlinear_max_steps_reached):
         what = f"did not converge within max_steps={max_steps}"
         hint = "Raise max_steps, start nearer, or look for parameters that the data do not determine"
+    elif bool(outcome.result == optx.RESULTS.nonlinear_divergence) and np.any(where.flat):
+        flat = _without_influence(outcome.ps.layout, where)
+        what = f"ended at a point that is not known to be a minimum: {_no_influence(flat)}"
+        hint = _cure(flat).capitalize()
     elif bool(outcome.result == optx.RESULTS.nonlinear_divergence):
         what = "found no step that lowers the sum of squares, at a point that is not a minimum"
-        hint = "Is the residual smooth there (tighter tolerances for solvers inside it)? Otherwise start elsewhere"
+        hint = (
+            "Is the residual smooth there (tighter tolerances for solvers inside it)? Do parameters run away, or hold one another "
+            "(bound them with lux.bounded, or fix one)? Otherwise start elsewhere"
+        )
     else:
         what = f"failed: {optx.RESULTS[outcome.result]}".rstrip(".")
         hint = "Start elsewhere, or constrain the parameters"

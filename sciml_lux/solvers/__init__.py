@@ -1,7 +1,6 @@
 """Layers whose call runs a solver, and the solvers that JAX lacks. The one place that imports diffrax."""
 
 from ._failure import SolveError as SolveError
-from ._levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt
 from .adjoints import ReversibleAdjoint as ReversibleAdjoint
 from .deq import ContinuousDEQ as ContinuousDEQ
 from .deq import DeepEquilibrium as DeepEquilibrium
@@ -17,6 +16,7 @@ from .fixed_point import Anderson as Anderson
 from .fixed_point import Broyden as Broyden
 from .fixed_point import Damped as Damped
 from .fixed_point import NewtonKrylov as NewtonKrylov
+from .least_squares import LevenbergMarquardt as LevenbergMarquardt
 from .ode import RESULTS as RESULTS
 from .ode import AbstractODE as AbstractODE
 from .ode import AugmentedODE as AugmentedODE

@@ -1,0 +1,219 @@
+"""Levenberg-Marquardt as a trust-region method in scaled variables, for `optimistix.least_squares`."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, PyTree, Scalar
+
+from ._convergence import Evidence, gather, improves, no_evidence, verdict
+from ._linear_model import LinearModel, Trial, empty_model, jacobian_of, linear_model, newton_step, propose
+
+# The gain ratio (actual over predicted decrease) below which a step is refused, and the two between which the radius
+# stays as it is: Moré (1978), algorithm 7.1.
+_REFUSED, _POOR, _GOOD = 1e-4, 0.25, 0.75
+
+# How cautious a solve is with parameters that hardly matter (see `linear_model`), until it finds nothing more.
+_CAUTION = 0.1
+
+
+class _State(eqx.Module):
+    """What is carried between steps. `fresh`: whether the next point is taken as a start, whatever its sum of squares."""
+
+    model: LinearModel
+    trial: Trial
+    evidence: Evidence
+    radius: Float[Array, ""]
+    caution: Float[Array, ""]
+    fresh: Bool[Array, ""]
+    done: Bool[Array, ""]
+    result: optx.RESULTS
+    aux: Any
+
+
+class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
+    r"""Levenberg-Marquardt: Gauss-Newton steps, each the best one inside an ellipsoid whose size follows the model's success.
+
+    Minimises `||r(y)||^2 / 2`. Each step solves `min ||r + J p||` subject to `||D p|| <= radius`, whose solution is
+    `p = -(J^T J + damping D^2)^-1 J^T r`. `D` holds the largest norm that each column of `J` has had, so that the iterates do not
+    depend on the units of the parameters; a parameter may not move, relative to its magnitude, more than ten times as far as the most
+    influential one, until nothing else improves. `J D^-1` is factorised once per accepted point (QR, then an SVD of the triangle:
+    its condition is never squared), after which every `damping` costs a few vector operations: the one that belongs to the
+    radius is found by Newton's method on `1 / ||D p||`. Radius and acceptance follow the ratio of actual to predicted decrease. A
+    point where the residual or its Jacobian is not finite is refused like one that is worse.
+
+    **Stopping.** With `p` the full Gauss-Newton step and `s_j` the standard error of parameter `j`, both from the current `J`:
+    success if `norm(|p_j| / (atol + rtol (|y_j| + s_j))) <= 1` and `p` promises to lower the sum of squares by no more than
+    `1e-10` of it. The step estimates the distance to the minimum, and its size is compared with the parameter or its uncertainty,
+    so the default tolerances suit every scale. Where rounding hides the change of the sum of squares, a step is accepted if it
+    shortens the gradient or `p`; a solve ends after six in a row that do neither, or if a step no longer changes the parameters.
+
+    **What success means.** A solve that can improve nothing more succeeds only with a certificate that depends on neither `D` nor
+    the damping: `p` promises no more than `1e-10` of the sum of squares; or lies within a thousandth of the confidence region's
+    radius (the relative offset); or the residual is orthogonal to every column of `J` to half of the digits, or to a third of
+    them while no refused step left more than `1e-10` to gain (a singular `J`); or the residual is rounding beside the start's and
+    beside `|J| |y|`. A residual of 0 is one too, and one that has fallen to `eps^2` of the start's with every parameter at rest
+    or fallen to `eps` of the largest it has been. Else the result is `nonlinear_divergence`: at a kink, at an infimum at
+    infinity, where the residual is not smooth, where it depends on no parameter. A minimum is certified to first order: a start
+    at a saddle point stays there. A start where residual or Jacobian is not finite is `nonfinite`.
+
+    **Arguments:** `rtol`, `atol`, `norm`: as above (`rtol` is at least 10 units of rounding); `initial_radius`: the first radius,
+    in units of `||D y0||`.
+
+    **Options** of `optimistix.least_squares`: `autodiff_mode`, `"fwd"` (one Jacobian-vector product a parameter) or `"bwd"` (one
+    vector-Jacobian product a residual); by default `"bwd"` if there are more than four times as many parameters as residuals.
+
+    **Source:** J. J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory", Lecture Notes in Mathematics 630
+    (1978), 105-116. Rounding near the minimum: Conn, Gould and Toint, "Trust-Region Methods" (2000), section 17.4.2. The
+    comparison with standard errors, and the relative offset: Bates and Watts, Technometrics 23 (1981), 179-183.
+    """
+
+    rtol: float = 1e-12
+    atol: float = 0.0
+    norm: Callable[[PyTree], Scalar] = optx.max_norm
+    initial_radius: float = 1.0
+
+    def init(
+        self,
+        fn: Any,
+        y: Any,
+        args: Any,
+        options: dict[str, Any],
+        f_struct: Any,
+        aux_struct: Any,
+        tags: frozenset[object],
+    ) -> _State:
+        """Nothing is evaluated here: the first step does it, so that the residual is traced once."""
+        point, _ = ravel_pytree(y)
+        zero = jnp.zeros((), point.dtype)
+        num_data = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(f_struct))
+        aux = jax.tree.map(
+            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf,
+            aux_struct,
+        )
+        return _State(
+            empty_model(point.size, num_data, point.dtype),
+            Trial(point, zero, zero, zero, jnp.asarray(False)),
+            no_evidence(point.dtype),
+            radius=zero,
+            caution=jnp.full((), _CAUTION, point.dtype),
+            fresh=jnp.asarray(True),
+            done=jnp.asarray(False),
+            result=optx.RESULTS.successful,
+            aux=aux,
+        )
+
+    def step(
+        self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: _State, tags: frozenset[object]
+    ) -> tuple[Any, _State, Any]:
+        """Evaluates the proposed point, accepts or refuses it, and proposes the next."""
+        point, unravel = ravel_pytree(y)
+
+        def residual_of(vector: Any) -> Any:
+            residual, aux = fn(unravel(vector), args)
+            return ravel_pytree(residual)[0].astype(vector.dtype), aux
+
+        residual, tangent_map, aux = jax.linearize(residual_of, state.trial.point, has_aux=True)
+        ratio, actual, hidden = _gain_ratio(state, jnp.linalg.norm(residual))
+        accepted, improved, model = self._judge(options, tangent_map, residual, ratio, hidden, state)
+        evidence = gather(
+            state.evidence, state.model, state.trial, actual, accepted, improved, model, num_data=residual.size
+        )
+        point = jnp.where(accepted, state.trial.point, point)
+        radius = self._radius(jnp.where(accepted | (ratio < _REFUSED), ratio, -1.0), accepted, model, point, state)
+        trial = propose(model, point, radius, *newton_step(model, residual.size))
+        done, result = verdict(evidence, model, point, trial, (self.rtol, self.atol, self.norm), residual.size)
+
+        failed = state.fresh & ~accepted
+        # A failure must not be that of a heuristic, or of a symmetry that no step breaks: the solve goes on beside, without either.
+        again = done & (result != optx.RESULTS.successful) & (state.caution > 0) & ~failed
+        result = optx.RESULTS.where(again, optx.RESULTS.successful, result)
+        new_state = _State(
+            model,
+            eqx.tree_at(lambda trial: trial.point, trial, jnp.where(again, _beside(point, model), trial.point)),
+            eqx.tree_at(lambda evidence: evidence.futile, evidence, jnp.where(again, 0, evidence.futile)),
+            radius,
+            caution=jnp.where(again, jnp.zeros_like(state.caution), state.caution),
+            fresh=again,
+            done=failed | (done & ~again),
+            result=optx.RESULTS.where(failed, optx.RESULTS.nonfinite, result),
+            aux=jax.tree.map(
+                lambda new, old: jnp.where(accepted, new, old) if eqx.is_array(new) else new, aux, state.aux
+            ),
+        )
+        return unravel(point), new_state, new_state.aux
+
+    def _judge(
+        self, options: dict[str, Any], tangent_map: Any, residual: Any, ratio: Any, hidden: Any, state: _State
+    ) -> tuple[Bool[Array, ""], Bool[Array, ""], LinearModel]:
+        """Whether the proposed point is accepted; whether it is closer by gradient or step; and the model there (or the old one)."""
+        finite = jnp.isfinite(jnp.linalg.norm(residual))
+        promising = finite & (state.fresh | (ratio >= _REFUSED))
+
+        def rebuild() -> Any:
+            jacobian = jacobian_of(tangent_map, state.trial.point, residual, options.get("autodiff_mode"))
+            okay = jnp.all(jnp.isfinite(jacobian))
+            # The decomposition of a matrix with NaN can raise or hang in LAPACK.
+            jacobian = jnp.where(okay, jacobian, 0.0)
+            first = ~jnp.isfinite(state.evidence.reference)
+            return okay, linear_model(jacobian, residual, state.model, state.trial.point, state.caution, first)
+
+        okay, model = lax.cond(promising, rebuild, lambda: (jnp.asarray(False), state.model))
+        improved = okay & improves(state.evidence, model, residual.size)
+        accepted = okay & (improved | ~hidden)
+        return accepted, improved, jax.tree.map(lambda new, old: jnp.where(accepted, new, old), model, state.model)
+
+    def _radius(self, ratio: Any, accepted: Any, model: LinearModel, point: Any, state: _State) -> Float[Array, ""]:
+        """The next radius: Moré (1978), algorithm 7.1 (c)."""
+        length, slope, radius = state.trial.length, state.trial.slope, state.radius
+        actual = ratio * state.trial.predicted
+        # The minimiser along the step of the parabola through the two values and the slope.
+        shrink = jnp.where(actual >= 0, 0.5, 0.5 * slope / (slope + 0.5 * actual))
+        shrink = jnp.where(jnp.isfinite(shrink), jnp.clip(shrink, 0.1, 0.5), 0.1)
+        shrunk = shrink * jnp.minimum(radius, 10.0 * length)
+        grown = jnp.where((ratio >= _GOOD) | state.trial.undamped, 2.0 * length, radius)
+        later = jnp.where(accepted & (ratio > _POOR), grown, shrunk)
+        start = jnp.linalg.norm(model.scale * point)
+        start = self.initial_radius * jnp.where(start > 0, start, model.residual_norm)
+        return jnp.where(state.fresh, start, later)
+
+    def terminate(
+        self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: _State, tags: frozenset[object]
+    ) -> tuple[Bool[Array, ""], optx.RESULTS]:
+        return state.done, state.result
+
+    def postprocess(
+        self,
+        fn: Any,
+        y: Any,
+        aux: Any,
+        args: Any,
+        options: dict[str, Any],
+        state: _State,
+        tags: frozenset[object],
+        result: optx.RESULTS,
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        return y, aux, {}
+
+
+def _beside(point: Any, model: LinearModel) -> Float[Array, " size"]:
+    """A point nearby that shares no symmetry with this one."""
+    directions = jnp.cos(1.0 + 2.4 * jnp.arange(point.size, dtype=point.dtype))
+    return point + jnp.finfo(point.dtype).eps ** (1 / 3) * model.magnitude * directions
+
+
+def _gain_ratio(state: _State, norm: Any) -> tuple[Float[Array, ""], Float[Array, ""], Bool[Array, ""]]:
+    """Actual over predicted decrease of the sum of squares; the actual one; and whether both are too small for rounding to tell."""
+    relative = norm / state.model.residual_norm
+    # An increase beyond 10 times the norm, or to something not finite, counts as the worst ratio there is.
+    actual = jnp.where(relative < 10.0, 1.0 - relative**2, -99.0)
+    predicted, rounding = state.trial.predicted, state.model.rounding
+    hidden = (predicted <= rounding) & (jnp.abs(actual) <= rounding) & ~state.fresh
+    ratio = jnp.where(predicted > 0, actual / predicted, -1.0)
+    return jnp.where(hidden, 1.0, ratio), actual, hidden

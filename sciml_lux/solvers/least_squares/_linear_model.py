@@ -1,0 +1,188 @@
+"""The linear model of a residual around a point, and the steps that it proposes within a trust region."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+
+class LinearModel(eqx.Module):
+    """The linear model `r + J p` of the residual around the last accepted point.
+
+    Steps are chosen in scaled variables `q = D p`: with `J D^-1 = U S V^T` they need `S` (`singular_values`), `V^T` (`directions`) and
+    `U^T r` (`projected`). `D` (`scale`) is a heuristic; what certifies a minimum does not depend on it: `triangle` and `seen`, which are
+    `R` and `Q^T r` of the columns of `J` brought to norm 1; `cosine`, the largest between `r` and a column; `contribution`, the norm
+    of `|J| |y|`. `largest_norms` and `magnitude` are the largest that each column and each parameter have had, `cautious` those
+    parameters whose magnitude at the start meant something. `rounding` is the relative
+    change of the sum of squares, and `resolution` the change of each parameter, that mean nothing: evaluating the residual is at best
+    as exact as one unit of rounding in every parameter.
+    """
+
+    singular_values: Float[Array, " rank"]
+    directions: Float[Array, "rank size"]
+    projected: Float[Array, " rank"]
+    residual_norm: Float[Array, ""]
+    scale: Float[Array, " size"]
+    triangle: Float[Array, "rank size"]
+    seen: Float[Array, " rank"]
+    cosine: Float[Array, ""]
+    contribution: Float[Array, ""]
+    largest_norms: Float[Array, " size"]
+    magnitude: Float[Array, " size"]
+    cautious: Bool[Array, " size"]
+    rounding: Float[Array, ""]
+    resolution: Float[Array, " size"]
+
+
+class Trial(eqx.Module):
+    """A point that was proposed, and what the model predicts for it, relative to the sum of squares."""
+
+    point: Float[Array, " size"]
+    length: Float[Array, ""]
+    predicted: Float[Array, ""]
+    slope: Float[Array, ""]
+    undamped: Bool[Array, ""]
+
+
+def empty_model(size: int, num_data: int, dtype: Any) -> LinearModel:
+    """Zeros in the place of a model, before the residual was evaluated."""
+    rank = min(size, num_data)
+    zero, vector = jnp.zeros((), dtype), jnp.zeros((size,), dtype)
+    projected = jnp.zeros((rank,), dtype)
+    return LinearModel(
+        singular_values=projected,
+        directions=jnp.zeros((rank, size), dtype),
+        projected=projected,
+        residual_norm=zero,
+        scale=vector,
+        triangle=jnp.zeros((rank, size), dtype),
+        seen=projected,
+        cosine=zero,
+        contribution=zero,
+        largest_norms=vector,
+        magnitude=vector,
+        cautious=jnp.zeros((size,), bool),
+        rounding=zero,
+        resolution=vector,
+    )
+
+
+def jacobian_of(tangent_map: Any, point: Any, residual: Any, mode: str | None) -> Float[Array, "residuals size"]:
+    """All columns in forward mode, or all rows in reverse, by default where there are many more parameters than residuals."""
+    if mode is None:
+        mode = "bwd" if point.size > 4 * residual.size else "fwd"
+    if mode == "fwd":
+        return jax.vmap(tangent_map, out_axes=1)(jnp.eye(point.size, dtype=point.dtype))
+    if mode == "bwd":
+        (rows,) = jax.vmap(jax.linear_transpose(tangent_map, point))(jnp.eye(residual.size, dtype=point.dtype))
+        return rows
+    raise ValueError(f'autodiff_mode is "fwd" or "bwd", got {mode!r}')
+
+
+def linear_model(
+    jacobian: Any, residual: Any, previous: LinearModel, point: Any, caution: float | Array, first: Any
+) -> LinearModel:
+    """The model at `point`, the start if `first`.
+
+    No parameter may move, relative to its magnitude, more than `1 / caution` times as far as the most influential one: one that hardly
+    matters where the solve starts would otherwise be thrown to where it never matters again. One that is 0 there, or contributes
+    less than half of the digits, has no magnitude.
+    """
+    eps = jnp.finfo(point.dtype).eps
+    norms = jnp.linalg.norm(jacobian, axis=0)
+    unit = jnp.where(norms > 0, norms, 1.0)
+    largest_norms = jnp.maximum(norms, previous.largest_norms)
+    magnitude = jnp.maximum(jnp.abs(point), previous.magnitude)
+    scale = jnp.where(largest_norms > 0, largest_norms, 1.0)
+    contributions = jnp.abs(jacobian) @ jnp.abs(point)
+    contribution = jnp.linalg.norm(contributions)
+    cautious = jnp.where(first, norms * jnp.abs(point) > jnp.sqrt(eps) * contribution, previous.cautious)
+    floor = caution * jnp.max(scale * jnp.abs(point))
+    scale = jnp.maximum(scale, floor / jnp.where(cautious & (magnitude > 0), magnitude, jnp.inf))
+    # The triangle of [J / norms, r] has Q^T r in its last column, so that Q is never formed.
+    columns = jacobian / unit[None, :]
+    triangle = jnp.linalg.qr(jnp.concatenate([columns, residual[:, None]], axis=1), mode="r")
+    rank = min(jacobian.shape)
+    triangle, seen = triangle[:rank, :-1], triangle[:rank, -1]
+    left, singular_values, directions = jnp.linalg.svd(triangle * (unit / scale)[None, :], full_matrices=False)
+    residual_norm = jnp.linalg.norm(residual)
+    divisor = jnp.where(residual_norm > 0, residual_norm, 1.0)
+    return LinearModel(
+        singular_values,
+        directions,
+        projected=left.T @ seen,
+        residual_norm=residual_norm,
+        scale=scale,
+        triangle=triangle,
+        seen=seen,
+        cosine=jnp.max(jnp.abs(residual @ columns), initial=0.0) / divisor,
+        contribution=contribution,
+        largest_norms=largest_norms,
+        magnitude=magnitude,
+        cautious=cautious,
+        rounding=10 * eps * (1.0 + contribution / divisor),
+        resolution=eps * (contributions @ jnp.abs(columns)) / unit,
+    )
+
+
+def explained(model: LinearModel, num_data: int) -> Float[Array, ""]:
+    """The norm of what a Gauss-Newton step removes from the residual: its projection on the columns of `J`, whatever their scales."""
+    left, s, _ = jnp.linalg.svd(model.triangle, full_matrices=False)
+    return jnp.linalg.norm(jnp.where(_resolved(s, model, num_data), left.T @ model.seen, 0.0))
+
+
+def _resolved(s: Any, model: LinearModel, num_data: int) -> Bool[Array, " rank"]:
+    """The directions in which the residual changes by more than rounding."""
+    return s > jnp.finfo(s.dtype).eps * max(num_data, model.scale.size) * s[0]
+
+
+def newton_step(model: LinearModel, num_data: int) -> tuple[Float[Array, " size"], Float[Array, ""]]:
+    """The Gauss-Newton step of least length, and that length in scaled variables."""
+    usable = _resolved(model.singular_values, model, num_data)
+    weights = jnp.where(usable, -model.projected / jnp.where(usable, model.singular_values, 1.0), 0.0)
+    return model.directions.T @ weights / model.scale, jnp.linalg.norm(weights)
+
+
+def propose(model: LinearModel, point: Any, radius: Any, newton: Any, newton_length: Any) -> Trial:
+    """The minimiser of the model within the radius."""
+    s, c = model.singular_values, model.projected
+    undamped = newton_length <= 1.1 * radius
+    damping = jnp.where(undamped, 0.0, _damping(s, c, jnp.where(undamped, 1.0, radius)))
+    denominator = s**2 + damping
+    weights = -s * c / jnp.where(denominator > 0, denominator, 1.0)
+    step = jnp.where(undamped, newton, model.directions.T @ weights / model.scale)
+    length = jnp.where(undamped, newton_length, jnp.linalg.norm(weights))
+    norm = jnp.where(model.residual_norm > 0, model.residual_norm, 1.0)
+    linear = (jnp.linalg.norm(s * (model.directions @ (model.scale * step))) / norm) ** 2
+    penalty = damping * (length / norm) ** 2
+    return Trial(point + step, length, linear + 2 * penalty, -(linear + penalty), undamped)
+
+
+def _damping(s: Any, c: Any, radius: Any) -> Any:
+    """The root of `||s c / (s^2 + damping)|| = radius`, to a few per cent, from below: there Newton on the reciprocal is monotone."""
+    gradient = jnp.abs(s * c)
+    upper = jnp.linalg.norm(gradient) / radius
+    # Each component alone must not be longer than the radius.
+    lower = jnp.maximum(jnp.max(gradient / radius - s**2), 0.0)
+    lower = jnp.maximum(lower, jnp.finfo(s.dtype).tiny)
+
+    def newton(_: Any, damping: Any) -> Any:
+        weights = gradient / (s**2 + damping)
+        length = jnp.linalg.norm(weights)
+        curvature = jnp.sum(weights**2 / (s**2 + damping))
+        update = length**2 / jnp.where(curvature > 0, curvature, 1.0) * (length / radius - 1.0)
+        return jnp.clip(damping + update, lower, upper)
+
+    return lax.fori_loop(0, 6, newton, lower)
+
+
+def standard_errors(model: LinearModel, num_data: int) -> Float[Array, " size"]:
+    """The standard errors of the parameters as a linear fit would give them, over the directions that are resolved."""
+    usable = _resolved(model.singular_values, model, num_data)
+    inverse = jnp.where(usable, 1.0 / jnp.where(usable, model.singular_values, 1.0), 0.0)
+    remaining = jnp.maximum(model.residual_norm**2 - jnp.sum(model.seen**2), 0.0)
+    deviation = jnp.sqrt(remaining / max(num_data - model.scale.size, 1))
+    return deviation * jnp.linalg.norm(model.directions * inverse[:, None], axis=0) / model.scale
