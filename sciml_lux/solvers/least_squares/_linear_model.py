@@ -89,7 +89,7 @@ def linear_model(
 
     No parameter may move, relative to its magnitude, more than `1 / caution` times as far as the most influential one: one that hardly
     matters where the solve starts would otherwise be thrown to where it never matters again. One that is 0 there, or contributes
-    less than half of the digits, has no magnitude.
+    what a 0 with a rounding error would, has no magnitude.
     """
     eps = jnp.finfo(point.dtype).eps
     norms = jnp.linalg.norm(jacobian, axis=0)
@@ -99,7 +99,9 @@ def linear_model(
     scale = jnp.where(largest_norms > 0, largest_norms, 1.0)
     contributions = jnp.abs(jacobian) @ jnp.abs(point)
     contribution = jnp.linalg.norm(contributions)
-    cautious = jnp.where(first, norms * jnp.abs(point) > jnp.sqrt(eps) * contribution, previous.cautious)
+    parts = norms * jnp.abs(point)
+    rounded = (parts <= jnp.sqrt(eps) * contribution) & (parts > eps**1.25 * contribution)
+    cautious = jnp.where(first, (point != 0) & ~rounded, previous.cautious)
     floor = caution * jnp.max(scale * jnp.abs(point))
     scale = jnp.maximum(scale, floor / jnp.where(cautious & (magnitude > 0), magnitude, jnp.inf))
     # The triangle of [J / norms, r] has Q^T r in its last column, so that Q is never formed.
