@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import jax.numpy as jnp
-
 from ._errors import LayoutError
 from ._flat_params import FlatParams
+from ._kept import as_array
 from ._layout import contains
 from ._segments import concatenate
 from ._selection import select
@@ -57,7 +56,7 @@ def transplant(
         taken = (
             source.vector[..., old.offset : old.offset + old.size] if same and old else target.vector[..., start:stop]
         )
-        segments.append(jnp.asarray(taken, target.layout.dtype))
+        segments.append(as_array(taken, target.layout.dtype, entry.path))
     known = {entry.path for entry in target.layout.entries}
     report = TransplantReport(
         tuple(matched),
