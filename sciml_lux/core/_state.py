@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from ..flatten import NamedTree, PathError, leaf_paths, operation, unknown_name
+from ..flatten import NamedTree, PathError, leaf_paths, operation, register_flag, register_tree, unknown_name
 
 Tree = TypeVar("Tree", bound=NamedTree)
 
@@ -34,6 +34,10 @@ class Training:
 
     def __repr__(self) -> str:
         return f"Training({self.value})"
+
+
+register_tree(State)
+register_flag(Training)
 
 
 def _replace(state: Tree, wanted: Callable[[str, Any], bool], value: Any) -> Tree:

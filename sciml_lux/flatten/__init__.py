@@ -31,6 +31,7 @@ from ._file import load as load
 from ._file import save as save
 from ._flat_params import FlatParams as FlatParams
 from ._flat_params import flatten as flatten
+from ._flax import register_with_flax as register_with_flax
 from ._kept import as_array as as_array
 from ._layout import Layout as Layout
 from ._layout import layout_of as layout_of
@@ -74,6 +75,8 @@ from ._selection import labels as labels
 from ._selection import per_group as per_group
 from ._selection import scalar_labels as scalar_labels
 from ._selection import select as select
+from ._serialize import register_flag as register_flag
+from ._serialize import register_tree as register_tree
 from ._storage import compute_dtype as compute_dtype
 from ._surgery import TransplantReport as TransplantReport
 from ._surgery import transplant as transplant

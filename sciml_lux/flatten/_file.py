@@ -31,6 +31,7 @@ from ._file_format import (
     shortened,
 )
 from ._flat_params import FlatParams
+from ._flax import register_where_flax_is_imported
 from ._kept import as_array
 from ._layout import Layout, layout_of
 from ._named_tree import Params, leaf_paths
@@ -85,6 +86,7 @@ def load(path: str | os.PathLike[str], dtype: Any = None, like: Any = None) -> F
 
     **Source:** https://huggingface.co/docs/safetensors
     """
+    register_where_flax_is_imported()
     path = Path(path)
     wanted = None if like is None else layout_of(like)
     dtype = check_dtype(dtype) if dtype is not None else None if wanted is None else wanted.dtype

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from ._declare import as_parameter, declarations
 from ._errors import LayoutError, ParameterError, PathError, unknown_name
+from ._flax import register_where_flax_is_imported
 from ._layout import Layout, contains, layout_of
 from ._named_tree import Params, leaf_paths
 from ._no_array import ATTRIBUTES, NotAnArray, operation
@@ -207,6 +208,7 @@ def flatten(tree: Any, dtype: Any = None) -> FlatParams:
     JAX's default float). **Errors:** `ParameterError` for what cannot be a parameter, `LayoutError` for mixed dtypes and for values that
     the vector would not keep, such as 1e300 in float32.
     """
+    register_where_flax_is_imported()
     layout = Layout.of(tree, dtype)
     values = {path: as_parameter(path, value).value for path, value in declarations(tree)}
     segments = [

@@ -78,9 +78,7 @@ class AbstractRavelMap(abc.ABC):
 def _same_map(self: Any, other: object) -> bool:
     if self is other:
         return True
-    if type(self) is not type(other) or not dataclasses.is_dataclass(self):
-        return NotImplemented
-    return exact_fields(self) == exact_fields(other)
+    return type(self) is type(other) and dataclasses.is_dataclass(self) and exact_fields(self) == exact_fields(other)
 
 
 @dataclass(frozen=True)
