@@ -34,11 +34,10 @@ def check_parameters(layer: Any, params: Params, batch: tuple[int, ...] | None) 
     expected = _declared(layer)
     if expected is None:
         return
-    batch = batch if batch is not None else _leading(expected, params)
-    if _fits(expected, params, batch):
+    if _fits(expected, params, _leading(expected, params) if batch is None else batch):
         _SET_FITS(params, layer)
         return
-    kind, difference = next(_differences(expected, params, batch, ""))
+    kind, difference = next(_differences(expected, params, batch or (), ""))
     raise kind(
         f"{difference}; these are not the parameters of {short(layer)}. Write ps, st = "
         "lux.setup(key, layer) for its own, and lux.flatten.transplant(old, ps) for its own with what fits of others"

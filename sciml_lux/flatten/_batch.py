@@ -35,6 +35,7 @@ def pick(batch: FlatParams, index: Any) -> FlatParams:
     """
     if batch.vector.ndim < 2:
         raise LayoutError("pick takes a batch of parameter vectors, got a single one")
+    index = np.asarray(index) if isinstance(index, list) else index
     check_index(index, batch.vector.shape[:-1], "pick")
     return FlatParams(batch.vector[index], batch.layout)
 

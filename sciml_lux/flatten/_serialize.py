@@ -45,11 +45,15 @@ def _layout_to_bytes(layout: Layout) -> bytes:
     return compact(encode_layout(layout)).encode()
 
 
+def _layout_from_bytes(text: Any) -> Layout:
+    return decode_layout(json.loads(bytes(text)))
+
+
 jax.export.register_pytree_node_serialization(
     FlatParams,
     serialized_name="sciml_lux.FlatParams",
     serialize_auxdata=_layout_to_bytes,
-    deserialize_auxdata=lambda text: decode_layout(json.loads(bytes(text))),
+    deserialize_auxdata=_layout_from_bytes,
 )
 
 

@@ -16,11 +16,13 @@ def _to_bytes(static: Any) -> bytes:
     return f"{enumeration.__module__.partition('.')[0]}:{enumeration.__qualname__}".encode()
 
 
-def _from_bytes(text: bytes) -> Any:
+def _from_bytes(text: Any) -> Any:
     name = bytes(text).decode()
     found = [cls for cls in _subclasses(eqxi.Enumeration) if _to_bytes((_MARKER, cls)).decode() == name]
     if not found:
-        raise ValueError(f"the program has outcomes of {name}, an enumeration that is not defined here; import it before")
+        raise ValueError(
+            f"the program has outcomes of {name}, an enumeration that is not defined here; import it before"
+        )
     return _MARKER, found[-1]
 
 
