@@ -219,6 +219,18 @@ def test_every_way_in_refuses_what_the_dtype_does_not_hold(path):
     refused(lambda: lux.load(path, jnp.float32), LayoutError, "the vector: got 1e+300")
     refused(lambda: transplant(wide, ps), LayoutError, "a: got 1e+300")
     refused(lambda: compute_dtype(wide, {"a": jnp.float32}), LayoutError, "a: got 1e+300")
+    for large in (lux.positive(1e300), lux.fixed(1e300)):
+        wide, narrow = flatten({"a": large}), flatten({"a": lux.positive(1.0)}, jnp.float32)
+        lux.save(path, wide)
+        with np.errstate(over="ignore"):
+            refused(lambda: lux.load(path, jnp.float32), LayoutError, "a has a value beyond the range of float32")
+        if wide.layout.size:
+            refused(
+                lambda wide=wide, narrow=narrow: transplant(wide, narrow), LayoutError, "beyond the range of float32"
+            )
+    tensors = {"weight": np.asarray([[1e300]]), "bias": np.zeros(1)}
+    refused(lambda: lux.from_torch(tensors, lux.Dense(1, 1), jnp.float32), LayoutError, "from_torch: got 1e+300")
+    refused(lambda: lux.flatten.per_group(ps, {"*": 1e300}), LayoutError, "*: got 1e+300")
     np.testing.assert_array_equal(ps.set("a", np.asarray([np.inf, 0.1]))["a"], np.asarray([np.inf, 0.1], np.float32))
 
 
@@ -230,6 +242,16 @@ def test_what_is_no_array_of_real_numbers_is_refused(value):
         np.testing.assert_array_equal(ps.set("a", jnp.asarray(value))["a"], value)
     if not isinstance(value, dict):
         refused(lambda: ps.layout.ravel({"a": value}), LayoutError, "a: got")
+
+
+def test_declarations_of_lists_and_of_nothing():
+    for value, advice in (
+        ([1, 2], "Write jnp.asarray(value, float)"),
+        ((1.0,), "jnp.asarray"),
+        (None, "Leave the name out"),
+    ):
+        refused(lambda value=value: flatten({"a": {"b": value}}), ParameterError, "parameter a.b: got", advice)
+    np.testing.assert_array_equal(flatten({"a": jnp.asarray([1, 2], float)}).vector, [1.0, 2.0])
 
 
 # Indices

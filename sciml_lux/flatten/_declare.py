@@ -77,9 +77,16 @@ def as_parameter(path: str, value: Any) -> Parameter:
             f"parameter {path}: got {value!r}; parameters are floating-point numbers. Write {float(value)}, "
             "or return it from initial_states if it is a counter or a flag"
         )
+    kind = type(value).__name__
+    if isinstance(value, list | tuple):
+        advice = "Write jnp.asarray(value, float)"
+    elif value is None:
+        advice = "Leave the name out if there is nothing to be trained"
+    else:
+        advice = f"For a type of your own, register_ravel_map({kind}, ...)"
     raise ParameterError(
-        f"parameter {path}: got {type(value).__name__}; expected an array of floating-point numbers, a declaration such as "
-        f"lux.positive(...), or a mapping of names to them. For a type of your own, register_ravel_map({type(value).__name__}, ...)"
+        f"parameter {path}: got {kind}; expected an array of floating-point numbers, a declaration such as "
+        f"lux.positive(...), or a mapping of names to them. {advice}"
     )
 
 

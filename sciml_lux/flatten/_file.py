@@ -30,7 +30,7 @@ from ._file_format import (
     compact,
     shortened,
 )
-from ._flat_params import FlatParams
+from ._flat_params import FlatParams, check_range
 from ._flax import register_where_flax_is_imported
 from ._kept import as_array
 from ._layout import Layout, layout_of
@@ -96,7 +96,10 @@ def load(path: str | os.PathLike[str], dtype: Any = None, like: Any = None) -> F
             f"{path}: {difference}; it holds the parameters of another model. To carry over what fits, write "
             "ps, report = lux.flatten.transplant(lux.load(path), ps)"
         )
-    return FlatParams(as_array(vector, layout.dtype, f"{path}: the vector"), layout)
+    loaded = FlatParams(as_array(vector, layout.dtype, f"{path}: the vector"), layout)
+    if vector.dtype != layout.dtype:
+        check_range(loaded, str(path))
+    return loaded
 
 
 def _read(path: Path, dtype: Any) -> tuple[np.ndarray, Layout]:

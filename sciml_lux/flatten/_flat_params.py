@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from ._declare import as_parameter, declarations
 from ._errors import LayoutError, ParameterError, PathError, unknown_name
 from ._flax import register_where_flax_is_imported
+from ._kept import is_traced
 from ._layout import Layout, contains, layout_of
 from ._named_tree import Params, leaf_paths
 from ._no_array import ATTRIBUTES, NotAnArray, operation
@@ -217,6 +218,21 @@ def flatten(tree: Any, dtype: Any = None) -> FlatParams:
     ]
     vector = concatenate(segments) if segments else jnp.zeros((0,), layout.dtype)
     return FlatParams(vector, layout)
+
+
+def check_range(flat: FlatParams, what: str) -> None:
+    """Raises `LayoutError` if finite numbers of the vector stand for an infinite value: in another dtype they did not."""
+    if is_traced(flat.vector):
+        return
+    vector = np.asarray(flat.vector)
+    for entry in flat.layout.entries:
+        stored = flat.layout.stored(entry)
+        shown = flat[entry.path] if entry.path else flat.params
+        overflows = any(np.isinf(np.asarray(leaf)).any() for leaf in jax.tree.leaves(shown))
+        if overflows and np.isfinite(vector[..., stored.offset : stored.offset + stored.size]).all():
+            raise LayoutError(
+                f"{what}: {entry.path} has a value beyond the range of {flat.layout.dtype}; keep its dtype, or declare it in other units"
+            )
 
 
 def show(flat: FlatParams, rows: int = 40) -> str:

@@ -59,7 +59,8 @@ def _largest(dtype: np.dtype) -> Any:
 def agree(given: Any, shown: Any, batch_axes: int = 0, *, exactly: bool) -> bool | Bool[Array, "*batch"]:
     """Whether two trees of arrays hold the same numbers: the same, -0.0 told from 0.0, or the same but for rounding.
 
-    Rounding is `eps**(2/3)` of the largest number. Known numbers give True or False; traced ones an array, along the leading axes.
+    Rounding is up to `sqrt(eps)` of the largest number, as maps that solve equations lose half of the digits. Known numbers give
+    True or False; traced ones an array, along the leading axes.
     """
     one, other = jax.tree.leaves(given), jax.tree.leaves(shown)
     if len(one) != len(other):
@@ -90,7 +91,7 @@ def _same(numpy: Any, given: Any, shown: Any, batch_axes: int, exactly: bool) ->
             same = same & ~(zeros & (numpy.signbit(part(given)) != numpy.signbit(part(shown))))
         return numpy.all(same, axis=axes)
     sizes = numpy.where(numpy.isfinite(shown), numpy.abs(shown), 0)
-    tolerance = float(jnp.finfo(shown.dtype).eps) ** (2 / 3) * numpy.max(sizes, axis=axes, keepdims=True, initial=0)
+    tolerance = float(jnp.finfo(shown.dtype).eps) ** 0.5 * numpy.max(sizes, axis=axes, keepdims=True, initial=0)
     both = numpy.isfinite(given) & numpy.isfinite(shown)
     difference = numpy.abs(numpy.where(both, given, 0) - numpy.where(both, shown, 0))
     return numpy.all(same | (both & (difference <= tolerance)), axis=axes)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ._declare import Entry
 from ._errors import LayoutError, PathError, unknown_name
 from ._flat_params import FlatParams
+from ._kept import as_array
 from ._layout import Layout, contains, layout_of
 from ._ravel_map import ArraySpec
 from ._segments import concatenate, split
@@ -216,7 +217,7 @@ def per_group(where: Layout | FlatParams, values: Mapping[str, float]) -> Float[
     vector = np.full(layout.size, np.nan, layout.dtype)
     for pattern, value in values.items():
         for start, stop in select(layout, pattern).runs:
-            vector[start:stop] = value
+            vector[start:stop] = as_array(value, layout.dtype, str(pattern))
     left_out = [e.path for e in layout.entries if np.isnan(vector[e.offset : e.offset + e.size]).any()]
     if left_out:
         raise LayoutError(f'no value for {", ".join(left_out)}; begin with a value for all others, {{"*": ...}}')

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...core import AbstractLayer, State, as_params, as_state, check_layer, setup
-from ...flatten import FlatParams, LayerError, Layout, NamedTree, Params, Real, ShapeError
+from ...flatten import FlatParams, LayerError, Layout, NamedTree, Params, Real, ShapeError, as_array
 from ._port import Port
 from ._walk import Place, ported_layers
 
@@ -41,7 +41,7 @@ def from_torch(state_dict: Mapping[str, Any], layer: AbstractLayer, dtype: Any =
     ps, st = setup(jax.random.key(0), layer, dtype)
     params, states = _Arrays(ps.params), _Arrays(st)
     for ours, theirs in _pairs("from_torch", layer, tensors, params, states):
-        ours[...] = theirs
+        ours[...] = as_array(theirs, ours.dtype, "from_torch")
     filled = params.tree()
     ps = ps.replace(ps.layout.ravel(filled))
     _check_held(ps.layout, filled, ps.params)
