@@ -16,13 +16,13 @@ _GET_FITS, _SET_FITS = Params._fits.__get__, Params._fits.__set__  # type: ignor
 _ARRAYS = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct)
 
 
-def check_parameters(layer: Any, params: Params, batch: tuple[int, ...] | None) -> None:
+def check_parameters(layer: Any, params: Params, batch: tuple[int, ...] | None, more: bool = False) -> None:
     """Raises unless `params` has the names that `layer` declares, each with the shape that it declares.
 
     Neither dtypes are compared nor how the values are stored. A layer that declares nothing without being computed is not checked.
 
     **Arguments:** `batch`: the leading axes that every array has beyond its declared shape; None: those of the first, as of a batch
-    of parameters by hand.
+    of parameters by hand; `more`: whether other names may stand beside those declared.
 
     **Errors:** `PathError` for a missing name, `LayoutError` for another shape and for a name too many, at the first that differs.
     """
@@ -34,8 +34,11 @@ def check_parameters(layer: Any, params: Params, batch: tuple[int, ...] | None) 
     expected = _declared(layer)
     if expected is None:
         return
-    if _fits(expected, params, _leading(expected, params) if batch is None else batch):
+    leading = _leading(expected, params) if batch is None else batch
+    if _fits(expected, params, leading):
         _SET_FITS(params, layer)
+        return
+    if more and _fits(expected, params, leading, more):
         return
     kind, difference = next(_differences(expected, params, batch or (), ""))
     raise kind(
@@ -70,12 +73,14 @@ def _values(declared: Params) -> Params:
     )
 
 
-def _fits(expected: Params, got: Any, batch: tuple[int, ...]) -> bool:
+def _fits(expected: Params, got: Any, batch: tuple[int, ...], more: bool = False) -> bool:
     got = got.params if isinstance(got, FlatParams) else got
-    if not isinstance(got, Params) or got._children.keys() != expected._children.keys():
+    if not isinstance(got, Params) or not got._children.keys() >= expected._children.keys():
+        return False
+    if not more and len(got) != len(expected):
         return False
     return all(
-        _fits(child, got._children[name], batch)
+        _fits(child, got._children[name], batch, more)
         if isinstance(child, Params)
         else _fits_array(child, got._children[name], batch)
         for name, child in expected._children.items()

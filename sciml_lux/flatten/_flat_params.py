@@ -16,6 +16,7 @@ from ._kept import is_traced
 from ._layout import Layout, contains, layout_of
 from ._named_tree import Params, leaf_paths
 from ._no_array import ATTRIBUTES, NotAnArray, operation
+from ._ravel_entry import ravel_entry
 from ._segments import concatenate
 from ._tied import Tied
 
@@ -213,7 +214,7 @@ def flatten(tree: Any, dtype: Any = None) -> FlatParams:
     layout = Layout.of(tree, dtype)
     values = {path: as_parameter(path, value).value for path, value in declarations(tree)}
     segments = [
-        layout.ravel_entry(layout[path], np.asarray(value) if type(value) is tuple else value)
+        ravel_entry(layout[path], np.asarray(value) if type(value) is tuple else value, layout.dtype, start=True)
         for path, value in values.items()
     ]
     vector = concatenate(segments) if segments else jnp.zeros((0,), layout.dtype)

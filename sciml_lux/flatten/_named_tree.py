@@ -144,12 +144,9 @@ class NamedTree(NotAnArray, Mapping[str, Any]):
             return True
         if type(other) is not type(self):
             return NotImplemented
-        if self._children.keys() == other._children.keys() and _holds_arrays(self, other):
-            raise ParameterError(
-                f"two {type(self).__name__} of arrays are not compared by ==, as arrays are not; write "
-                "jax.tree.all(jax.tree.map(jnp.array_equal, tree, other))"
-            )
-        return tuple(self._children.items()) == tuple(other._children.items())
+        return tuple(self._children) == tuple(other._children) and all(
+            _same(child, other._children[name]) for name, child in self._children.items()
+        )
 
     def __hash__(self) -> int:
         return hash(tuple(self._children.items()))
@@ -172,8 +169,12 @@ class NamedTree(NotAnArray, Mapping[str, Any]):
         return wl.pformat(self, width=100)
 
 
-def _holds_arrays(*trees: NamedTree) -> bool:
-    return any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(trees))
+def _same(one: Any, other: Any) -> bool:
+    if one is not other and (isinstance(one, jax.Array | np.ndarray) or isinstance(other, jax.Array | np.ndarray)):
+        raise ParameterError(
+            "arrays by name are not compared by ==, as arrays are not; write jax.tree.all(jax.tree.map(jnp.array_equal, tree, other))"
+        )
+    return one is other or bool(one == other)
 
 
 def _flatten(tree: NamedTree) -> tuple[tuple[Any, ...], tuple[str, ...]]:

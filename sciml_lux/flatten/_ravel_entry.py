@@ -15,8 +15,11 @@ from ._named_tree import Params, leaf_paths
 from ._ravel_map import AbstractRavelMap, ArraySpec, Real
 
 
-def ravel_entry(entry: Entry, value: Any, dtype: np.dtype) -> Float[Array, "*batch size"]:
-    """The segment of `dtype` that stores `value`: see `Layout.ravel_entry`."""
+def ravel_entry(entry: Entry, value: Any, dtype: np.dtype, start: bool = False) -> Float[Array, "*batch size"]:
+    """The segment of `dtype` that stores `value`: see `Layout.ravel_entry`.
+
+    A map that says itself which values it keeps is asked. Any other is tried; but what it makes of a `start` is the start.
+    """
     if isinstance(entry.spec, ArraySpec) and (value is None or type(value) in (list, tuple, str)):
         hint = "; write jnp.asarray(value)" if isinstance(value, list | tuple) else ""
         raise LayoutError(
@@ -36,10 +39,13 @@ def ravel_entry(entry: Entry, value: Any, dtype: np.dtype) -> Float[Array, "*bat
         if known and not plain:
             _check_value(entry, value)
         segment = one(value)
-        if plain or not entry.size:
+        tried = not start or type(ravel_map).check is not AbstractRavelMap.check
+        if plain or not entry.size or not (known or tried):
             return segment
         if known:
-            _check_kept(entry, value, segment, batch_axes)
+            _check_range(entry, value, segment)
+            if type(ravel_map).check is AbstractRavelMap.check and tried:
+                _check_kept(entry, value, segment, batch_axes)
             return segment
         shown = unravel_entry(entry, jax.lax.stop_gradient(segment), batch_axes)
         return nan_unless(agree(jax.lax.stop_gradient(value), shown, batch_axes, exactly=False), segment)
@@ -85,29 +91,30 @@ def _dtype_of(entry: Entry, leaf: Any, dtype: np.dtype) -> np.dtype:
     return dtype if real or not np.iscomplexobj(leaf) else complex_dtype(dtype)
 
 
-def _check_kept(entry: Entry, value: Any, segment: Any, batch_axes: int) -> None:
+def _check_range(entry: Entry, value: Any, segment: Any) -> None:
     finite = all(np.all(np.isfinite(np.asarray(leaf))) for leaf in jax.tree.leaves(value))
     if finite and not np.all(np.isfinite(np.asarray(segment))):
         raise LayoutError(
             f"{entry.path}: got {value!r}, which {ravel_map_name(entry)} stores as a number beyond the range of {segment.dtype}"
         )
-    # A map that says itself which values it keeps has been asked; any other is tried.
-    if type(entry.ravel_map).check is AbstractRavelMap.check:
-        try:
-            shown = unravel_entry(entry, segment, batch_axes)
-        except Exception:  # which whoever reads the value will see
-            return
-        if not agree(value, shown, batch_axes, exactly=False):
-            raise LayoutError(
-                f"{entry.path}: got {value!r}, which {ravel_map_name(entry)} stores as {shown!r}; give it a value that it keeps"
-            )
+
+
+def _check_kept(entry: Entry, value: Any, segment: Any, batch_axes: int) -> None:
+    try:
+        shown = unravel_entry(entry, segment, batch_axes)
+    except Exception:  # which whoever reads the value will see
+        return
+    if not agree(value, shown, batch_axes, exactly=False):
+        raise LayoutError(
+            f"{entry.path}: got {value!r}, which {ravel_map_name(entry)} stores as {shown!r}; give it a value that it keeps"
+        )
 
 
 def _check_value(entry: Entry, value: Any) -> None:
     try:
         entry.ravel_map.check(value)
     except ValueError as error:
-        raise LayoutError(f"{entry.path}: {error}") from None
+        raise LayoutError(f"{entry.path}: {error} (it is stored as {ravel_map_name(entry)})") from None
 
 
 def ravel_map_name(entry: Entry) -> str:

@@ -38,9 +38,9 @@ def compute_dtype(where: Where, dtypes: Mapping[str, Any]) -> Where:
                 raise LayoutError(f"{entry.path} holds a whole layer; cast within its ravel map")
             changed[entry.path] = dataclasses.replace(entry, spec=ArraySpec(entry.spec.shape, dtype))
     stored = layout.with_entries(changed)
-    if not isinstance(where, FlatParams):
-        return stored
-    if not is_traced(where.vector):
-        for path, entry in changed.items():
-            as_array(np.asarray(where[path]), entry.spec.dtype, path)
-    return FlatParams(where.vector, stored)
+    if isinstance(where, FlatParams):
+        if not is_traced(where.vector):
+            for path, entry in changed.items():
+                as_array(np.asarray(where[path]), entry.spec.dtype, path)
+        return FlatParams(where.vector, stored)
+    return stored
