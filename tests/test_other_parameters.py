@@ -71,11 +71,12 @@ def test_the_advice_is_followed():
     assert report.reshaped == ("output.weight", "output.bias")
 
 
-def test_a_layer_more_or_less_is_refused():
+def test_a_layer_less_and_an_array_more_are_refused():
     long, short = lux.Chain(lux.Dense(2, 2), lux.Dense(2, 2)), lux.Chain(lux.Dense(2, 2))
     (ps, st), (fewer, _) = setup(long), setup(short)
-    refused(lambda: short(X, ps, st), LayoutError, "parameter layer_1: got a Params of weight, bias, expected none")
     refused(lambda: long(X, fewer, st), PathError, "no path 'layer_1'")
+    assert jax.eval_shape(long[:1], X, ps, st)[0].shape == X.shape  # a part of a chain runs on the whole
+    refused(lambda: long(X, {**ps.params, "scale": 1.0}, st), LayoutError, "parameter scale: got", "none of that name")
     biased, plain = lux.Dense(2, 2), lux.Dense(2, 2, use_bias=False)
     refused(lambda: plain(X, setup(biased)[0], lux.State()), LayoutError, "parameter bias: got")
 

@@ -77,7 +77,7 @@ def _fits(expected: Params, got: Any, batch: tuple[int, ...], more: bool = False
     got = got.params if isinstance(got, FlatParams) else got
     if not isinstance(got, Params) or not got._children.keys() >= expected._children.keys():
         return False
-    if not more and len(got) != len(expected):
+    if not more and len(got) != len(expected) and any(_beside(expected, got)):
         return False
     return all(
         _fits(child, got._children[name], batch, more)
@@ -85,6 +85,14 @@ def _fits(expected: Params, got: Any, batch: tuple[int, ...], more: bool = False
         else _fits_array(child, got._children[name], batch)
         for name, child in expected._children.items()
     )
+
+
+def _beside(expected: Params, got: Params) -> Iterator[str]:
+    """The names that may not stand beside those declared. Among layers, other layers may: a part of a chain runs on the whole."""
+    layers = all(isinstance(child, Params) for child in expected._children.values())
+    for name, child in got.items():
+        if name not in expected._children and not (layers and isinstance(child, Params)):
+            yield name
 
 
 def _fits_array(expected: Any, got: Any, batch: tuple[int, ...]) -> bool:
@@ -134,9 +142,8 @@ def _differences(
             hint = "; write jnp.asarray(value)" if isinstance(value, list | tuple) else ""
             leading = f" behind the leading axes {batch}" if batch else ""
             yield LayoutError, f"parameter {path}: got {_what(value)}, expected {_what(child)}{leading}{hint}"
-    for name, child in got.items():
-        if name not in expected._children:
-            yield LayoutError, f"parameter {above + name}: got {_what(child)}, expected none of that name"
+    for name in _beside(expected, got):
+        yield LayoutError, f"parameter {above + name}: got {_what(got._children[name])}, expected none of that name"
 
 
 def _what(value: Any) -> str:

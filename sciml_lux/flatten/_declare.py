@@ -78,12 +78,11 @@ def as_parameter(path: str, value: Any) -> Parameter:
             "or return it from initial_states if it is a counter or a flag"
         )
     kind = type(value).__name__
+    advice = f"For a type of your own, register_ravel_map({kind}, ...)"
     if isinstance(value, list | tuple):
-        advice = "Write jnp.asarray(value, float)"
+        advice = f"Write jnp.asarray(value, float). {advice}"
     elif value is None:
         advice = "Leave the name out if there is nothing to be trained"
-    else:
-        advice = f"For a type of your own, register_ravel_map({kind}, ...)"
     raise ParameterError(
         f"parameter {path}: got {kind}; expected an array of floating-point numbers, a declaration such as "
         f"lux.positive(...), or a mapping of names to them. {advice}"

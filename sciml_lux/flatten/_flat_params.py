@@ -34,6 +34,7 @@ class FlatParams(NotAnArray):
     """
 
     __slots__ = ("_params", "layout", "vector")
+    _called = "ps"
     _numbers = 'ps.vector, as in jnp.mean(ps.vector), or ps["path"] for one array'
     vector: Float[Array, "*batch size"]
     layout: Layout
@@ -47,7 +48,8 @@ class FlatParams(NotAnArray):
     def __init__(self, vector: Any, layout: Layout) -> None:
         if not isinstance(layout, Layout):
             raise LayoutError(
-                f"FlatParams(vector, layout) takes a Layout, got {type(layout).__name__}; write lux.layout(layer), or ps.layout"
+                f"FlatParams(vector, layout) takes a Layout, got {type(layout).__name__}; write lux.layout(layer), or ps.layout; "
+                "lux.flatten.flatten(tree) makes both of arrays by name"
             )
         if not isinstance(vector, jax.Array | np.ndarray):
             raise LayoutError(

@@ -50,6 +50,7 @@ class NamedTree(NotAnArray, Mapping[str, Any]):
     # _fits: the layer that was last found to declare these names and shapes (core); as nothing here changes, it stays true.
     __slots__ = ("_children", "_fits")
     _children: dict[str, Any]
+    _called = "tree"
     _numbers = 'tree["path"] for one array, and jax.tree.leaves(tree) for all'
 
     @staticmethod

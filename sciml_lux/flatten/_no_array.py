@@ -2,6 +2,9 @@
 
 from typing import Any, ClassVar, NoReturn
 
+import jax
+import numpy as np
+
 from ._errors import ParameterError
 
 _OPERATORS = {
@@ -18,6 +21,8 @@ _OPERATORS = {
     "gt": ">",
     "ge": ">=",
 }
+# What people take parameters to be an operand of.
+_OPERANDS = (int, float, complex, list, tuple, type(None), np.ndarray, np.generic, jax.Array)
 _NO_NEW_VECTOR = ("<", "<=", ">", ">=", "@")
 # What people look for in an array, for an error that says where it is.
 ATTRIBUTES = frozenset(
@@ -44,10 +49,11 @@ ATTRIBUTES = frozenset(
 class NotAnArray:
     """Refuses arithmetic, order, assignment and conversion to an array, with what to write instead.
 
-    `_numbers`: how to write the arrays themselves; `_expression`: how to write an operation with them.
+    `_called`: a name for one; `_numbers`: how to write the arrays themselves; `_expression`: how to write an operation with them.
     """
 
     __slots__ = ()
+    _called: ClassVar[str]
     _numbers: ClassVar[str]
 
     @staticmethod
@@ -69,7 +75,7 @@ class NotAnArray:
     def __setitem__(self, name: Any, value: Any) -> NoReturn:
         name = repr(name) if isinstance(name, str) else "path"
         raise ParameterError(
-            f"{type(self).__name__} is immutable; write new = old.set({name}, value), which returns a new one"
+            f"{type(self).__name__} is immutable; write {self._called}.set({name}, value), which returns a new one"
         )
 
     def __delitem__(self, name: Any) -> NoReturn:
@@ -92,7 +98,9 @@ def operation(symbol: str, element: str, other: str | None, reflected: bool = Fa
 
 
 def _refusal(symbol: str, reflected: bool) -> Any:
-    def refuse(self: Any, other: Any) -> NoReturn:
+    def refuse(self: Any, other: Any) -> Any:
+        if not isinstance(other, (*_OPERANDS, NotAnArray)):
+            return NotImplemented  # which may know how to take trees apart, as equinox's omega does
         what = type(self).__name__
         got = f"{type(other).__name__} {symbol} {what}" if reflected else f"{what} {symbol} {type(other).__name__}"
         raise ParameterError(f"{what} is no array, got {got}; write {self._expression(symbol, other, reflected)}")

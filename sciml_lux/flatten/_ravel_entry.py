@@ -35,9 +35,10 @@ def ravel_entry(entry: Entry, value: Any, dtype: np.dtype, start: bool = False) 
         one = jax.vmap(one, axis_size=None)
     # What is known stays known where another function is traced, so that it can be compared.
     with jax.ensure_compile_time_eval() if known and not plain else contextlib.nullcontext():
+        given = value
         value = jax.tree.map(lambda leaf: as_array(leaf, _dtype_of(entry, leaf, dtype), entry.path), value)
         if known and not plain:
-            _check_value(entry, value)
+            _check_value(entry, given)
         segment = one(value)
         tried = not start or type(ravel_map).check is not AbstractRavelMap.check
         if plain or not entry.size or not (known or tried):
