@@ -48,7 +48,7 @@ def candidates(value):
     yield from (value, 2 * value, -value, value + 0.3 * noise, value + 1)
 
 
-@pytest.mark.parametrize("way", WAYS_IN)
+@pytest.mark.parametrize("way", ["set", *(pytest.param(way, marks=pytest.mark.slow) for way in ("ravel", "flatten"))])
 @pytest.mark.parametrize("member", MAPS, ids=lambda member: member.name)
 def test_every_map_keeps_a_value_or_refuses_it(member, way):
     ps = flatten({"x": lux.Parameter(member.value, member.ravel_map)})
@@ -100,8 +100,9 @@ LEAF = st.sampled_from(["free", "tied", "fixed"])
 TREES = st.lists(st.lists(LEAF, min_size=1, max_size=3), min_size=1, max_size=3)
 
 
+@pytest.mark.slow
 @given(TREES, st.integers(0, 2**16))
-@settings(max_examples=4)
+@settings(max_examples=25)
 def test_after_set_a_path_holds_what_was_set_or_it_was_refused(kinds, seed):
     random = np.random.default_rng(seed)
     tree = {

@@ -37,7 +37,7 @@ def test_every_layer_refuses_another_shape_a_missing_name_and_one_too_many(membe
     params = declared(layer)
     paths = list(lux.flatten.leaf_paths(params))
     refused(lambda: layer(None, lux.Params({**params, "other": 1.0}), lux.State()), LayoutError, "parameter other: got")
-    for path in {*paths[:1], *paths[-1:]}:
+    for path in paths[-1:]:
         refused(lambda path=path: layer(None, without(params, path), lux.State()), PathError, "no path", path[0])
         for value, got in ((None, "None"), ([1.0], "a list"), ("text", "a str")):
             bad = params.set(path, value)
@@ -48,7 +48,7 @@ def test_every_layer_refuses_another_shape_a_missing_name_and_one_too_many(membe
 
 
 def test_the_parameters_of_another_model_flat_structured_or_plain():
-    ps, st = setup(OLD)
+    ps, st = flatten(declared(OLD)), lux.State()
     parts = [
         "parameter output.weight: got an array of shape (8, 3), expected an array of shape (8, 5)",
         "MLP(2, (8,), 5)",
@@ -60,14 +60,13 @@ def test_the_parameters_of_another_model_flat_structured_or_plain():
     refused(lambda: jax.vmap(NEW, (0, None, None))(X, ps, st), LayoutError, *parts)
     refused(lambda: lux.NeuralODE(NEW, t0=0.0, t1=1.0)(X, {"model": ps.params}, st), LayoutError, "model.output")
     nested = lux.Chain(lux.NoOp(), inner=NEW)
-    _, states = setup(nested)
-    refused(lambda: nested(X, {"layer_0": {}, "inner": ps.params}, states), LayoutError, "inner.output.weight")
+    refused(lambda: nested(X, {"layer_0": {}, "inner": ps.params}, st), LayoutError, "inner.output.weight")
 
 
 def test_the_advice_is_followed():
-    old, (ps, st) = setup(OLD)[0], setup(NEW)
+    old, (ps, st) = flatten(declared(OLD)), setup(NEW)
     moved, report = transplant(old, ps)
-    assert NEW(X, moved, st)[0].shape == (4, 5)
+    assert jax.eval_shape(NEW, X, moved, st)[0].shape == (4, 5)
     assert report.reshaped == ("output.weight", "output.bias")
 
 

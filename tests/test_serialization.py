@@ -75,7 +75,7 @@ def serialization():
     return pytest.importorskip("flax.serialization")
 
 
-@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("batched", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_flax_takes_them_apart_and_puts_them_together(serialization, batched):
     ps, st = setup(MODEL) if not batched else lux.setup_batch(jax.random.key(0), MODEL, 2)
     for tree in (ps, ps.params, st, TIED, {"ps": ps, "st": st}):

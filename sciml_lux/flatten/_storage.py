@@ -42,5 +42,5 @@ def compute_dtype(where: Where, dtypes: Mapping[str, Any]) -> Where:
         if not is_traced(where.vector):
             for path, entry in changed.items():
                 as_array(np.asarray(where[path]), entry.spec.dtype, path)
-        return FlatParams(where.vector, stored)
+        return FlatParams(where.vector, stored)  # type: ignore[return-value]
     return stored
