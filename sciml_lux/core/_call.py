@@ -2,12 +2,17 @@
 
 import functools
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from ..flatten import FlatParams, LayerError, Params
+from ._fits import check_parameters
 from ._observe import call_observed, child_name
 from ._source import short
 from ._state import State
+
+# Whether a layer is being called, so that the next call is one within it.
+_inside: ContextVar[bool] = ContextVar("inside", default=False)
 
 
 def as_params(ps: Any) -> Params:
@@ -42,12 +47,22 @@ def checked_call(call: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(call)
     def wrapper(self: Any, x: Any, ps: Any, st: Any, *args: Any, **kwargs: Any) -> tuple[Any, State]:
+        inside = _inside.get()
+        token = _inside.set(True)
         try:
+            # The vector's own leading axes are a batch; those of arrays by hand are what all of them have in common.
+            batch = ps.vector.shape[:-1] if isinstance(ps, FlatParams) else None
             ps, st = as_params(ps), as_state(st)
+            # A subclass may hand other parameters to the call of its base, edited ones or a part of its own; and a layer may hand
+            # all of its own to one within it that takes a part.
+            if type(self).__call__ is wrapper:
+                check_parameters(self, ps, batch, more=inside)
             return call_observed(self, checked, x, ps, st, *args, **kwargs)
         except Exception as error:
             locate(error, self, ps)
             raise
+        finally:
+            _inside.reset(token)
 
     return wrapper
 

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
-from ..flatten import LayerError, Params
+from ..flatten import LayerError, Layout, Params, exact, exact_fields, layout_of
 from ._call import checked_call
-from ._declared import parameter_length
+from ._declared import layout, parameter_length
 from ._print import printed
 from ._source import source
 from ._state import State
@@ -35,7 +35,7 @@ class AbstractLayer:
             def __call__(self, x, ps, st):
                 return ps.slope * x + ps.shift, st
 
-    The subclass becomes a frozen dataclass, compared and hashed by its fields, and a static pytree node: it goes through
+    The subclass becomes a frozen dataclass, compared and hashed by types and bits of its fields, and a static pytree node: it goes through
     `jax.jit` as an argument, and equal layers share one compilation. Fields hold what is needed to build parameters
     and state (sizes, functions, other layers), never an array.
 
@@ -47,6 +47,7 @@ class AbstractLayer:
     """
 
     _own_init: ClassVar[bool] = False
+    compares_bits: ClassVar[bool] = True
 
     def initial_parameters(self, key: Key[Array, ""]) -> Mapping[str, Any]:
         """The starting parameters: a mapping of names to floating-point arrays, declarations (`lux.positive(0.5)`), or mappings."""
@@ -73,7 +74,7 @@ class AbstractLayer:
                 and not field.kw_only
             ):
                 positional.append(value)
-            elif field.default is dataclasses.MISSING or not _same(value, field.default):
+            elif field.default is dataclasses.MISSING or exact(value) != exact(field.default):
                 named[field.name] = value
         return tuple(positional), named
 
@@ -93,19 +94,18 @@ class AbstractLayer:
             return True
         if type(other) is not type(self):
             return NotImplemented
-        return all(_same(a, b) for a, b in zip(_fields(self), _fields(other), strict=True))
+        return _key(self) == _key(other)
 
     def __hash__(self) -> int:
         cached = self.__dict__.get("_hash")
         if cached is None:
-            cached = hash((type(self), _fields(self)))
+            cached = hash((type(self), _key(self)))
             object.__setattr__(self, "_hash", cached)
         return cached
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            name: value for name, value in self.__dict__.items() if name != "_hash"
-        }  # hashes of strings differ between processes
+        # Hashes of strings differ between processes, and what the key holds may have no name to be pickled by.
+        return {name: value for name, value in self.__dict__.items() if name not in ("_hash", "_key")}
 
     # Nothing in a layer changes, so that a copy is the layer itself; a copied jnp.tanh would be another function than jnp.tanh.
 
@@ -122,15 +122,18 @@ class AbstractLayer:
         return printed(self)
 
 
-def _fields(layer: AbstractLayer) -> tuple[Any, ...]:
-    return tuple(getattr(layer, field.name) for field in dataclasses.fields(layer))  # type: ignore[arg-type]
+@layout_of.register
+def _(where: AbstractLayer) -> Layout:
+    return layout(where)
 
 
-def _same(a: Any, b: Any) -> bool:
-    # 1, 1.0 and True are equal to Python but do not build the same layer.
-    if type(a) is tuple and type(b) is tuple:
-        return len(a) == len(b) and all(_same(*pair) for pair in zip(a, b, strict=True))
-    return a is b or (type(a) is type(b) and bool(a == b))
+def _key(layer: AbstractLayer) -> Any:
+    """What a layer is compared by: types and bits of its fields."""
+    cached = layer.__dict__.get("_key")
+    if cached is None:
+        cached = exact_fields(layer)
+        object.__setattr__(layer, "_key", cached)
+    return cached
 
 
 def _checked_init(cls: type, init: Callable[..., None]) -> Callable[..., None]:

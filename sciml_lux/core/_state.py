@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from ..flatten import NamedTree, PathError, leaf_paths, unknown_name
+from ..flatten import NamedTree, PathError, leaf_paths, operation, register_flag, register_tree, unknown_name
 
 Tree = TypeVar("Tree", bound=NamedTree)
 
@@ -15,6 +15,11 @@ class State(NamedTree):
     """The structured state of a model: running statistics, random keys, counters, the training flag. Reads like `Params`."""
 
     __slots__ = ()
+    _numbers = 'st["path"], one of its arrays'
+
+    @staticmethod
+    def _expression(symbol: str, other: Any = None, reflected: bool = False) -> str:
+        return operation(symbol, 'st["path"]', None if other is None else "other", reflected)
 
 
 @jax.tree_util.register_static
@@ -29,6 +34,10 @@ class Training:
 
     def __repr__(self) -> str:
         return f"Training({self.value})"
+
+
+register_tree(State)
+register_flag(Training)
 
 
 def _replace(state: Tree, wanted: Callable[[str, Any], bool], value: Any) -> Tree:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core import State
-from ..flatten import FlatParams, Parameter, ParameterError, ShapeError, bounded, flatten, real
+from ..flatten import FlatParams, Parameter, ParameterError, ShapeError, as_array, bounded, flatten, real
 from ._evaluate import check_finite
 from ._least_squares import least_squares
 from ._result import LeastSquaresResult
@@ -102,7 +102,7 @@ def _numbers(name: str, value: Any) -> jax.Array:
     if array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating):
         raise ParameterError(f"{name} is an array of real numbers, got {array.dtype} ({type(value).__name__})")
     check_finite(name, array)
-    return jnp.asarray(array, dtype=jnp.result_type(float))
+    return as_array(array, jnp.result_type(float), name, ParameterError)
 
 
 def _predictor(value: Any, length: int) -> jax.Array:

@@ -11,7 +11,7 @@ import optimistix as optx
 from jax.core import Tracer
 
 from ..core import State, as_state, differentiation_mode, failure_mode
-from ..flatten import FlatParams, Layout, ParameterError, Params, ShapeError, SolveError
+from ..flatten import FlatParams, Layout, ParameterError, Params, ShapeError, SolveError, as_array
 from ..solvers import LevenbergMarquardt
 from ._evaluate import Evaluation, Residual, check_start, describe_point, evaluate, residual_vector
 from ._labels import estimated_names, shown
@@ -50,7 +50,8 @@ def least_squares(
     **Returns:** a `LeastSquaresResult`; `print` it. Compiled once for each `residual`, layout and shape of data: define
     `residual` once, outside a loop. A function for scripts: it runs on concrete arrays, not inside `jax.jit`.
 
-    **Errors:** `ValueError` for data that are not finite; `ShapeError` for fewer residuals than parameters, or a batch of vectors;
+    **Errors:** `ValueError` for data that are not finite, or beyond the range of JAX's dtype; `ShapeError` for fewer residuals than
+    parameters, or a batch of vectors;
     `LayerError` for a residual that does not return `(r, st)`; `SolveError` for a residual that is not finite at the start, and
     for a solve that failed. With `throw=False` a solve that failed returns NaN in `values`, `stderr` and `covariance`, the
     last point in `ps`, and the reason in `result`.
@@ -60,6 +61,7 @@ def least_squares(
     _check_parameters(ps)
     st = State() if st is None else as_state(st)
     solver = LevenbergMarquardt() if solver is None else solver
+    data = jax.tree.map(lambda leaf: as_array(leaf, what="data") if isinstance(leaf, np.ndarray) else leaf, data)
     with differentiation_mode("forward"), failure_mode("nan"):
         start = evaluate(residual, ps, st, data)
         check_start(start, ps, data)

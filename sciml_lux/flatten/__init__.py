@@ -16,6 +16,7 @@ from ._constraints import PositiveSoftplus as PositiveSoftplus
 from ._declare import Entry as Entry
 from ._errors import DebugError as DebugError
 from ._errors import FileFormatError as FileFormatError
+from ._errors import IndexRangeError as IndexRangeError
 from ._errors import LayerError as LayerError
 from ._errors import LayoutError as LayoutError
 from ._errors import LuxError as LuxError
@@ -24,11 +25,16 @@ from ._errors import PathError as PathError
 from ._errors import ShapeError as ShapeError
 from ._errors import SolveError as SolveError
 from ._errors import unknown_name as unknown_name
+from ._exact import exact as exact
+from ._exact import exact_fields as exact_fields
 from ._file import load as load
 from ._file import save as save
 from ._flat_params import FlatParams as FlatParams
 from ._flat_params import flatten as flatten
+from ._flax import register_with_flax as register_with_flax
+from ._kept import as_array as as_array
 from ._layout import Layout as Layout
+from ._layout import layout_of as layout_of
 from ._matrices import LowRank as LowRank
 from ._matrices import Orthogonal as Orthogonal
 from ._matrices import PositiveDefinite as PositiveDefinite
@@ -38,6 +44,7 @@ from ._named_tree import NamedTree as NamedTree
 from ._named_tree import Params as Params
 from ._named_tree import check_name as check_name
 from ._named_tree import leaf_paths as leaf_paths
+from ._no_array import operation as operation
 from ._parameter import Parameter as Parameter
 from ._parameter import as_constant as as_constant
 from ._parameter import bounded as bounded
@@ -68,6 +75,8 @@ from ._selection import labels as labels
 from ._selection import per_group as per_group
 from ._selection import scalar_labels as scalar_labels
 from ._selection import select as select
+from ._serialize import register_flag as register_flag
+from ._serialize import register_tree as register_tree
 from ._storage import compute_dtype as compute_dtype
 from ._surgery import TransplantReport as TransplantReport
 from ._surgery import transplant as transplant

@@ -12,6 +12,7 @@ import numpy as np
 from ._complex import ComplexAsReals
 from ._errors import LayoutError, ParameterError
 from ._named_tree import NamedTree, Params, check_name
+from ._no_array import NotAnArray
 from ._parameter import Parameter
 from ._ravel_map import AbstractRavelMap, ArraySpec, Real, Spec, is_subtree, registered_ravel_map
 from ._tied import Tied
@@ -60,6 +61,10 @@ def as_parameter(path: str, value: Any) -> Parameter:
     if isinstance(value, Parameter):
         complex_by_default = isinstance(value.ravel_map, Real) and np.iscomplexobj(value.value)
         return dataclasses.replace(value, ravel_map=ComplexAsReals()) if complex_by_default else value
+    if isinstance(value, NotAnArray):
+        raise ParameterError(
+            f"parameter {path}: got a {type(value).__name__}; write ps.params, which holds its arrays by name"
+        )
     registered = registered_ravel_map(type(value))
     if registered is not None:
         return Parameter(value, registered)
@@ -72,9 +77,15 @@ def as_parameter(path: str, value: Any) -> Parameter:
             f"parameter {path}: got {value!r}; parameters are floating-point numbers. Write {float(value)}, "
             "or return it from initial_states if it is a counter or a flag"
         )
+    kind = type(value).__name__
+    advice = f"For a type of your own, register_ravel_map({kind}, ...)"
+    if isinstance(value, list | tuple):
+        advice = f"Write jnp.asarray(value, float). {advice}"
+    elif value is None:
+        advice = "Leave the name out if there is nothing to be trained"
     raise ParameterError(
-        f"parameter {path}: got {type(value).__name__}; expected an array of floating-point numbers, a declaration such as "
-        f"lux.positive(...), or a mapping of names to them. For a type of your own, register_ravel_map({type(value).__name__}, ...)"
+        f"parameter {path}: got {kind}; expected an array of floating-point numbers, a declaration such as "
+        f"lux.positive(...), or a mapping of names to them. {advice}"
     )
 
 

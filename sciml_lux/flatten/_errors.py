@@ -3,8 +3,9 @@
     Exception
     └── LuxError
         ├── PathError        (KeyError)    a path names nothing; the nearest names are shown
+        ├── IndexRangeError  (IndexError)  an index beyond what there is
         ├── LayoutError      (ValueError)  a vector or a tree does not fit a layout
-        ├── ParameterError   (TypeError)   something that cannot be a parameter was declared as one
+        ├── ParameterError   (TypeError)   something that cannot be a parameter was declared as one, or parameters were used as an array
         ├── LayerError       (TypeError)   a layer breaks the contract `layer(x, ps, st) -> (y, st)`
         ├── ShapeError       (ValueError)  an input does not fit the layer that got it
         ├── FileFormatError  (ValueError)  a file is damaged, or is not one that this version can read
@@ -29,12 +30,16 @@ class PathError(LuxError, KeyError):
         return str(self.args[0]) if self.args else ""
 
 
+class IndexRangeError(LuxError, IndexError):
+    """An index of something that is not there: member 10 of 3."""
+
+
 class LayoutError(LuxError, ValueError):
     """A vector or a tree of arrays that does not fit the layout."""
 
 
 class ParameterError(LuxError, TypeError):
-    """A declaration that cannot become part of a vector of floating-point numbers."""
+    """A declaration that cannot become part of a vector of floating-point numbers, or parameters used as if they were an array."""
 
 
 class LayerError(LuxError, TypeError):

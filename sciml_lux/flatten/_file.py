@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
 from jax.core import Tracer
 
-from ._declare import check_dtype
+from ._declare import check_dtype, join_path
 from ._errors import FileFormatError, LayoutError
 from ._file_decode import decode_layout
 from ._file_encode import encode_layout
@@ -31,8 +30,11 @@ from ._file_format import (
     compact,
     shortened,
 )
-from ._flat_params import FlatParams
-from ._layout import Layout
+from ._flat_params import FlatParams, check_range
+from ._flax import register_where_flax_is_imported
+from ._kept import as_array
+from ._layout import Layout, layout_of
+from ._named_tree import Params, leaf_paths
 from ._ravel_map import ArraySpec
 
 
@@ -47,17 +49,22 @@ def save(path: str | os.PathLike[str], ps: FlatParams) -> None:
     **Arguments:** `path`: such as `"model.safetensors"`; `ps`: may have leading axes. The module `_file_format` describes the format.
 
     **Errors:** `LayoutError` for something else than parameters, for traced ones, and for a map that is no dataclass of plain fields;
-    `OSError` where the file cannot be written.
+    `FileNotFoundError` for a folder that does not exist, `OSError` where the file cannot be written.
 
     **Source:** https://huggingface.co/docs/safetensors
     """
     if not isinstance(ps, FlatParams):
-        raise LayoutError(f"save takes a FlatParams, got {type(ps).__name__}; write lux.flatten.flatten(tree)")
+        raise LayoutError(f"save takes a FlatParams, got {type(ps).__name__}; {_flat_params_of(ps)}")
     if isinstance(ps.vector, Tracer):
         raise LayoutError(
             "save needs numbers, got traced ones; call it outside of jax.jit, on what the function returns"
         )
     ps.layout.check_vector(ps.vector)
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{path} cannot be written: there is no folder {folder}; write os.makedirs({str(folder)!r}, exist_ok=True) first"
+        )
     if ps.layout.dtype.name not in VECTOR_DTYPES.values():
         raise LayoutError(f"a file holds a vector of {', '.join(VECTOR_DTYPES.values())}, got {ps.layout.dtype}")
     vector = np.asarray(ps.vector, order="C")
@@ -65,20 +72,37 @@ def save(path: str | os.PathLike[str], ps: FlatParams) -> None:
     _write_atomically(Path(path), safetensors.numpy.save(tensors, {METADATA: _metadata(ps.layout, vector)}))
 
 
-def load(path: str | os.PathLike[str], dtype: Any = None) -> FlatParams:
+def load(path: str | os.PathLike[str], dtype: Any = None, like: Any = None) -> FlatParams:
     """Reads the parameters that `save` wrote: bit for bit, with their layout, without the model.
 
     Everything is checked against the size of the file before anything is read, and the vector against its checksum.
 
-    **Arguments:** `path`; `dtype`: of the vector (default: that of the file).
+    **Arguments:** `path`; `dtype`: of the vector (default: that of `like`, or of the file); `like`: parameters, a layout or a layer, whose
+    names and shapes the file must have. How the values are stored, as ties, fixed or constrained, is as in the file.
 
     **Errors:** `FileFormatError` for a file that is damaged, hostile, newer than this version, or no file of parameters, and for one with
-    a ravel map whose class is not defined; `LayoutError` for float64 while JAX has it switched off; `FileNotFoundError`.
+    a ravel map whose class is not defined; `LayoutError` for float64 while JAX has it switched off, for another model than `like`, and for
+    a number that `dtype` does not hold; `FileNotFoundError`.
 
     **Source:** https://huggingface.co/docs/safetensors
     """
+    register_where_flax_is_imported()
     path = Path(path)
-    dtype = None if dtype is None else check_dtype(dtype)
+    wanted = None if like is None else layout_of(like)
+    dtype = check_dtype(dtype) if dtype is not None else None if wanted is None else wanted.dtype
+    vector, layout = _read(path, dtype)
+    if wanted is not None and (difference := _first_difference(layout, wanted)):
+        raise LayoutError(
+            f"{path}: {difference}; it holds the parameters of another model. To carry over what fits, write "
+            "ps, report = lux.flatten.transplant(lux.load(path), ps)"
+        )
+    loaded = FlatParams(as_array(vector, layout.dtype, f"{path}: the vector"), layout)
+    if vector.dtype != layout.dtype:
+        check_range(loaded, str(path))
+    return loaded
+
+
+def _read(path: Path, dtype: Any) -> tuple[np.ndarray, Layout]:
     try:
         _check_header_length(path)
         with safetensors.safe_open(path, framework="np") as file:
@@ -88,7 +112,7 @@ def load(path: str | os.PathLike[str], dtype: Any = None) -> FlatParams:
             vector = file.get_tensor(VECTOR)
         if checksum(document["layout"], vector) != document.get("checksum"):
             raise FileFormatError("it is damaged: the numbers do not have the checksum that was written with them")
-        return FlatParams(jnp.asarray(vector, layout.dtype), layout)
+        return vector, layout
     except FileFormatError as error:
         raise FileFormatError(f"{path}: {error}") from None
     except LayoutError as error:
@@ -102,6 +126,17 @@ def load(path: str | os.PathLike[str], dtype: Any = None) -> FlatParams:
 
 
 # Writing
+
+
+def _flat_params_of(value: Any) -> str:
+    """What to write where a FlatParams was expected."""
+    if isinstance(getattr(value, "ps", None), FlatParams):
+        return "write lux.save(path, fitted.ps)"
+    if isinstance(value, Params) or (isinstance(value, dict) and value):
+        return "write lux.save(path, lux.flatten.flatten(params)), for parameters by name"
+    return (
+        "write lux.save(path, ps) with ps, st = lux.setup(key, layer); a state or an array has no place in such a file"
+    )
 
 
 def _named_tensors(ps: FlatParams) -> dict[str, np.ndarray]:
@@ -162,6 +197,28 @@ def _write_atomically(path: Path, content: bytes) -> None:
 
 
 # Reading
+
+
+def _first_difference(got: Layout, expected: Layout) -> str | None:
+    """The first name or shape, as a layer sees them, in which two layouts differ; None if in none."""
+    mine, theirs = _shapes(got), _shapes(expected)
+    for path, shape in theirs.items():
+        if mine.get(path) != shape:
+            return f"parameter {path}: got {f'shape {mine[path]}' if path in mine else 'none'}, expected shape {shape}"
+    extra = next((path for path in mine if path not in theirs), None)
+    return None if extra is None else f"parameter {extra}: got shape {mine[extra]}, expected none of that name"
+
+
+def _shapes(layout: Layout) -> dict[str, tuple[int, ...]]:
+    return {
+        join_path(entry.path, path): spec.shape
+        for entry in layout.entries
+        for path, spec in (
+            [("", entry.spec)]
+            if isinstance(entry.spec, ArraySpec)
+            else [(path, entry.spec[path]) for path in leaf_paths(entry.spec)]
+        )
+    }
 
 
 def _check_header_length(path: Path) -> None:

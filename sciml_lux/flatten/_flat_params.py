@@ -9,15 +9,19 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from ._declare import Entry, as_parameter, declarations
-from ._errors import LayoutError, PathError, unknown_name
-from ._layout import Layout, contains
+from ._declare import as_parameter, declarations
+from ._errors import LayoutError, ParameterError, PathError, unknown_name
+from ._flax import register_where_flax_is_imported
+from ._kept import is_traced
+from ._layout import Layout, contains, layout_of
 from ._named_tree import Params, leaf_paths
+from ._no_array import ATTRIBUTES, NotAnArray, operation
+from ._ravel_entry import ravel_entry
 from ._segments import concatenate
 from ._tied import Tied
 
 
-class FlatParams:
+class FlatParams(NotAnArray):
     """The parameters of a model: one array `vector` of shape `(..., size)` and a static `layout`.
 
     As a pytree it has exactly one leaf, so that `jax.grad` returns a `FlatParams`, optimisers and solvers see one array, and a
@@ -30,13 +34,22 @@ class FlatParams:
     """
 
     __slots__ = ("_params", "layout", "vector")
+    _called = "ps"
+    _numbers = 'ps.vector, as in jnp.mean(ps.vector), or ps["path"] for one array'
     vector: Float[Array, "*batch size"]
     layout: Layout
+
+    @staticmethod
+    def _expression(symbol: str, other: Any = None, reflected: bool = False) -> str:
+        name = None if other is None else "other.vector" if isinstance(other, FlatParams) else "other"
+        text = operation(symbol, "ps.vector", name, reflected)
+        return f"ps.replace({text})" if symbol in ("+", "-", "*", "/", "//", "%", "**", "abs") else text
 
     def __init__(self, vector: Any, layout: Layout) -> None:
         if not isinstance(layout, Layout):
             raise LayoutError(
-                f"FlatParams(vector, layout) takes a Layout, got {type(layout).__name__}; lux.flatten.flatten(tree) makes both"
+                f"FlatParams(vector, layout) takes a Layout, got {type(layout).__name__}; write lux.layout(layer), or ps.layout; "
+                "lux.flatten.flatten(tree) makes both of arrays by name"
             )
         if not isinstance(vector, jax.Array | np.ndarray):
             raise LayoutError(
@@ -73,7 +86,10 @@ class FlatParams:
         if name.startswith("__"):
             raise AttributeError(name)
         # Through the getter: an AttributeError from a ravel map would lead from the property back here, for ever.
-        return getattr(FlatParams.params.__get__(self), name)
+        params = FlatParams.params.__get__(self)
+        if name in ATTRIBUTES and name not in params:
+            raise AttributeError(f"FlatParams is no array and has no {name!r}; write ps.vector.{name}")
+        return getattr(params, name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.params)
@@ -85,6 +101,22 @@ class FlatParams:
         """The number of names at the top, as for any mapping; the number of scalars is `ps.layout.size`."""
         return len(self.params)
 
+    def __eq__(self, other: object) -> bool:
+        if self is other or not isinstance(other, FlatParams | jax.Array | np.ndarray):
+            return self is other
+        raise ParameterError(
+            "two FlatParams are not compared by ==, as arrays are not; write jnp.array_equal(ps.vector, other.vector), and "
+            "ps.layout is other.layout for the names and shapes"
+        )
+
+    __hash__ = object.__hash__
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *filter(str.isidentifier, self.params)})
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self.params._ipython_key_completions_()
+
     # Never in place
 
     def replace(self, vector: Any) -> "FlatParams":
@@ -94,7 +126,9 @@ class FlatParams:
     def set(self, path: str, value: Any) -> "FlatParams":
         """New parameters in which `path` (an entry, part of one, or a whole subtree given as a mapping) holds `value`.
 
-        Every other number keeps its bits. **Errors:** `PathError` for an unknown path, `LayoutError` for another shape.
+        Every other number keeps its bits. **Errors:** `PathError` for an unknown path, `LayoutError` for another shape and for a
+        value that would be lost: what is tied or fixed, refused by its map, or beyond the range of the dtype. Where a traced value
+        would be lost, the vector becomes NaN.
         """
         if path not in self.params:
             raise PathError(unknown_name("path", path, (entry.path for entry in self.layout.entries)))
@@ -113,7 +147,6 @@ class FlatParams:
             if isinstance(entry.ravel_map, Tied) and contains(entry.path, path):
                 raise LayoutError(f"{path} is tied to {entry.ravel_map.source}; set that")
             entry_value = params[entry.path] if entry.path else params
-            _check_value(entry, entry_value)
             segment = self.layout.ravel_entry(entry, entry_value)
             if segment.shape[:-1] != vector.shape[:-1]:
                 raise LayoutError(
@@ -121,7 +154,8 @@ class FlatParams:
                 )
             before, after = vector[..., : entry.offset], vector[..., entry.offset + entry.size :]
             vector = jnp.concatenate([before, segment, after], axis=-1)
-        return self.replace(vector)
+        given = {entry.path: params[entry.path] if entry.path else params for entry in touched}
+        return self.replace(self.layout.keep(vector, given))
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(
@@ -157,6 +191,11 @@ jax.tree_util.register_pytree_with_keys(
 )
 
 
+@layout_of.register
+def _(where: FlatParams) -> Layout:
+    return where.layout
+
+
 def _lives_as_long_as(vector: Any, params: Params) -> bool:
     """Whether the view may be kept beside the vector: its arrays must not belong to a trace that ends before the vector's."""
     trace = getattr(vector, "_trace", None) if isinstance(vector, Tracer) else None
@@ -166,26 +205,37 @@ def _lives_as_long_as(vector: Any, params: Params) -> bool:
     )
 
 
-def _check_value(entry: Entry, value: Any) -> None:
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value)):
-        return
-    try:
-        entry.ravel_map.check(value)
-    except ValueError as error:
-        raise LayoutError(f"{entry.path}: {error}") from None
-
-
 def flatten(tree: Any, dtype: Any = None) -> FlatParams:
     """One vector and its layout from a tree of names, arrays and declarations such as `lux.positive(0.5)`.
 
     **Arguments:** `tree`: a mapping, nested as you like; `dtype`: of the vector (default: the arrays' own; numbers take
-    JAX's default float). **Errors:** `ParameterError` for what cannot be a parameter, `LayoutError` for mixed dtypes.
+    JAX's default float). **Errors:** `ParameterError` for what cannot be a parameter, `LayoutError` for mixed dtypes and for values that
+    the vector would not keep, such as 1e300 in float32.
     """
+    register_where_flax_is_imported()
     layout = Layout.of(tree, dtype)
     values = {path: as_parameter(path, value).value for path, value in declarations(tree)}
-    segments = [layout.ravel_entry(layout[path], value) for path, value in values.items()]
+    segments = [
+        ravel_entry(layout[path], np.asarray(value) if type(value) is tuple else value, layout.dtype, start=True)
+        for path, value in values.items()
+    ]
     vector = concatenate(segments) if segments else jnp.zeros((0,), layout.dtype)
     return FlatParams(vector, layout)
+
+
+def check_range(flat: FlatParams, what: str) -> None:
+    """Raises `LayoutError` if finite numbers of the vector stand for an infinite value: in another dtype they did not."""
+    if is_traced(flat.vector):
+        return
+    vector = np.asarray(flat.vector)
+    for entry in flat.layout.entries:
+        stored = flat.layout.stored(entry)
+        shown = flat[entry.path] if entry.path else flat.params
+        overflows = any(np.isinf(np.asarray(leaf)).any() for leaf in jax.tree.leaves(shown))
+        if overflows and np.isfinite(vector[..., stored.offset : stored.offset + stored.size]).all():
+            raise LayoutError(
+                f"{what}: {entry.path} has a value beyond the range of {flat.layout.dtype}; keep its dtype, or declare it in other units"
+            )
 
 
 def show(flat: FlatParams, rows: int = 40) -> str:

@@ -1,6 +1,7 @@
 """`Layout`: the static description of a vector of parameters."""
 
 import dataclasses
+import functools
 import threading
 import weakref
 from collections.abc import Mapping
@@ -16,14 +17,16 @@ from ._declare import (
     Entry,
     as_parameter,
     check_dtype,
-    complex_dtype,
     declarations,
     entries_of,
     join_path,
     resolve_dtype,
 )
 from ._errors import LayoutError, ParameterError, PathError, unknown_name
+from ._exact import exact
+from ._kept import agree, as_array, nan_unless
 from ._named_tree import Params, leaf_paths
+from ._ravel_entry import batch_shape, ravel_entry, ravel_map_name, unravel_entry
 from ._ravel_map import ArraySpec, Real, is_subtree
 from ._segments import concatenate, split
 from ._tied import Tied
@@ -56,7 +59,7 @@ class Layout:
         dtype = check_dtype(dtype)
         tree = end_to_end(tree)
         entries, structure = jax.tree.flatten(tree)
-        key = (tuple(entries), structure, dtype, parent)
+        key = (exact(entries), structure, dtype, parent)
         with _INTERNED_LOCK:
             interned = _INTERNED.get(key)
             if interned is not None:
@@ -97,7 +100,7 @@ class Layout:
         # One split, whose transpose is one concatenate: slicing leaf by leaf transposes to a sum of padded vectors.
         segments = split(vector, self._sizes)
         values = {
-            entry.path: _unravel(entry, segment, len(batch))
+            entry.path: unravel_entry(entry, segment, len(batch))
             for entry, segment in zip(self.entries, segments, strict=True)
             if not isinstance(entry.ravel_map, Tied)
         }
@@ -107,7 +110,8 @@ class Layout:
     def ravel(self, params: Mapping[str, Any]) -> Float[Array, "*batch size"]:
         """The vector of a structured view: each entry's map, then one `concatenate`. Leading axes of all arrays are a batch.
 
-        **Errors:** `LayoutError` if names or shapes are not those of this layout.
+        **Errors:** `LayoutError` if names or shapes are not those of this layout, and for values that the vector would not keep: see
+        `ravel_entry` and `keep`.
         """
         values = self._values(params)
         batches = {path: batch_shape(self._by_path[path], value) for path, value in values.items()}
@@ -116,24 +120,40 @@ class Layout:
         if odd:
             raise LayoutError(f"leading axes differ: {batch} for {next(iter(batches))}, {batches[odd[0]]} for {odd[0]}")
         segments = [self.ravel_entry(self._by_path[path], value) for path, value in values.items()]
-        return concatenate(segments) if segments else jnp.zeros((0,), self.dtype)
+        return self.keep(concatenate(segments), values) if segments else jnp.zeros((0,), self.dtype)
 
     def ravel_entry(self, entry: Entry, value: Any) -> Float[Array, "*batch size"]:
-        """The segment of one entry, in the dtype of the vector."""
-        value = jax.tree.map(lambda leaf: jnp.asarray(leaf, self._dtype_of(entry, leaf)), value)
-        ravel = entry.ravel_map.ravel
+        """The segment of one entry, in the dtype of the vector.
 
-        def one(value: Any) -> Any:
-            return jnp.asarray(ravel(value, entry.spec), self.dtype)
+        **Errors:** `LayoutError` for a value that it would not keep: of another shape, refused by the map, beyond the range of the
+        dtype, or shown as another one. Where traced values would be shown as others, the segment is NaN.
+        """
+        return ravel_entry(entry, value, self.dtype)
 
-        for _ in batch_shape(entry, value):
-            one = jax.vmap(one, axis_size=None)
-        return one(value)
+    def keep(self, vector: Any, values: Mapping[str, Any]) -> Any:
+        """`vector`, if it shows these values, by path, where the vector has no room for them: tied to another entry, or fixed.
 
-    def _dtype_of(self, entry: Entry, leaf: Any) -> np.dtype:
-        """The dtype of the vector; for complex numbers, where the entry takes them, its complex counterpart."""
-        real = isinstance(entry.spec, ArraySpec) and not jnp.issubdtype(entry.spec.dtype, jnp.complexfloating)
-        return self.dtype if real or not np.iscomplexobj(leaf) else complex_dtype(self.dtype)
+        **Errors:** `LayoutError` for another value; where that is traced, the vector is NaN.
+        """
+        without_room = [self._by_path[path] for path in values if not self._by_path[path].size]
+        if not without_room:
+            return vector
+        params, kept = self.unravel(jax.lax.stop_gradient(vector)), True
+        for entry in without_room:
+            tie = entry.ravel_map if isinstance(entry.ravel_map, Tied) else None
+            given = jax.tree.map(lambda leaf: as_array(leaf, what=entry.path), values[entry.path])  # noqa: B023
+            shown = params[entry.path] if entry.path else params
+            same = agree(
+                jax.lax.stop_gradient(given), shown, vector.ndim - 1, exactly=tie is None or tie.through is None
+            )
+            if same is False:
+                where = f"tied to {tie.source}" if tie else f"stored as {ravel_map_name(entry)}"
+                source = f"; set {tie.source} alone, or give both the same value" if tie else ""
+                raise LayoutError(
+                    f"{entry.path} is {where}, and shows {shown!r}; got {values[entry.path]!r}, which would be lost{source}"
+                )
+            kept = same if kept is True else kept & same
+        return nan_unless(kept, vector)
 
     def _values(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The value of each entry, by path, after checking that `params` has the names of this layout, in any order."""
@@ -180,7 +200,7 @@ class Layout:
     def with_entries(self, changed: Mapping[str, Entry]) -> "Layout":
         """A layout in which the entries at these paths are others; offsets follow."""
         tree = jax.tree.map(lambda entry: changed.get(entry.path, entry), self.tree)
-        return Layout(tree, self.dtype)
+        return Layout(tree, self.dtype, self.parent)
 
     def unconstrained(self) -> "Layout":
         """The same vector as it is stored: plain arrays, without the maps.
@@ -243,20 +263,25 @@ class Layout:
         return memory_map(self)
 
 
+@functools.singledispatch
+def layout_of(where: Any) -> Layout:
+    """The layout of what has one: a layout itself, parameters, a layer. **Errors:** `LayoutError` for anything else."""
+    raise LayoutError(
+        f"expected a layout, parameters (FlatParams) or a layer, got {type(where).__name__}; write lux.flatten.flatten(tree) for a "
+        "tree of arrays by name"
+    )
+
+
+@layout_of.register
+def _(where: Layout) -> Layout:
+    return where
+
+
 def _tree_of(tree: Any, entries: Mapping[str, Entry], path: str = "") -> Any:
     """`tree` with each declaration replaced by its entry."""
     if not is_subtree(tree):
         return entries[path]
     return Params({name: _tree_of(value, entries, join_path(path, name)) for name, value in tree.items()})
-
-
-def _unravel(entry: Entry, segment: Any, batch_axes: int) -> Any:
-    def one(segment: Any) -> Any:
-        return entry.ravel_map.unravel(segment, entry.spec)
-
-    for _ in range(batch_axes):
-        one = jax.vmap(one)
-    return one(segment)
 
 
 def _log_abs_det(entry: Entry, segment: Any) -> Any:
@@ -302,29 +327,6 @@ def end_to_end(tree: Any) -> Any:
         return placed
 
     return jax.tree.map(place, tree)
-
-
-def batch_shape(entry: Entry, value: Any) -> tuple[int, ...]:
-    """The leading axes that `value` has beyond the entry's own shape."""
-    if isinstance(entry.spec, ArraySpec):
-        shapes = [(entry.path, np.shape(value), entry.spec.shape)]
-    elif isinstance(value, Params) and tuple(leaf_paths(value)) == tuple(leaf_paths(entry.spec)):
-        shapes = [
-            (join_path(entry.path, path), np.shape(value[path]), entry.spec[path].shape)
-            for path in leaf_paths(entry.spec)
-        ]
-    else:
-        raise LayoutError(
-            f"{entry.path}: expected a Params of {', '.join(leaf_paths(entry.spec))}, got {type(value).__name__}"
-        )
-    for path, got, expected in shapes:
-        if got[len(got) - len(expected) :] != expected:
-            raise LayoutError(f"{path}: got shape {got}, expected {expected}")
-    batches = {got[: len(got) - len(expected)]: path for path, got, expected in shapes}
-    if len(batches) > 1:
-        (first, first_path), (other, other_path) = list(batches.items())[:2]
-        raise LayoutError(f"leading axes differ: {first} for {first_path}, {other} for {other_path}")
-    return next(iter(batches), ())
 
 
 def contains(outer: str, path: str) -> bool:

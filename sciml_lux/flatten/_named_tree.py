@@ -6,10 +6,12 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import wadler_lindig as wl
 from jax.core import Tracer
 
-from ._errors import PathError, unknown_name
+from ._errors import ParameterError, PathError, unknown_name
+from ._no_array import ATTRIBUTES, NotAnArray, operation
 
 _NAME = re.compile(r"\w+")
 _Tree = TypeVar("_Tree", bound="NamedTree")
@@ -37,7 +39,7 @@ def _lower(value: object) -> str:
     return repr(value)
 
 
-class NamedTree(Mapping[str, Any]):
+class NamedTree(NotAnArray, Mapping[str, Any]):
     """An immutable mapping of names to values or further trees, in the order of declaration.
 
     Reads by attribute (`tree.encoder.weight`), by item (`tree["encoder"]["weight"]`) and by path (`tree["encoder.weight"]`).
@@ -45,8 +47,18 @@ class NamedTree(Mapping[str, Any]):
     method (`keys`, `items`, ...) is reached by item. Nested mappings become trees of the same class.
     """
 
-    __slots__ = ("_children",)
+    # _fits: the layer that was last found to declare these names and shapes (core); as nothing here changes, it stays true.
+    __slots__ = ("_children", "_fits")
     _children: dict[str, Any]
+    _called = "tree"
+    _numbers = 'tree["path"] for one array, and jax.tree.leaves(tree) for all'
+
+    @staticmethod
+    def _expression(symbol: str, other: Any = None, reflected: bool = False) -> str:
+        text = operation(symbol, "leaf", None if other is None else "other", reflected)
+        if isinstance(other, NamedTree):
+            return f"jax.tree.map(lambda leaf, other: {text}, tree, other)"
+        return f"jax.tree.map(lambda leaf: {text}, tree)"
 
     def __init__(self, children: Mapping[str, Any] | None = None, /, **named: Any) -> None:
         merged = {**({} if children is None else children), **named}
@@ -82,6 +94,10 @@ class NamedTree(Mapping[str, Any]):
         try:
             return self._children[name]
         except KeyError:
+            if name in ATTRIBUTES:
+                raise AttributeError(
+                    f"{type(self).__name__} is no array and has no {name!r}; write {self._numbers}"
+                ) from None
             raise AttributeError(unknown_name("name", name, self._children)) from None
 
     def __iter__(self) -> Iterator[str]:
@@ -96,6 +112,12 @@ class NamedTree(Mapping[str, Any]):
         except PathError:
             return False
         return True
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *filter(str.isidentifier, self._children)})
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [*self._children, *(path for path in leaf_paths(self) if "." in path)]
 
     def items(self) -> ItemsView[str, Any]:
         return self._children.items()
@@ -116,15 +138,16 @@ class NamedTree(Mapping[str, Any]):
             f"{type(self).__name__} is immutable; write tree.set({name!r}, value), which returns a new one"
         )
 
-    def __setitem__(self, name: str, value: Any) -> None:
-        raise TypeError(f"{type(self).__name__} is immutable; write tree.set({name!r}, value), which returns a new one")
-
     # Comparing, copying, showing
 
     def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
         if type(other) is not type(self):
             return NotImplemented
-        return tuple(self._children.items()) == tuple(other._children.items())
+        return tuple(self._children) == tuple(other._children) and all(
+            _same(child, other._children[name]) for name, child in self._children.items()
+        )
 
     def __hash__(self) -> int:
         return hash(tuple(self._children.items()))
@@ -145,6 +168,14 @@ class NamedTree(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return wl.pformat(self, width=100)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one is not other and (isinstance(one, jax.Array | np.ndarray) or isinstance(other, jax.Array | np.ndarray)):
+        raise ParameterError(
+            "arrays by name are not compared by ==, as arrays are not; write jax.tree.all(jax.tree.map(jnp.array_equal, tree, other))"
+        )
+    return one is other or bool(one == other)
 
 
 def _flatten(tree: NamedTree) -> tuple[tuple[Any, ...], tuple[str, ...]]:

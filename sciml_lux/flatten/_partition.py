@@ -35,7 +35,7 @@ def partition(ps: FlatParams, trainable: Pattern) -> tuple[FlatParams, FlatParam
 
 
 def combine(theta: FlatParams, frozen: FlatParams) -> FlatParams:
-    """The parameters whose two parts `partition` made, bit for bit.
+    """The parameters whose two parts `partition` made, bit for bit, computed with and tied as the parts are by now.
 
     **Errors:** `LayoutError` if the two are not the parts of one whole.
     """
@@ -46,6 +46,8 @@ def combine(theta: FlatParams, frozen: FlatParams) -> FlatParams:
         e.path in theta.layout for e in frozen.layout.entries
     ):
         raise LayoutError("combine takes the two different parts that one call of partition returned")
+    # As the parts are now: one may since compute in another dtype, or tie its own entries.
+    whole = whole.with_entries({entry.path: entry for part in (theta, frozen) for entry in part.layout.entries})
     owner = [entry.path in theta.layout for entry in whole.entries if entry.size]
     sizes = [entry.size for entry in whole.entries if entry.size]
     pieces = {

@@ -1,6 +1,7 @@
 """Ravel maps: how a parameter, or the parameters of a layer, become a segment of the vector and back."""
 
 import abc
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._errors import ParameterError
+from ._exact import exact_fields
 from ._named_tree import Params
 
 
@@ -38,8 +40,14 @@ class AbstractRavelMap(abc.ABC):
 
     The value is an array, or, for a map that is registered for a layer, the `Params` of that layer. The law is
     `unravel(ravel(value)) == value`. A map holds no arrays and is hashable (a frozen dataclass), since it is part of the
-    static layout. Both directions are written for one value; batches of vectors are mapped over by the caller.
+    static layout, and those that are dataclasses are equal if types and bits of their fields are. Both directions are written for one
+    value; batches of vectors are mapped over by the caller.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__eq__ in (object.__eq__, _same_map):
+            cls.__eq__ = _same_map  # in the class itself, where a dataclass would put its own
 
     @abc.abstractmethod
     def size(self, spec: Spec) -> int:
@@ -65,6 +73,12 @@ class AbstractRavelMap(abc.ABC):
     def name(self) -> str:
         """What a memory map shows for it."""
         return repr(self)
+
+
+def _same_map(self: Any, other: object) -> bool:
+    if self is other:
+        return True
+    return type(self) is type(other) and dataclasses.is_dataclass(self) and exact_fields(self) == exact_fields(other)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from jaxtyping import Array, Bool, Float, Int
 from ._declare import Entry
 from ._errors import LayoutError, PathError, unknown_name
 from ._flat_params import FlatParams
-from ._layout import Layout, contains
+from ._kept import as_array
+from ._layout import Layout, contains, layout_of
 from ._ravel_map import ArraySpec
 from ._segments import concatenate, split
 
@@ -100,7 +101,7 @@ def select(where: Layout | FlatParams, pattern: Pattern) -> Selection:
 
     **Errors:** `PathError` if the selection, or one of several patterns, is empty; it shows the nearest names.
     """
-    layout = where.layout if isinstance(where, FlatParams) else where
+    layout = layout_of(where)
     if callable(pattern):
         chosen = tuple(entry for entry in layout.entries if pattern(entry.path, entry))
         if not chosen:
@@ -154,7 +155,7 @@ def labels(where: Layout | FlatParams) -> tuple[str, ...]:
 
     The numbers of a map that stores other than one for each element are counted: `covariance[0]`, `covariance[1]`, ...
     """
-    layout = where.layout if isinstance(where, FlatParams) else where
+    layout = layout_of(where)
     names: list[str] = []
     for entry in sorted(layout.entries, key=lambda entry: entry.offset):
         if isinstance(entry.spec, ArraySpec) and entry.spec.size == entry.size:
@@ -212,11 +213,11 @@ def per_group(where: Layout | FlatParams, values: Mapping[str, float]) -> Float[
 
     **Errors:** `PathError` for a pattern that selects nothing; `LayoutError` if some entry belongs to no group.
     """
-    layout = where.layout if isinstance(where, FlatParams) else where
+    layout = layout_of(where)
     vector = np.full(layout.size, np.nan, layout.dtype)
     for pattern, value in values.items():
         for start, stop in select(layout, pattern).runs:
-            vector[start:stop] = value
+            vector[start:stop] = as_array(value, layout.dtype, str(pattern))
     left_out = [e.path for e in layout.entries if np.isnan(vector[e.offset : e.offset + e.size]).any()]
     if left_out:
         raise LayoutError(f'no value for {", ".join(left_out)}; begin with a value for all others, {{"*": ...}}')

@@ -9,7 +9,8 @@ import numpy as np
 
 from ._errors import LayoutError
 from ._flat_params import FlatParams
-from ._layout import Layout
+from ._kept import as_array, is_traced
+from ._layout import Layout, layout_of
 from ._ravel_map import ArraySpec
 from ._selection import select
 
@@ -24,9 +25,9 @@ def compute_dtype(where: Where, dtypes: Mapping[str, Any]) -> Where:
     **Arguments:** `where`: a layout, or parameters; `dtypes`: from patterns, as for `select`, to dtypes; later patterns win.
 
     **Errors:** `PathError` for a pattern that selects nothing; `LayoutError` for a dtype that is not floating, and for an
-    entry that holds a whole layer.
+    entry that holds a whole layer, and for a value beyond the range of the dtype.
     """
-    layout = where.layout if isinstance(where, FlatParams) else where
+    layout = layout_of(where)
     changed = {}
     for pattern, dtype in dtypes.items():
         dtype = np.dtype(dtype)
@@ -38,5 +39,8 @@ def compute_dtype(where: Where, dtypes: Mapping[str, Any]) -> Where:
             changed[entry.path] = dataclasses.replace(entry, spec=ArraySpec(entry.spec.shape, dtype))
     stored = layout.with_entries(changed)
     if isinstance(where, FlatParams):
-        return FlatParams(where.vector, stored)
+        if not is_traced(where.vector):
+            for path, entry in changed.items():
+                as_array(np.asarray(where[path]), entry.spec.dtype, path)
+        return FlatParams(where.vector, stored)  # type: ignore[return-value]
     return stored

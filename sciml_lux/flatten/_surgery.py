@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import jax.numpy as jnp
-
 from ._errors import LayoutError
-from ._flat_params import FlatParams
+from ._flat_params import FlatParams, check_range
+from ._kept import as_array
 from ._layout import contains
 from ._segments import concatenate
 from ._selection import select
@@ -44,7 +43,8 @@ def transplant(
 
     **Returns:** the new parameters, in the target's layout and dtype, and a report.
 
-    **Errors:** `PathError` for a path to rename that the source does not have; `LayoutError` if two entries would get one name.
+    **Errors:** `PathError` for a path to rename that the source does not have; `LayoutError` if two entries would get one name, and for
+    a value beyond the range of the target's dtype.
     """
     moved = _renamed(source, rename or {})
     segments, matched, reshaped = [], [], []
@@ -57,7 +57,7 @@ def transplant(
         taken = (
             source.vector[..., old.offset : old.offset + old.size] if same and old else target.vector[..., start:stop]
         )
-        segments.append(jnp.asarray(taken, target.layout.dtype))
+        segments.append(as_array(taken, target.layout.dtype, entry.path))
     known = {entry.path for entry in target.layout.entries}
     report = TransplantReport(
         tuple(matched),
@@ -65,7 +65,10 @@ def transplant(
         tuple(path for path in moved if path not in known),
         tuple(reshaped),
     )
-    return (target.replace(concatenate(segments)) if segments else target), report
+    moved_over = target.replace(concatenate(segments)) if segments else target
+    if source.layout.dtype != target.layout.dtype:
+        check_range(moved_over, "transplant")
+    return moved_over, report
 
 
 def _renamed(source: FlatParams, rename: Mapping[str, str]) -> dict:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from ._declare import Entry
 from ._errors import LayoutError
 from ._flat_params import FlatParams
-from ._layout import Layout
+from ._layout import Layout, layout_of
 from ._ravel_map import AbstractRavelMap, ArraySpec, Spec
 from ._selection import Selection, select
 from ._tied import Tied
@@ -67,7 +67,7 @@ def tie(where: Where, paths: Sequence[str], through: AbstractRavelMap | None = N
     **Errors:** `PathError` for an unknown path; `LayoutError` for shapes that differ, for something that is tied
     already, and for fewer than two paths.
     """
-    layout = where.layout if isinstance(where, FlatParams) else where
+    layout = layout_of(where)
     if isinstance(paths, str) or len(paths) < 2:
         raise LayoutError(f"tie takes at least two paths, got {paths!r}")
     sources, *groups = [select(layout, path).entries for path in paths]

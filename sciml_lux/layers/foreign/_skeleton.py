@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from ...core import State
-from ...flatten import LayerError, Parameter, Params, Tied
+from ...flatten import LayerError, Parameter, Params, Tied, as_array
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Skeleton:
     def states(self, tree: Any) -> dict[str, Any]:
         """The arrays of a tree of this structure that are not trained."""
         leaves = jax.tree.leaves(tree)
-        return self._named("state", lambda i, slot: jnp.asarray(leaves[i]))
+        return self._named("state", lambda i, slot: as_array(leaves[i], what="the state"))
 
     def missing_parameters(self) -> dict[str, Any]:
         """NaN in place of each parameter."""
