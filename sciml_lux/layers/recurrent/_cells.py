@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ...core import stands_for
 from ...flatten import LayerError, Params
 from ._gated_cell import AbstractGatedCell
 
@@ -111,3 +112,6 @@ class GRUCell(AbstractGatedCell):
         reset, update, from_hidden = gates
         new = jnp.tanh(rest + jax.nn.sigmoid(reset) * from_hidden)
         return new + jax.nn.sigmoid(update) * (carry - new)
+
+
+stands_for(GRUCell.scan, GRUCell.__call__, GRUCell.project)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from ...core import AbstractContainer, State, as_params, as_state
+from ...core import AbstractContainer, State, as_params, as_state, may_stand_in
 from ...flatten import LayerError, Params, ShapeError
 from .._checks import check_flag, check_mask, check_positive
 from ._cell import AbstractRecurrentCell
@@ -123,7 +123,9 @@ def _over_time(
         mask = jnp.moveaxis(mask, -1, 0)
     if carry is None:
         carry = cell.initial_carry(ps, batch_shape, x.dtype)
-    (ys, last, carry), st = cell.scan(jnp.moveaxis(x, -2, 0), carry, ps, st, mask, reverse, unroll)
+    own = type(cell).scan
+    scan = own if may_stand_in(own, cell) else AbstractRecurrentCell.scan
+    (ys, last, carry), st = scan(cell, jnp.moveaxis(x, -2, 0), carry, ps, st, mask, reverse, unroll)
     return (jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, len(batch_shape)), ys), last, carry), st
 
 
