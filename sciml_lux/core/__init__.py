@@ -12,7 +12,6 @@ from ._declared import declared_states as declared_states
 from ._declared import layout as layout
 from ._declared import parameter_length as parameter_length
 from ._declared import state_length as state_length
-from ._fast_forms import FAST_FORMS as FAST_FORMS
 from ._fast_forms import may_stand_in as may_stand_in
 from ._fast_forms import stands_for as stands_for
 from ._layer import AbstractLayer as AbstractLayer

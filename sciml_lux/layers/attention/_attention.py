@@ -37,7 +37,7 @@ def scaled_dot_product_attention(
 
     **Source:** Vaswani et al. 2017; grouped queries: Ainslie et al. 2023.
     """
-    check_heads(query, key, value)
+    check_heads(*map(jnp.shape, (query, key, value)))
     scale = 1.0 / math.sqrt(max(1, query.shape[-1])) if scale is None else scale
     if fused_applies(query, key, value, mask):
 
@@ -45,13 +45,63 @@ def scaled_dot_product_attention(
             return fused_attention(query, key, value, causal, scale)
 
         def plain(query: Array, key: Array, value: Array) -> Array:
-            return weighted_values(attention_weights(query, key, None, causal, scale), value)
+            return _by_groups(query, key, value, mask, causal, scale)
 
         return jax.lax.platform_dependent(query, key, value, cuda=fused, default=plain)
-    return weighted_values(attention_weights(query, key, mask, causal, scale), value)
+    return _by_groups(query, key, value, mask, causal, scale)
 
 
-def attention_weights(query: Array, key: Array, mask: Any, causal: bool, scale: float) -> Float[Array, "..."]:
+def _by_groups(query: Array, key: Array, value: Array, mask: Any, causal: bool, scale: float) -> Array:
+    *leading, length, heads, _ = query.shape
+    key_length, groups = key.shape[-3:-1]
+    allowed = allowed_pairs(mask, causal, (*leading, heads, length, key_length))
+    if allowed is None:
+        return weighted_values(attention_weights(query, key, None, scale), value)
+    # The heads that share keys and values, one after the other.
+    rows = jnp.moveaxis(query, -2, -3).reshape(*leading, groups, heads // groups * length, -1)
+    by_group = allowed.reshape(*leading, groups, heads // groups * length, key_length)
+    rows, key, value, lost = without_unseen(rows, jnp.moveaxis(key, -2, -3), jnp.moveaxis(value, -2, -3), by_group)
+    query = jnp.moveaxis(rows.reshape(*leading, heads, length, -1), -3, -2)
+    key, value = (jnp.moveaxis(part, -3, -2) for part in (key, value))
+    y = weighted_values(attention_weights(query, key, allowed, scale), value)
+    return jnp.where(jnp.moveaxis(lost.reshape(*leading, heads, length, 1), -3, -2), jnp.nan, y)
+
+
+def without_unseen(
+    query: Float[Array, "... length features"],
+    key: Float[Array, "... key_length features"],
+    value: Float[Array, "... key_length value_features"],
+    allowed: Bool[Array, "... length key_length"],
+) -> tuple[Array, Array, Array, Bool[Array, "... length 1"]]:
+    """The three with 0 in place of what no pair that is allowed has, and of what is not finite; and the queries that this is wrong for.
+
+    A weight of 0 does not take out what it multiplies if that is not finite, in values as in gradients.
+    """
+    looks, seen = jnp.any(allowed, axis=-1, keepdims=True), jnp.any(allowed, axis=-2)[..., None]
+    sound, whole = _is_finite(query), _is_finite(key) & _is_finite(value)
+    lost = looks & (~sound | jnp.any(allowed & ~jnp.swapaxes(whole, -1, -2), axis=-1, keepdims=True))
+    return _kept(looks & sound, query), _kept(seen & whole, key), _kept(seen & whole, value), lost
+
+
+def without_padding(
+    x: Float[Array, "... length features"], allowed: Bool[Array, "... length length"]
+) -> tuple[Array, Bool[Array, "... length 1"]]:
+    """Tokens for self attention with 0 in place of those that none looks at and that look at none or are not finite; and where
+    the latter is so, which spoils their own results alone."""
+    looks, seen = jnp.any(allowed, axis=-1, keepdims=True), jnp.any(allowed, axis=-2)[..., None]
+    sound = _is_finite(x)
+    return _kept(seen | (looks & sound), x), looks & ~seen & ~sound
+
+
+def _is_finite(x: Array) -> Array:
+    return jnp.all(jnp.isfinite(x), axis=-1, keepdims=True)
+
+
+def _kept(where: Array, x: Array) -> Array:
+    return jnp.where(where, x, jnp.zeros((), x.dtype))
+
+
+def attention_weights(query: Array, key: Array, allowed: Any, scale: float) -> Float[Array, "..."]:
     """How much each query takes of each key, `(..., heads, length, key_length)`, in the dtype of `query`."""
     *leading, length, heads, features = query.shape
     key_length, groups = key.shape[-3:-1]
@@ -62,13 +112,10 @@ def attention_weights(query: Array, key: Array, mask: Any, causal: bool, scale: 
     wide = jnp.float32 if jnp.finfo(query.dtype).bits < 32 else query.dtype
     scores = jnp.matmul(grouped, jnp.moveaxis(key, -3, -1), preferred_element_type=wide)
     scores = scores.reshape(*leading, heads, length, key_length)
-    if mask is None and not causal:
+    if allowed is None:
         return jax.nn.softmax(scores).astype(query.dtype)
-    allowed = _allowed(mask, causal, scores.shape)
     weights = jax.nn.softmax(jnp.where(allowed, scores, float(jnp.finfo(wide).min)))
-    if mask is not None:  # a causal mask alone leaves each query its first key
-        weights = jnp.where(jnp.any(allowed, axis=-1, keepdims=True), weights, 0)
-    return weights.astype(query.dtype)
+    return jnp.where(jnp.any(allowed, axis=-1, keepdims=True), weights, 0).astype(query.dtype)
 
 
 def weighted_values(weights: Array, value: Array) -> Array:
@@ -80,12 +127,17 @@ def weighted_values(weights: Array, value: Array) -> Array:
     return jnp.moveaxis(y.reshape(*leading, heads, length, features), -3, -2)
 
 
-def _allowed(mask: Any, causal: bool, shape: tuple[int, ...]) -> Array:
+def allowed_pairs(mask: Any, causal: bool, shape: tuple[int, ...]) -> Array | None:
+    """Which query may look at which key, of `shape` `(..., heads, length, key_length)`; None if each may look at all.
+
+    **Errors:** `ShapeError` for a mask that does not fit.
+    """
+    if mask is not None:
+        _check_mask(mask, shape)
+    elif not causal:
+        return None
     allowed = jnp.broadcast_to(jnp.tri(*shape[-2:], dtype=bool) if causal else True, shape)
-    if mask is None:
-        return allowed
-    _check_mask(mask, shape)
-    return allowed & jnp.broadcast_to(mask, shape)
+    return allowed if mask is None else allowed & jnp.broadcast_to(mask, shape)
 
 
 def _check_mask(mask: Any, shape: tuple[int, ...]) -> None:
@@ -101,9 +153,8 @@ def _check_mask(mask: Any, shape: tuple[int, ...]) -> None:
         )
 
 
-def check_heads(query: Any, key: Any, value: Any) -> None:
-    """Raises `ShapeError` unless the three go together."""
-    q, k, v = (jnp.shape(x) for x in (query, key, value))
+def check_heads(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...]) -> None:
+    """Raises `ShapeError` unless query, key and value of these shapes go together."""
     if min(len(q), len(k), len(v)) < 3:
         raise ShapeError(
             f"attention: query, key and value are (..., length, heads, head_features), got {q}, {k} and {v}"

@@ -13,7 +13,15 @@ from .. import init
 from .._checks import check_flag, check_last_axis, check_number, check_positive
 from ..linear import Dense
 from ..noise import Dropout
-from ._attention import attention_weights, check_heads, scaled_dot_product_attention, weighted_values
+from ._attention import (
+    allowed_pairs,
+    attention_weights,
+    check_heads,
+    scaled_dot_product_attention,
+    weighted_values,
+    without_unseen,
+)
+from ._fused import fused_applies
 
 
 class MultiHeadAttention(AbstractContainer):
@@ -94,26 +102,37 @@ class MultiHeadAttention(AbstractContainer):
     def __call__(self, x: Any, ps: Params, st: State) -> tuple[Array, State]:
         layers, states = self.children(), dict(st)
         *inputs, mask = self._inputs(x)
-        heads = []
-        for name, given, number in zip(
-            ("query", "key", "value"), inputs, (self.heads, *[self._groups] * 2), strict=True
-        ):
+        names, numbers = ("query", "key", "value"), (self.heads, self._groups, self._groups)
+        for name, given in zip(names, inputs, strict=True):
             check_last_axis(self, given, layers[name].in_features)  # type: ignore[attr-defined]
+        shapes = [
+            (*given.shape[:-1], number, self.features // self.heads)
+            for given, number in zip(inputs, numbers, strict=True)
+        ]
+        check_heads(*shapes)
+        *leading, length = shapes[0][:-2]
+        allowed = allowed_pairs(mask, self.causal, (*leading, self.heads, length, shapes[1][-3]))
+        lost = None
+        if allowed is not None:
+            # Before the projections, whose gradients would add up 0 times what stands there.
+            *inputs, lost = without_unseen(*inputs, jnp.any(allowed, axis=-3))
+        projected = []
+        for name, given, shape in zip(names, inputs, shapes, strict=True):
             y, states[name] = layers[name](given, ps[name], st[name])
-            y = y.reshape(*y.shape[:-1], number, self.features // self.heads)
-            heads.append(y if self.position is None or name == "value" else self.position(y))
-        query, key, value = heads
-        if self.dropout and st.dropout.training:
-            check_heads(query, key, value)
-            scale = 1.0 / math.sqrt(self.features // self.heads)
-            weights = attention_weights(query, key, mask, self.causal, scale)
-            weights, states["dropout"] = layers["dropout"](weights, ps.dropout, st.dropout)
+            y = y.reshape(shape)
+            projected.append(y if self.position is None or name == "value" else self.position(y))
+        query, key, value = projected
+        dropping = self.dropout and st.dropout.training
+        if dropping or (allowed is not None and not fused_applies(query, key, value, mask)):
+            weights = attention_weights(query, key, allowed, 1.0 / math.sqrt(self.features // self.heads))
+            if dropping:
+                weights, states["dropout"] = layers["dropout"](weights, ps.dropout, st.dropout)
             y = weighted_values(weights, value)
         else:
-            y = scaled_dot_product_attention(query, key, value, mask, causal=self.causal)
+            y = scaled_dot_product_attention(query, key, value, causal=self.causal)
         y = y.reshape(*y.shape[:-2], self.features)
         y, states["output"] = layers["output"](y, ps.output, st.output)
-        return y, State(states)
+        return (y if lost is None else jnp.where(lost, jnp.nan, y)), State(states)
 
     def _inputs(self, x: Any) -> tuple[Any, Any, Any, Any]:
         given: list[Any] = list(x) if isinstance(x, tuple) else [x]

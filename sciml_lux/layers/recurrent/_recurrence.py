@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool
 
 from ...core import AbstractContainer, State, as_params, as_state, may_stand_in
@@ -120,6 +121,7 @@ def _over_time(
     batch_shape = shape[:-2]
     if mask is not None:
         check_mask(layer, mask, shape[:-1], "an input")
+        x = _without_padding(x, mask)
         mask = jnp.moveaxis(mask, -1, 0)
     if carry is None:
         carry = cell.initial_carry(ps, batch_shape, x.dtype)
@@ -127,6 +129,17 @@ def _over_time(
     scan = own if may_stand_in(own, cell) else AbstractRecurrentCell.scan
     (ys, last, carry), st = scan(cell, jnp.moveaxis(x, -2, 0), carry, ps, st, mask, reverse, unroll)
     return (jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, len(batch_shape)), ys), last, carry), st
+
+
+def _without_padding(x: Array, mask: Bool[Array, "..."]) -> Array:
+    """`x` with that of each sequence's first valid step wherever a step is masked out.
+
+    What is computed from it is dropped, but only numbers that are finite, with finite derivatives, leave no trace in gradients: whatever
+    stood in the padding may not be, and 0 need not be one of those that a cell is made for.
+    """
+    first = jnp.take_along_axis(x, jnp.argmax(mask, axis=-1)[..., None, None], axis=-2)
+    first = jnp.where(jnp.any(mask, axis=-1)[..., None, None], first, 1)
+    return jnp.where(mask[..., None], x, lax.stop_gradient(first))
 
 
 def _with_mask(layer: Any, x: Any) -> tuple[Any, Any]:
