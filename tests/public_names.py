@@ -169,6 +169,7 @@ PUBLIC = {
         "layout",
         "locate",
         "may_stand_in",
+        "named_by_path",
         "node_of",
         "observed",
         "output_shape",

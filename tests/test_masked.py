@@ -59,7 +59,7 @@ def attention(mask):
     def attend(shifts, x):
         parts = x, x[..., :2] + shifts[0], x[..., 2:] + shifts[1]
         query, key, value = (part.reshape(3, 4, -1, 2) for part in parts)
-        return scaled_dot_product_attention(query, key, value, mask)
+        return scaled_dot_product_attention(query, key, value, mask).reshape(3, 4, 4)
 
     return attend, jnp.ones(2)
 

@@ -20,6 +20,7 @@ from ._modes import failure_mode as failure_mode
 from ._observe import Observer as Observer
 from ._observe import children_of as children_of
 from ._observe import is_observed as is_observed
+from ._observe import named_by_path as named_by_path
 from ._observe import observed as observed
 from ._observe import split_arrays as split_arrays
 from ._print import Node as Node

@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from ..core import is_observed, locate, may_stand_in
+from ..core import is_observed, locate, may_stand_in, named_by_path
 from ..flatten import Params, may_specialize
 
 # Functions that are known to act on each number alone: a softmax in their place would go along the wrong axis.
@@ -77,7 +77,8 @@ def run_on_columns(layers: Sequence[Any], x: Float[Array, "... in"], ps: Sequenc
     columns = lax.optimization_barrier(x.reshape(-1, x.shape[-1]).T)
     for layer, own in zip(layers, ps, strict=True):
         try:
-            columns = layer.on_columns(columns, own)
+            with named_by_path(layer, own):
+                columns = layer.on_columns(columns, own)
         except Exception as error:
             locate(error, layer, own)
             raise
