@@ -114,4 +114,4 @@ class GRUCell(AbstractGatedCell):
         return new + jax.nn.sigmoid(update) * (carry - new)
 
 
-stands_for(GRUCell.scan, GRUCell.__call__, GRUCell.project)
+stands_for(AbstractGatedCell.scan, GRUCell.__call__, GRUCell.project)
