@@ -69,6 +69,7 @@ from .layers import MaxPool as MaxPool
 from .layers import MeanPool as MeanPool
 from .layers import MultiHeadAttention as MultiHeadAttention
 from .layers import NoOp as NoOp
+from .layers import Pad as Pad
 from .layers import PairwiseFusion as PairwiseFusion
 from .layers import Parallel as Parallel
 from .layers import ParameterDict as ParameterDict
@@ -78,6 +79,7 @@ from .layers import PixelShuffle as PixelShuffle
 from .layers import PixelUnshuffle as PixelUnshuffle
 from .layers import PositionalEncoding as PositionalEncoding
 from .layers import PositiveDefinite as PositiveDefinite
+from .layers import PReLU as PReLU
 from .layers import RandomFourierFeatures as RandomFourierFeatures
 from .layers import Recurrence as Recurrence
 from .layers import Repeated as Repeated

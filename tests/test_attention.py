@@ -82,6 +82,70 @@ def test_causal_and_masked_is_both():
     )
 
 
+def test_a_bias_is_added_to_the_scores_and_masks_where_it_is_infinite():
+    query, key, value = heads(), heads(5, 2), jnp.cos(heads(5, 2))
+    bias = (
+        jnp.asarray(np.random.default_rng(2).standard_normal((2, 4, 3, 5)))
+        .at[..., 1, 2:]
+        .set(-jnp.inf)
+        .at[0, 0, 2]
+        .set(-jnp.inf)
+    )
+    # A bias is one more feature of the queries for each key, where that feature is 1.
+    own = jnp.moveaxis(jnp.where(jnp.isinf(bias), 0.0, bias), 1, 2)
+    wide = jnp.concatenate([0.7 * query, own], -1)
+    keys = jnp.concatenate([key, jnp.broadcast_to(jnp.eye(5)[:, None], (2, 5, 2, 5))], -1)
+
+    def biased(query, key, value, bias):
+        return attend(query, key, value, bias=bias, scale=0.7)
+
+    y = biased(query, key, value, bias)
+    np.testing.assert_allclose(y, attend(wide, keys, value, ~jnp.isinf(bias), scale=1.0), rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(y[0, 2, 0], 0.0)
+    gradient = jax.grad(lambda bias: jnp.sum(jnp.sin(biased(query, key, value, bias))))(bias)
+    assert jnp.all(jnp.isfinite(gradient))
+    np.testing.assert_array_equal(gradient[jnp.isinf(bias)], 0.0)
+
+
+@pytest.mark.parametrize(("window", "before", "after"), [(1, 1, 1), ((2, 0), 2, 0), ((0, 9), 0, 9), (0, 0, 0)])
+def test_a_window_is_a_mask_of_neighbours(window, before, after):
+    query, key, value = heads(6), heads(4), jnp.cos(heads(4))  # the last query may see nothing
+    difference = np.arange(4) - np.arange(6)[:, None]
+    mask = (difference >= -before) & (difference <= after)
+    valid = np.random.default_rng(1).random((2, 1, 1, 4)) < 0.7
+    expected = direct(query, key, value, np.broadcast_to(mask & valid & (difference <= 0), (2, 4, 6, 4)), 0.5)
+    y = attend(query, key, value, jnp.asarray(valid), causal=True, window=window, scale=0.5)
+    np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-14)
+    assert jnp.all(jnp.isfinite(attend(query, key, value, window=window)))
+
+
+def test_layers_take_windows_and_biases():
+    def alibi(length, key_length):
+        return -jnp.abs(jnp.arange(length)[:, None] - jnp.arange(key_length)[None]).astype(float)[None]
+
+    near = lux.MultiHeadAttention(4, 2, window=(1, 0), attention_bias=alibi, dropout=0.2)
+    ps, st = setup(near)
+    x, st = array(5, 4), lux.test_mode(st)
+    jacobian = jax.jit(jax.jacobian(lambda x: near(x, ps, st)[0]))(x)
+    reached = np.any(np.asarray(jacobian) != 0, (1, 3))
+    np.testing.assert_array_equal(reached, np.tri(5, dtype=bool) & ~np.tri(5, k=-2, dtype=bool))
+    training, _ = near(x, ps, lux.train_mode(st))
+    assert training.shape == (5, 4)
+    other = lux.MultiHeadAttention(4, 2, window=(1, 0))
+    assert not np.allclose(near(x, ps, st)[0], other(x, ps, st)[0])
+
+
+@pytest.mark.parametrize("window", [-1, (1,), (1, -1), 1.5, "all", True])
+def test_windows_that_are_none_are_refused(window, unchecked):
+    refused(lambda: lux.MultiHeadAttention(4, 2, window=window), lux.flatten.LayerError, "window", repr(window), "None")
+    refused(lambda: attend(heads(), heads(), heads(), window=window), lux.flatten.LayerError, "window", repr(window))
+
+
+def test_biases_that_do_not_fit_are_refused(unchecked):
+    refused(lambda: attend(heads(), heads(), heads(), bias=jnp.ones(2)), lux.flatten.ShapeError, "bias", "(2,)")
+    refused(lambda: lux.MultiHeadAttention(4, 2, attention_bias=jnp.ones(2)), lux.LuxError, "attention_bias")
+
+
 def test_later_positions_do_not_reach_earlier_ones():
     layer = lux.TransformerEncoderBlock(4, 2, causal=True, position=lux.rotary_embedding)
     ps, st = setup(layer)

@@ -19,7 +19,14 @@ losses = lux.losses
 
 def bare(loss):
     """A loss without the options that were set."""
-    return loss.func if isinstance(loss, partial) else loss
+    return losses.gaussian_nll if loss is normal else loss.func if isinstance(loss, partial) else loss
+
+
+def normal(predictions, targets, **options):
+    variances = (
+        0.5 + jnp.cos(jax.lax.stop_gradient(predictions)) ** 2
+    )  # which a NaN outside of the loss shall not leave
+    return losses.gaussian_nll(predictions, targets, variances, **options)
 
 
 REAL, POSITIVE = array(4), jnp.exp(array(4))
@@ -33,6 +40,8 @@ CASES = [
     ("squared_error", losses.squared_error, REAL, jnp.cos(REAL)),
     ("absolute_error", losses.absolute_error, REAL, jnp.cos(REAL)),
     ("huber", partial(losses.huber, delta=0.3), REAL, jnp.cos(REAL)),
+    ("smooth_l1", partial(losses.smooth_l1, beta=0.3), REAL, jnp.cos(REAL)),
+    ("gaussian_nll", normal, REAL, jnp.cos(REAL)),
     ("log_cosh", losses.log_cosh, 3 * REAL, jnp.cos(REAL)),
     ("squared_logarithmic_error", losses.squared_logarithmic_error, POSITIVE, jnp.sqrt(POSITIVE)),
     ("poisson", losses.poisson, POSITIVE, jnp.round(3 * POSITIVE)),
@@ -232,6 +241,7 @@ def test_options_and_dtypes_that_make_no_sense_are_refused(loss, predictions, ta
     ("loss", "option", "values"),
     [
         (losses.huber, "delta", [0.0, -1.0, "1", True, float("nan")]),
+        (losses.smooth_l1, "beta", [-1.0, "1", True, float("nan")]),
         (losses.squared_logarithmic_error, "offset", [0.0, -1.0, None]),
         (losses.poisson, "epsilon", [-1e-8, "0"]),
         (losses.quantile, "level", [0.0, 1.0, 90, None]),

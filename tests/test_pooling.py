@@ -225,3 +225,52 @@ def test_bad_arguments_of_resampling_are_refused(unchecked):
     model = lux.Chain(lux.PixelShuffle((2, 2)))
     ps, st = setup(model)
     refused(lambda: model(jnp.zeros((1, 1, 6)), ps, st), ShapeError, "layer_0")
+
+
+# Norms of any size
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lux.LpPool((2, 3), stride=1, padding=1, p=8),
+        lux.GlobalLpPool(2, p=2),
+        pytest.param(lux.AdaptiveLpPool((2, 3), p=3), marks=pytest.mark.slow),
+    ],
+)
+def test_norms_and_their_gradients_have_no_unit(layer):
+    x = array(5, 4, 2).astype(jnp.float32)
+    # Small windows beside large ones, too.
+    x = x * jnp.where(jnp.arange(5) < 3, 1.0, 1e-7).astype(jnp.float32)[:, None, None]
+
+    def loss(x):
+        y, _ = layer(x, {}, {})
+        return jnp.sum(y * jnp.cos(jnp.arange(y.size, dtype=x.dtype)).reshape(y.shape)), y
+
+    scales = jnp.asarray([1e-20, 1e-12, 1.0, 1e12, 1e30])
+    inputs = scales.astype(jnp.float32)[:, None, None, None] * x[None]
+    program = jax.jit(jax.vmap(jax.grad(loss, has_aux=True)))
+    (gradients, values), (exact_gradients, exact) = program(inputs), program(inputs.astype(float))
+    np.testing.assert_allclose(values, exact, rtol=1e-5)
+    np.testing.assert_allclose(gradients, exact_gradients, rtol=1e-4, atol=1e-5)
+    assert np.min(np.max(np.abs(exact_gradients), (1, 2, 3))) > 0.1
+
+
+def test_dilated_means_and_norms_are_those_of_every_other_element():
+    x = array(7, 2)
+    even, odd = x[::2], x[1::2]
+    for plain, dilated in (
+        (lux.MeanPool((2,), stride=1), lux.MeanPool((2,), stride=1, dilation=2)),
+        (lux.LpPool((2,), stride=1, p=3), lux.LpPool((2,), stride=1, p=3, dilation=2)),
+    ):
+        y = applied(dilated, x)
+        assert y.shape == (5, 2)
+        np.testing.assert_allclose(y[::2], applied(plain, even), rtol=1e-14)
+        np.testing.assert_allclose(y[1::2], applied(plain, odd), rtol=1e-14)
+    counted = applied(lux.MeanPool((3,), stride=1, padding=2, dilation=2, count_include_pad=False), jnp.ones((7, 2)))
+    np.testing.assert_allclose(counted, 1.0, rtol=1e-15)
+
+
+def test_dilations_that_are_none_are_refused(unchecked):
+    for kind in (lux.MaxPool, lux.MeanPool, lux.LpPool):
+        refused(lambda: kind((2,), dilation=0), lux.flatten.LayerError, kind.__name__, "dilation", "got 0")  # noqa: B023

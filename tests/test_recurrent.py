@@ -168,6 +168,52 @@ def test_both_directions_are_two_recurrences():
     np.testing.assert_allclose(layer((x, MASK), ps, st)[0], jnp.concatenate([first, second], -1), rtol=1e-12)
 
 
+def test_both_directions_take_and_return_carries():
+    layer = lux.Bidirectional(lux.GRUCell(3, 2), lux.LSTMCell(3, 4))
+    ps, st = setup(layer)
+    x, carry = array(2, 5, 3), (array(2, 2), (array(2, 4), jnp.cos(array(2, 4))))
+    one, other = lux.Recurrence(layer.forward), lux.Recurrence(layer.backward, reverse=True)
+    (ys, last, after), _ = jax.jit(layer.run)(x, ps, st, carry=carry)
+    (first, first_last, first_after), _ = one.run(x, {"cell": ps.forward}, {"cell": st.forward}, None, carry[0])
+    (second, second_last, second_after), _ = other.run(x, {"cell": ps.backward}, {"cell": st.backward}, None, carry[1])
+    expected = (
+        jnp.concatenate([first, second], -1),
+        jnp.concatenate([first_last, second_last], -1),
+        (first_after, second_after),
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), (ys, last, after), expected)
+    (half, _, _), _ = layer.run(x, ps, st, carry=(carry[0], None))
+    np.testing.assert_allclose(half[..., :2], ys[..., :2], rtol=1e-12)
+    np.testing.assert_array_equal(layer(x, ps, st)[0][..., 2:], half[..., 2:])
+    refused(lambda: layer.run(x, ps, st, carry=carry[0]), lux.flatten.ShapeError, "pair", "(forward_carry, None)")
+
+
+def test_a_gru_that_resets_before_the_product_is_that_of_the_paper():
+    cell = lux.GRUCell(3, 2, reset_before=True)
+    layer = lux.Recurrence(cell)
+    ps, st = setup(layer)
+    ps = ps.replace(ps.vector + 0.3 * array(ps.layout.size))
+    x, h = np.asarray(array(4, 5, 3)), np.zeros((4, 2))
+    sigmoid = lambda a: 1 / (1 + np.exp(-a))  # noqa: E731
+    w, u, b, c = (np.asarray(ps.cell[name]) for name in ("weight_input", "weight_hidden", "bias_input", "bias_hidden"))
+    ys = []
+    for t in range(5):
+        reset, update = np.split(sigmoid((x[:, t] @ w + b + h @ u + c)[:, :4]), 2, axis=1)
+        new = np.tanh((x[:, t] @ w + b + c)[:, 4:] + (reset * h) @ u[:, 4:])
+        h = (1 - update) * new + update * h
+        ys.append(h)
+    (got, last, carry), _ = jax.jit(layer.run)(jnp.asarray(x), ps, st)
+    np.testing.assert_allclose(got, np.stack(ys, 1), rtol=1e-12)
+    np.testing.assert_array_equal(last, carry)
+    # Where no reset acts, both are one function.
+    open_gate = ps.set("cell.bias_input", ps.cell.bias_input.at[:2].set(100.0))
+    after = lux.Recurrence(lux.GRUCell(3, 2))
+    np.testing.assert_allclose(
+        layer(jnp.asarray(x), open_gate, st)[0], after(jnp.asarray(x), open_gate, st)[0], rtol=1e-12
+    )
+    refused(lambda: lux.from_torch({}, layer), lux.flatten.LayerError, "reset_before=False", "PyTorch")
+
+
 def test_a_second_recurrence_takes_the_same_mask():
     first, second = lux.Recurrence(lux.GRUCell(3, 2)), lux.Recurrence(lux.GRUCell(2, 2))
     ps, st = setup(lux.Chain(first, second))

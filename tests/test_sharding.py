@@ -29,7 +29,11 @@ def is_solver(member):
 # What JAX tracks can be seen on a mesh of one device, without running anything.
 
 
-@pytest.mark.parametrize("name", [member.name for member in LARGER] + ["Upsample", "Repeated, tied", "SpectralNorm"])
+FAST = ["Dense, narrowing", "ConvTranspose in groups", "Upsample"]
+SLOW = [*(member.name for member in LARGER if member.name not in FAST), "Repeated, tied", "SpectralNorm"]
+
+
+@pytest.mark.parametrize("name", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_a_sum_over_devices_that_was_forgotten_is_refused(name):
     case = Case(BY_NAME[name])
     mesh = mesh_of(1, AxisType.Auto)

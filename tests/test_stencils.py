@@ -49,7 +49,7 @@ LARGEST = {
     ),
     "largest, adaptive": (lux.AdaptiveMaxPool((3,)), lux.AdaptiveMeanPool((3,)), (7, 1)),
 }
-FAST = {"linear", "cubic"}
+FAST = {"linear"}
 NOT_FINITE = [np.nan, np.inf]
 
 

@@ -34,6 +34,7 @@ from .convolution import GlobalMeanPool as GlobalMeanPool
 from .convolution import LpPool as LpPool
 from .convolution import MaxPool as MaxPool
 from .convolution import MeanPool as MeanPool
+from .convolution import Pad as Pad
 from .convolution import PixelShuffle as PixelShuffle
 from .convolution import PixelUnshuffle as PixelUnshuffle
 from .convolution import Upsample as Upsample
@@ -65,6 +66,7 @@ from .linear import Embedding as Embedding
 from .linear import Maxout as Maxout
 from .linear import PeriodicEmbedding as PeriodicEmbedding
 from .linear import PositionalEncoding as PositionalEncoding
+from .linear import PReLU as PReLU
 from .linear import RandomFourierFeatures as RandomFourierFeatures
 from .linear import RotaryEmbedding as RotaryEmbedding
 from .linear import Scale as Scale

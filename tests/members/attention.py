@@ -9,6 +9,14 @@ from .base import Layer, array
 
 valid = jnp.asarray([[True, True, False], [True, False, True]])
 mask = valid[:, None, None, :]
+
+
+def alibi(length, key_length):
+    """Scores that fall with the distance, in each of two heads at its own rate."""
+    distance = jnp.abs(jnp.arange(length)[:, None] - jnp.arange(key_length)[None]).astype(float)
+    return -jnp.asarray([0.5, 0.25])[:, None, None] * distance[None]
+
+
 several = (array(2, 2, 4), array(2, 3, 6), 0.5 * array(2, 3, 6))
 
 LAYERS = [
@@ -28,6 +36,13 @@ LAYERS = [
         "MultiHeadAttention with dropout and positions",
         lambda: lux.MultiHeadAttention(8, 2, dropout=0.4, position=lux.rotary_embedding),
         array(3, 8),
+        slow=True,
+    ),
+    Layer(
+        "MultiHeadAttention, biased, in a window",
+        lambda: lux.MultiHeadAttention(4, 2, causal=True, window=(1, 0), attention_bias=alibi),
+        array(2, 3, 4),
+        names={"alibi": alibi},
         slow=True,
     ),
     Layer("TransformerEncoderBlock", lambda: lux.TransformerEncoderBlock(4, 2, 6), array(2, 3, 4)),

@@ -32,6 +32,8 @@ LAYERS = [
         array(5, 3),
         mapped=False,  # one key for all inputs draws other numbers than one for each
     ),
+    Layer("PReLU", lambda: lux.PReLU(), array(2, 3)),
+    Layer("PReLU of each feature", lambda: lux.PReLU(3), array(2, 3), slow=True),
     Layer("Maxout", lambda: lux.Maxout(lux.Dense(3, 3), jnp.sin, other=lux.Dense(3, 3, jnp.tanh)), array(4, 3)),
     Layer(
         "TensorProductLayer",

@@ -46,6 +46,18 @@ LAYERS = [
     ),
     Layer("GRUCell", lambda: lux.GRUCell(3, 2), (array(2, 2, 3), array(2, 2, 2))),
     Layer("GRUCell without bias", lambda: lux.GRUCell(3, 2, use_bias=False), (array(3), array(2)), slow=True),
+    Layer(
+        "GRUCell resetting before",
+        lambda: lux.GRUCell(3, 2, reset_before=True),
+        (array(2, 3), array(2, 2)),
+        slow=True,
+    ),
+    Layer(
+        "Recurrence resetting before",
+        lambda: lux.Recurrence(lux.GRUCell(3, 2, reset_before=True)),
+        (array(2, 4, 3), mask),
+        slow=True,
+    ),
     Layer("Recurrence", lambda: lux.Recurrence(lux.LSTMCell(3, 2)), array(2, 4, 3)),
     Layer(
         "Recurrence, reverse, last",

@@ -12,6 +12,7 @@ from .case import Case, channels_first, numbers
 LENGTH, KEYS, HEADS = 3, 4, 4
 MASK = np.random.default_rng(0).random((2, LENGTH, KEYS)) < 0.6
 MASK[..., 0] = True  # PyTorch gives NaN to a query that may look at nothing
+SCORES = numbers(2, LENGTH, KEYS, seed=3)
 VALID = np.array([[True, True, True], [True, False, True]])
 
 
@@ -23,8 +24,9 @@ class Attention(lux.AbstractLayer):
 
     def __call__(self, x, ps, st):
         query, key, value, *mask = x
-        mask = mask[0][:, None] if mask else None
-        y = lux.scaled_dot_product_attention(query, key, value, mask, causal=self.causal, scale=self.scale)
+        # PyTorch takes both by one name.
+        given = {"mask" if mask[0].dtype == bool else "bias": mask[0][:, None]} if mask else {}
+        y = lux.scaled_dot_product_attention(query, key, value, causal=self.causal, scale=self.scale, **given)
         return y, st
 
 
@@ -95,6 +97,7 @@ CASES = [
     Case("function", Attention, function(), three, modes=("train",)),
     Case("function, scaled", lambda: Attention(scale=0.3), function(scale=0.3), three, modes=("train",)),
     Case("function, masked", Attention, function(), (*three, MASK), modes=("train",)),
+    Case("function, biased", Attention, function(), (*three, np.where(MASK, SCORES, -np.inf)), modes=("train",)),
     Case("function, causal", lambda: Attention(causal=True), function(is_causal=True), three, modes=("train",)),
     Case("function, grouped", Attention, function(enable_gqa=True), grouped, modes=("train",)),
     Case("function, grouped, masked", Attention, function(enable_gqa=True), (*grouped, MASK), modes=("train",)),

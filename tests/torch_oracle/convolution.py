@@ -16,6 +16,8 @@ def conv(name, channels, kernel, size, batch=2, **options):
     """A convolution, or a transposed one, with options that both libraries call alike."""
     ours, theirs = ("ConvTranspose", "ConvTranspose") if name.startswith("ConvTranspose") else ("Conv", "Conv")
     renamed = {{"use_bias": "bias"}.get(key, key): value for key, value in options.items()}
+    if options.get("padding_mode") == "edge":
+        renamed["padding_mode"] = "replicate"
     renamed["padding"] = {"SAME": "same", "VALID": 0}.get(renamed.get("padding", 0), renamed.get("padding", 0))
     return Case(
         name,
@@ -59,6 +61,10 @@ CONVOLUTIONS = [
     conv("Conv 2 strides that leave a rest", (3, 2), (2, 3), (8, 9), stride=(3, 2), padding=(0, 2)),
     conv("Conv 2 dilated strides", (2, 2), (3, 2), (9, 8), stride=2, dilation=(2, 3), padding=2),
     conv("Conv 2 window of one", (3, 2), (1, 1), (3, 4)),
+    conv("Conv 1 circular", (3, 2), (4,), (5,), padding=3, padding_mode="circular", stride=2),
+    conv("Conv 2 circular", (2, 3), (3, 3), (4, 5), padding=(1, 2), padding_mode="circular"),
+    conv("Conv 2 reflecting, same", (2, 3), (5, 4), (5, 4), padding="SAME", padding_mode="reflect"),
+    conv("Conv 3 of edges", (2, 2), (3, 2, 3), (3, 2, 3), padding=(1, 0, 2), padding_mode="edge"),
     conv("Conv 2 groups", (4, 6), (3, 3), (5, 5), groups=2, padding=1, stride=2),
     conv("Conv 2 each channel apart", (3, 6), (3, 3), (5, 5), groups=3, padding=1),
     conv("Conv 3", (2, 3), (2, 3, 2), (3, 4, 5), padding=(1, 0, 1), stride=(1, 2, 1)),
@@ -91,6 +97,16 @@ CONVOLUTIONS = [
         to_torch=channels_first,
         **ONE_MODE,
     ),
+]
+
+PADS = [
+    function(
+        f"Pad {mode}",
+        lambda mode=mode: lux.Pad(((1, 2), (2, 0)), mode),
+        lambda torch, theirs=theirs: lambda x: torch.nn.functional.pad(x, (2, 0, 1, 2), theirs),
+        numbers(2, 3, 4, 2),
+    )
+    for mode, theirs in (("zeros", "constant"), ("circular", "circular"), ("reflect", "reflect"), ("edge", "replicate"))
 ]
 
 POOLS = [
@@ -248,4 +264,4 @@ RESAMPLING = [
     ],
 ]
 
-CASES = [*CONVOLUTIONS, *POOLS, *RESAMPLING]
+CASES = [*CONVOLUTIONS, *PADS, *POOLS, *RESAMPLING]

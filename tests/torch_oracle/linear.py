@@ -63,6 +63,8 @@ CASES = [
         lambda torch: torch.nn.Embedding(2, 1),
         np.array(1),
     ),
+    Case("PReLU", lambda: lux.PReLU(), lambda torch: torch.nn.PReLU(), numbers(4, 3), modes=("test",)),
+    Case("PReLU of each", lambda: lux.PReLU(3), lambda torch: torch.nn.PReLU(3), numbers(4, 3), modes=("test",)),
     mlp("MLP"),
     mlp("MLP with norms", norm=lux.LayerNorm),
     mlp("MLP with dropout", modes=("test",), dropout=0.3),

@@ -69,6 +69,21 @@ REGRESSION = [
         T,
     ),
     case(
+        "smooth L1",
+        lambda p, t: losses.smooth_l1(p, t, beta=0.7),
+        lambda F, p, t: F.smooth_l1_loss(p, t, beta=0.7),
+        P,
+        T,
+    ),
+    case(
+        "Gaussian",
+        lambda p, t, v: losses.gaussian_nll(p, t, v, full=True, agg="none"),
+        lambda F, p, t, v: F.gaussian_nll_loss(p, t, v, full=True, reduction="none"),
+        P,
+        T,
+        W,
+    ),
+    case(
         "Poisson",
         lambda p, t: losses.poisson(p, t, agg="none"),
         lambda F, p, t: F.poisson_nll_loss(p, t, log_input=False, reduction="none"),

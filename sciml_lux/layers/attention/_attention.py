@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ...flatten import ShapeError
+from ...flatten import LayerError, ShapeError
 from ._fused import fused_applies, fused_attention
 
 
@@ -19,27 +19,34 @@ def scaled_dot_product_attention(
     *,
     causal: bool = False,
     scale: float | None = None,
+    bias: Float[Array, "..."] | None = None,
+    window: int | tuple[int, int] | None = None,
 ) -> Float[Array, "... length heads value_features"]:
-    """Attention, `y = softmax(scale * query @ key.T) @ value` for each head.
+    """Attention, `y = softmax(scale * query @ key.T + bias) @ value` for each head.
 
-    The softmax is computed in float32 or more. On a GPU, in float16 and bfloat16 and without a mask, JAX's fused kernel runs.
+    The softmax is computed in float32 or more. On a GPU, in float16 and bfloat16 and without mask, bias and window, JAX's fused kernel
+    runs.
 
     **Arguments:** `query` `(..., length, heads, head_features)`; `key` `(..., key_length, key_value_heads, head_features)`; `value`
     `(..., key_length, key_value_heads, value_features)`; the leading axes agree, any number of them. Fewer heads of keys
     and values (grouped-query attention) divide those of the queries; consecutive queries share one, as in PyTorch
     with `enable_gqa`. `mask`: boolean, True where a query may look at a key, with shape `(..., heads, length, key_length)` or one that
     broadcasts to it: sequences that are padded have `valid[..., None, None, :]`. `causal`: whether query `i` looks at the keys
-    `0 ... i` only; together with a mask both hold. `scale`: `1 / sqrt(head_features)` by default.
+    `0 ... i` only; together with a mask both hold. `scale`: `1 / sqrt(head_features)` by default. `bias`: real numbers of a shape like the
+    mask's, added to the scores; where it is -inf, it masks. `window`: query `i` looks at the keys `i - window ... i + window` only, or, of
+    a pair (before, after), `i - before ... i + after`; it holds beside the others.
 
     **Returns:** `(..., length, heads, value_features)`. A query that may look at no key gets zeros, and no gradient (PyTorch: NaN).
 
-    **Errors:** `ShapeError` for shapes that do not go together, heads that do not divide, and a mask that is not boolean.
+    **Errors:** `ShapeError` for shapes that do not go together, heads that do not divide, and a mask that is not boolean; `LayerError`
+    for a window that is none.
 
     **Source:** Vaswani et al. 2017; grouped queries: Ainslie et al. 2023.
     """
     check_heads(*map(jnp.shape, (query, key, value)))
     scale = 1.0 / math.sqrt(max(1, query.shape[-1])) if scale is None else scale
-    if fused_applies(query, key, value, mask):
+    check_window("attention", window)
+    if bias is None and window is None and fused_applies(query, key, value, mask):
 
         def fused(query: Array, key: Array, value: Array) -> Array:
             return fused_attention(query, key, value, causal, scale)
@@ -48,22 +55,31 @@ def scaled_dot_product_attention(
             return _by_groups(query, key, value, mask, causal, scale)
 
         return jax.lax.platform_dependent(query, key, value, cuda=fused, default=plain)
-    return _by_groups(query, key, value, mask, causal, scale)
+    return _by_groups(query, key, value, mask, causal, scale, bias, window)
 
 
-def _by_groups(query: Array, key: Array, value: Array, mask: Any, causal: bool, scale: float) -> Array:
+def _by_groups(
+    query: Array,
+    key: Array,
+    value: Array,
+    mask: Any,
+    causal: bool,
+    scale: float,
+    bias: Any = None,
+    window: Any = None,
+) -> Array:
     *leading, length, heads, _ = query.shape
     key_length, groups = key.shape[-3:-1]
-    allowed = allowed_pairs(mask, causal, (*leading, heads, length, key_length))
+    allowed = allowed_pairs((*leading, heads, length, key_length), mask, causal, bias, window)
     if allowed is None:
-        return weighted_values(attention_weights(query, key, None, scale), value)
+        return weighted_values(attention_weights(query, key, None, scale, bias), value)
     # The heads that share keys and values, one after the other.
     rows = jnp.moveaxis(query, -2, -3).reshape(*leading, groups, heads // groups * length, -1)
     by_group = allowed.reshape(*leading, groups, heads // groups * length, key_length)
     rows, key, value, lost = without_unseen(rows, jnp.moveaxis(key, -2, -3), jnp.moveaxis(value, -2, -3), by_group)
     query = jnp.moveaxis(rows.reshape(*leading, heads, length, -1), -3, -2)
     key, value = (jnp.moveaxis(part, -3, -2) for part in (key, value))
-    y = weighted_values(attention_weights(query, key, allowed, scale), value)
+    y = weighted_values(attention_weights(query, key, allowed, scale, bias), value)
     return jnp.where(jnp.moveaxis(lost.reshape(*leading, heads, length, 1), -3, -2), jnp.nan, y)
 
 
@@ -101,7 +117,7 @@ def _kept(where: Array, x: Array) -> Array:
     return jnp.where(where, x, jnp.zeros((), x.dtype))
 
 
-def attention_weights(query: Array, key: Array, allowed: Any, scale: float) -> Float[Array, "..."]:
+def attention_weights(query: Array, key: Array, allowed: Any, scale: float, bias: Any = None) -> Float[Array, "..."]:
     """How much each query takes of each key, `(..., heads, length, key_length)`, in the dtype of `query`."""
     *leading, length, heads, features = query.shape
     key_length, groups = key.shape[-3:-1]
@@ -112,6 +128,8 @@ def attention_weights(query: Array, key: Array, allowed: Any, scale: float) -> F
     wide = jnp.float32 if jnp.finfo(query.dtype).bits < 32 else query.dtype
     scores = jnp.matmul(grouped, jnp.moveaxis(key, -3, -1), preferred_element_type=wide)
     scores = scores.reshape(*leading, heads, length, key_length)
+    if bias is not None:
+        scores = scores + jnp.broadcast_to(jnp.where(jnp.isneginf(bias), 0, bias), scores.shape).astype(wide)
     if allowed is None:
         return jax.nn.softmax(scores).astype(query.dtype)
     weights = jax.nn.softmax(jnp.where(allowed, scores, float(jnp.finfo(wide).min)))
@@ -127,28 +145,56 @@ def weighted_values(weights: Array, value: Array) -> Array:
     return jnp.moveaxis(y.reshape(*leading, heads, length, features), -3, -2)
 
 
-def allowed_pairs(mask: Any, causal: bool, shape: tuple[int, ...]) -> Array | None:
+def allowed_pairs(
+    shape: tuple[int, ...], mask: Any, causal: bool, bias: Any = None, window: Any = None
+) -> Array | None:
     """Which query may look at which key, of `shape` `(..., heads, length, key_length)`; None if each may look at all.
 
-    **Errors:** `ShapeError` for a mask that does not fit.
+    **Errors:** `ShapeError` for a mask, or a bias, that does not fit.
     """
-    if mask is not None:
-        _check_mask(mask, shape)
-    elif not causal:
+    mask = None if mask is None else _checked_mask(mask, shape)
+    if bias is not None:
+        _check_shape("bias", bias, shape)
+        unmasked = jnp.broadcast_to(~jnp.isneginf(bias), shape)
+        mask = unmasked if mask is None else unmasked & jnp.broadcast_to(mask, shape)
+    if mask is None and not causal and window is None:
         return None
-    allowed = jnp.broadcast_to(jnp.tri(*shape[-2:], dtype=bool) if causal else True, shape)
+    length, key_length = shape[-2:]
+    allowed = jnp.tri(length, key_length, dtype=bool) if causal else jnp.ones((length, key_length), bool)
+    if window is not None:
+        before, after = window if isinstance(window, tuple) else (window, window)
+        near = jnp.tri(length, key_length, after, dtype=bool) & ~jnp.tri(length, key_length, -before - 1, dtype=bool)
+        allowed = allowed & near
+    allowed = jnp.broadcast_to(allowed, shape)
     return allowed if mask is None else allowed & jnp.broadcast_to(mask, shape)
 
 
-def _check_mask(mask: Any, shape: tuple[int, ...]) -> None:
-    got = jnp.shape(mask)
+def check_window(name: str, window: Any) -> None:
+    """Raises `LayerError` unless `window` is None, a number of positions or a pair of them."""
+    pair = window if isinstance(window, tuple) else (window, window)
+    if window is not None and (
+        len(pair) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in pair)
+    ):
+        raise LayerError(
+            f"{name}: window is a whole number, 0 or more, or a pair (before, after), got {window!r}; write None for all positions"
+        )
+
+
+def _checked_mask(mask: Any, shape: tuple[int, ...]) -> Any:
     if jnp.result_type(mask) != jnp.bool_:
         raise ShapeError(
-            f"attention: a mask is boolean, True where a query may look at a key, got {jnp.result_type(mask)}; write mask != 0"
+            f"attention: a mask is boolean, True where a query may look at a key, got {jnp.result_type(mask)}; write mask != 0, or "
+            "bias=mask for what is added to the scores"
         )
+    _check_shape("mask", mask, shape)
+    return mask
+
+
+def _check_shape(what: str, array: Any, shape: tuple[int, ...]) -> None:
+    got = jnp.shape(array)
     if len(got) > len(shape) or any(a not in (1, b) for a, b in zip(got[::-1], shape[::-1], strict=False)):
         raise ShapeError(
-            f"attention: the mask has a shape that broadcasts to (..., heads, length, key_length), here {shape}, got {got}; "
+            f"attention: the {what} has a shape that broadcasts to (..., heads, length, key_length), here {shape}, got {got}; "
             "for padded sequences, write valid[..., None, None, :]"
         )
 

@@ -27,7 +27,8 @@ class TransformerEncoderBlock(AbstractContainer):
     default (`x * Φ(x)`; `jax.nn.gelu` is its approximation by tanh; PyTorch's default is relu); `norm_first`: whether to normalize
     before attention and network (as is usual; PyTorch's default, and the original paper's, is after); `dropout`: the probability
     in train mode, of the attention's weights, the network's hidden layer and both results; `causal`, `key_value_heads`,
-    `position`, `use_bias`: as for `MultiHeadAttention`; `use_bias` is also that of the network and the norms; `epsilon`: of the norms.
+    `position`, `use_bias`, `window`, `attention_bias`: as for `MultiHeadAttention`; `use_bias` is also that of the network and the
+    norms; `epsilon`: of the norms.
 
     **Call:** `x` of shape `(..., length, features)` gives the same shape; `(x, mask)` with a mask as for `MultiHeadAttention`.
 
@@ -50,6 +51,8 @@ class TransformerEncoderBlock(AbstractContainer):
     position: Callable[[Any], Any] | None = None
     use_bias: bool = True
     epsilon: float = 1e-5
+    window: int | tuple[int, int] | None = None
+    attention_bias: Callable[[int, int], Any] | None = None
 
     def __post_init__(self) -> None:
         check_positive(self, features=self.features, heads=self.heads)
@@ -70,6 +73,8 @@ class TransformerEncoderBlock(AbstractContainer):
             causal=self.causal,
             dropout=self.dropout,
             position=self.position,
+            window=self.window,
+            attention_bias=self.attention_bias,
             **bias,
         )
         layers: dict[str, AbstractLayer] = {
@@ -88,7 +93,7 @@ class TransformerEncoderBlock(AbstractContainer):
         lost = None
         if len(mask) == 1 and jnp.ndim(x) >= 2:
             shape = (*jnp.shape(x)[:-2], self.heads, *[jnp.shape(x)[-2]] * 2)
-            allowed = jnp.any(allowed_pairs(*mask, self.causal, shape), axis=-3)
+            allowed = jnp.any(allowed_pairs(shape, *mask, self.causal, window=self.window), axis=-3)
             x, lost = without_padding(x, allowed)  # before what treats each token alone, and so takes no mask
 
         def run(name: str, x: Any) -> Any:

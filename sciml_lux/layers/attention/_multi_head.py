@@ -17,6 +17,7 @@ from ._attention import (
     allowed_pairs,
     attention_weights,
     check_heads,
+    check_window,
     scaled_dot_product_attention,
     weighted_values,
     without_unseen,
@@ -34,7 +35,9 @@ class MultiHeadAttention(AbstractContainer):
     these differ from `features`; `causal`: whether a position looks only at itself and those before it; `use_bias`: of
     all four projections; `dropout`: with which probability a weight of the attention is dropped in train mode;
     `position`: a function of queries, and of keys, of shape `(..., length, heads, head_features)`, such as `lux.rotary_embedding`;
-    `init_weight`, `init_bias`: Glorot uniform and zeros.
+    `init_weight`, `init_bias`: Glorot uniform and zeros; `window`: how far a position looks, a number or a pair (before, after), as
+    for `lux.scaled_dot_product_attention`; `attention_bias`: a function of the numbers `length` and `key_length`, whose result, of a
+    shape that broadcasts to `(heads, length, key_length)`, is added to the scores: that of ALiBi, for example.
 
     **Call:** self attention: `x` `(..., length, features)` gives the same shape; `(x, mask)` with a mask. Cross attention: `(query, key,
     value)` or `(query, key, value, mask)`, of shapes `(..., length, features)` and `(..., key_length, context_features)`, gives
@@ -60,9 +63,12 @@ class MultiHeadAttention(AbstractContainer):
     position: Callable[[Any], Any] | None = None
     init_weight: Callable[..., Any] = init.glorot_uniform()
     init_bias: Callable[..., Any] = init.zeros()
+    window: int | tuple[int, int] | None = None
+    attention_bias: Callable[[int, int], Any] | None = None
 
     def __post_init__(self) -> None:
         check_positive(self, features=self.features, heads=self.heads)
+        check_window("MultiHeadAttention", self.window)
         for name in ("key_value_heads", "context_features"):
             if getattr(self, name) is not None:
                 check_positive(self, **{name: getattr(self, name)})
@@ -77,6 +83,11 @@ class MultiHeadAttention(AbstractContainer):
         if self.position is not None and not callable(self.position):
             raise LayerError(
                 f"MultiHeadAttention: position is a function such as lux.rotary_embedding, or None, got {self.position!r}"
+            )
+        if self.attention_bias is not None and not callable(self.attention_bias):
+            raise LayerError(
+                "MultiHeadAttention: attention_bias is a function of length and key_length, or None, got "
+                f"{self.attention_bias!r}; an array of your own goes to lux.scaled_dot_product_attention(..., bias=...)"
             )
 
     @property
@@ -111,7 +122,9 @@ class MultiHeadAttention(AbstractContainer):
         ]
         check_heads(*shapes)
         *leading, length = shapes[0][:-2]
-        allowed = allowed_pairs(mask, self.causal, (*leading, self.heads, length, shapes[1][-3]))
+        key_length = shapes[1][-3]
+        bias = None if self.attention_bias is None else self.attention_bias(length, key_length)
+        allowed = allowed_pairs((*leading, self.heads, length, key_length), mask, self.causal, bias, self.window)
         lost = None
         if allowed is not None:
             # Before the projections, whose gradients would add up 0 times what stands there.
@@ -123,8 +136,9 @@ class MultiHeadAttention(AbstractContainer):
             projected.append(y if self.position is None or name == "value" else self.position(y))
         query, key, value = projected
         dropping = self.dropout and st.dropout.training
-        if dropping or (allowed is not None and not fused_applies(query, key, value, mask)):
-            weights = attention_weights(query, key, allowed, 1.0 / math.sqrt(self.features // self.heads))
+        fuses = bias is None and self.window is None and fused_applies(query, key, value, mask)
+        if dropping or (allowed is not None and not fuses):
+            weights = attention_weights(query, key, allowed, 1.0 / math.sqrt(self.features // self.heads), bias)
             if dropping:
                 weights, states["dropout"] = layers["dropout"](weights, ps.dropout, st.dropout)
             y = weighted_values(weights, value)

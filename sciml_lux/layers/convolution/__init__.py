@@ -2,6 +2,7 @@
 
 from ._conv import Conv as Conv
 from ._conv import ConvTranspose as ConvTranspose
+from ._pad import Pad as Pad
 from ._pixel_shuffle import PixelShuffle as PixelShuffle
 from ._pixel_shuffle import PixelUnshuffle as PixelUnshuffle
 from ._pool import LpPool as LpPool

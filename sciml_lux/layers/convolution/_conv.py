@@ -13,6 +13,7 @@ from .. import init
 from .._checks import check_activation, check_flag, check_positive
 from .._widened import widened
 from ._correlate import correlate, spread
+from ._pad import check_padding_mode, folded, padded
 from ._window import (
     Padding,
     Pairs,
@@ -27,6 +28,7 @@ from ._window import (
     one_batch_axis,
     per_axis,
     spatial_sizes,
+    unpadded,
     window_over,
 )
 
@@ -90,10 +92,10 @@ class Conv(_Convolution):
     With `groups`, the channels of input and output are cut into so many consecutive parts, each convolved apart.
 
     **Arguments:** `in_channels`, `out_channels`; `kernel_size`: a tuple with the window's size along each spatial axis;
-    `activation`: an elementwise function, or None; `stride`, `dilation`: a number, or one for each axis; `padding`: zeros around
+    `activation`: an elementwise function, or None; `stride`, `dilation`: a number, or one for each axis; `padding`: elements around
     the input: "VALID" (none), "SAME" (such that the output has `ceil(size / stride)` elements; an odd one stands behind),
     a number, one for each axis, or a pair (before, after) for each; `groups`; `use_bias`; `init_weight`, `init_bias`: initializers,
-    Glorot uniform and zeros by default.
+    Glorot uniform and zeros by default; `padding_mode`: what the padding is: "zeros", or "circular", "reflect" or "edge", as for `Pad`.
 
     **Call:** `x` of shape `(..., *spatial, in_channels)`, with any leading axes, gives `(..., *spatial', out_channels)`, where
     `size' = (size + padding - dilation * (kernel - 1) - 1) // stride + 1` along each axis.
@@ -106,6 +108,12 @@ class Conv(_Convolution):
     other channels, too few axes, and inputs smaller than the window.
     """
 
+    padding_mode: str = "zeros"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_padding_mode(self, self.padding_mode)
+
     def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
         return self._initial(key, self.in_channels // self.groups, self.out_channels)
 
@@ -113,6 +121,8 @@ class Conv(_Convolution):
         sizes = spatial_sizes(self, x, len(self.kernel_size), self.in_channels)
         window = window_over(sizes, self.kernel_size, self.stride, self.padding, self.dilation)
         check_fits(self, window, sizes)
+        if self.padding_mode != "zeros":
+            x, window = padded(self, x, window.padding, self.padding_mode), unpadded(window)
         images, leading = one_batch_axis(x, len(sizes))
         return self._finished(correlate(images, ps.weight, window, self.groups), ps, leading), st
 
@@ -129,7 +139,8 @@ class ConvTranspose(_Convolution):
     crops (behind, if odd), or appends zeros, such that the output has `size * stride` elements.
 
     **Arguments:** as for `Conv`, and `output_padding`: elements that the output gets more behind, fewer than the stride or the
-    dilation; not with "SAME", which fixes the size.
+    dilation; not with "SAME", which fixes the size. With another `padding_mode` than "zeros", what would be cropped is added to the
+    elements from which that convolution's padding is taken: a periodic output is "circular".
 
     **Call:** `x` of shape `(..., *spatial, in_channels)`, with any leading axes, gives `(..., *spatial', out_channels)`, where
     `size' = (size - 1) * stride + dilation * (kernel - 1) + 1 - padding + output_padding` along each axis.
@@ -142,9 +153,11 @@ class ConvTranspose(_Convolution):
     """
 
     output_padding: PerAxis = 0
+    padding_mode: str = "zeros"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_padding_mode(self, self.padding_mode)
         dimensions = len(self.kernel_size)
         check_per_axis(self, dimensions, lowest=0, output_padding=self.output_padding)
         extra = per_axis(self.output_padding, dimensions)
@@ -180,8 +193,15 @@ class ConvTranspose(_Convolution):
             )
         images, leading = one_batch_axis(x, len(sizes))
         # Of the convolution that is transposed, our output is the input: its weight is (*kernel, out // groups, in).
-        y = spread(images, jnp.swapaxes(ps.weight, -1, -2), window, new, self.groups)
-        return self._finished(y, ps, leading), st
+        weight = jnp.swapaxes(ps.weight, -1, -2)
+        if self.padding_mode == "zeros":
+            return self._finished(spread(images, weight, window, new, self.groups), ps, leading), st
+        more = per_axis(self.output_padding, len(sizes))
+        taken = tuple((low, max(high + extra, 0)) for (low, high), extra in zip(window.padding, more, strict=True))
+        whole = tuple(size + sum(pair) for size, pair in zip(new, taken, strict=True))
+        behind = tuple((0, size - larger) for size, larger in zip(full, whole, strict=True))
+        y = spread(images, weight, window._replace(padding=behind), whole, self.groups)
+        return self._finished(folded(self, y, new, taken, self.padding_mode), ps, leading), st
 
     def _crop(self, window: Window) -> Pairs:
         """What is cut off in front and behind, negative where zeros are appended instead."""

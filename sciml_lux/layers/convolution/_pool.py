@@ -3,7 +3,6 @@
 import functools
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -12,7 +11,7 @@ from ...core import AbstractLayer, State
 from ...flatten import LayerError, Params, ShapeError
 from .._checks import check_flag
 from .._widened import widened
-from ._reduce import filled, window_maximum, window_sum
+from ._reduce import filled, window_maximum, window_norm, window_sum
 from ._window import (
     Padding,
     PerAxis,
@@ -41,7 +40,7 @@ class _Pool(AbstractLayer):
             check_per_axis(self, dimensions, stride=self.stride)
         check_padding(self, dimensions, self.padding)
 
-    def _window(self, x: Any, dilation: PerAxis = 1) -> tuple[Window, Sizes]:
+    def _window(self, x: Any, dilation: PerAxis) -> tuple[Window, Sizes]:
         sizes = spatial_sizes(self, x, len(self.kernel_size))
         stride = self.kernel_size if self.stride is None else self.stride
         window = window_over(sizes, self.kernel_size, stride, self.padding, dilation)
@@ -86,7 +85,7 @@ class MaxPool(_Pool):
 class MeanPool(_Pool):
     """The mean of each window, channel by channel.
 
-    **Arguments:** `kernel_size`, `stride`, `padding`: as for `MaxPool`; `count_include_pad`: whether padded zeros count as
+    **Arguments:** `kernel_size`, `stride`, `padding`, `dilation`: as for `MaxPool`; `count_include_pad`: whether padded zeros count as
     elements, as in PyTorch by default (Lux and TensorFlow do not count those of "SAME").
 
     **Call:** `x` of shape `(..., *spatial, channels)` gives `(..., *spatial', channels)`, as for `MaxPool`. Sums of bfloat16 are
@@ -96,15 +95,17 @@ class MeanPool(_Pool):
     """
 
     count_include_pad: bool = True
+    dilation: PerAxis = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_flag(self, count_include_pad=self.count_include_pad)
+        check_per_axis(self, len(self.kernel_size), dilation=self.dilation)
 
     def __call__(
         self, x: Float[Array, "... channels"], ps: Params, st: State
     ) -> tuple[Float[Array, "... channels"], State]:
-        window, sizes = self._window(x)
+        window, sizes = self._window(x, self.dilation)
         total = window_sum(widened(x), window, x.ndim - len(sizes) - 1)
         if self.count_include_pad:
             return (total / window.taps).astype(x.dtype), st
@@ -116,10 +117,11 @@ class MeanPool(_Pool):
 class LpPool(_Pool):
     """The p-norm of each window, `(sum |x|**p)**(1/p)`, channel by channel.
 
-    Where a window is all 0, the gradient is 0. PyTorch sums `x**p` without the absolute value: the same for even `p`, and for inputs
-    that are not negative.
+    Where a window is all 0, the gradient is 0. Powers are those of shares of the largest element, which neither overflow nor vanish.
+    PyTorch sums `x**p` without the absolute value: the same for even `p`, and for inputs that are not negative.
 
-    **Arguments:** `p`: 1 or more (`MaxPool` of absolute values for infinity); `kernel_size`, `stride`, `padding`: as for `MaxPool`.
+    **Arguments:** `p`: 1 or more (`MaxPool` of absolute values for infinity); `kernel_size`, `stride`, `padding`, `dilation`: as for
+    `MaxPool`.
 
     **Call:** `x` of shape `(..., *spatial, channels)` gives `(..., *spatial', channels)`, as for `MaxPool`. Sums of bfloat16 are
     taken in float32.
@@ -128,37 +130,21 @@ class LpPool(_Pool):
     """
 
     p: float | int = 2
+    dilation: PerAxis = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_exponent(self, self.p)
+        check_per_axis(self, len(self.kernel_size), dilation=self.dilation)
 
     def __call__(
         self, x: Float[Array, "... channels"], ps: Params, st: State
     ) -> tuple[Float[Array, "... channels"], State]:
-        window, sizes = self._window(x)
-        total = window_sum(power(widened(x), self.p), window, x.ndim - len(sizes) - 1)
-        return root(total, self.p).astype(x.dtype), st
+        window, sizes = self._window(x, self.dilation)
+        return window_norm(widened(x), self.p, window, x.ndim - len(sizes) - 1).astype(x.dtype), st
 
 
 def check_exponent(layer: AbstractLayer, p: Any) -> None:
     """Raises `LayerError` unless `p` is a finite number, 1 or more."""
     if isinstance(p, bool) or not isinstance(p, int | float) or not 1 <= p < float("inf"):
         raise LayerError(f"{type(layer).__name__}: p is a finite number, 1 or more, got {p!r}")
-
-
-def power(x: Float[Array, "..."], p: float | int) -> Float[Array, "..."]:
-    """`|x|**p`. Whole exponents are made of products."""
-    whole = int(p) if p == int(p) else None
-    if whole is not None and whole % 2 == 0:
-        return x**whole
-    # Not jnp.abs, whose derivative at 0 is 1.
-    return (x * jnp.sign(x)) ** (p if whole is None else whole)
-
-
-def root(total: Float[Array, "..."], p: float | int) -> Float[Array, "..."]:
-    """`total**(1/p)`, with the gradient 0 at 0, where the power has none."""
-    positive = total > 0
-    safe = jnp.where(positive, total, 1)
-    rooted = jax.lax.sqrt(safe) if p == 2 else safe ** (1.0 / p)
-    return jnp.where(positive, rooted, total)

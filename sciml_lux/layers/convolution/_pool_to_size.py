@@ -11,8 +11,8 @@ from ...core import AbstractLayer, State
 from ...flatten import LayerError, Params, ShapeError
 from .._checks import check_flag
 from .._widened import widened
-from ._pool import check_exponent, power, root
-from ._reduce import segment_maximum, segment_sum
+from ._pool import check_exponent
+from ._reduce import norm_over, segment_maximum, segment_norm, segment_sum
 from ._window import check_shape, spatial_sizes
 
 
@@ -88,8 +88,7 @@ class GlobalLpPool(_GlobalPool):
     def __call__(
         self, x: Float[Array, "... channels"], ps: Params, st: State
     ) -> tuple[Float[Array, "... channels"], State]:
-        total = jnp.sum(power(widened(x), self.p), self._axes(x), keepdims=self.keepdims)
-        return root(total, self.p).astype(x.dtype), st
+        return norm_over(widened(x), self.p, self._axes(x), self.keepdims).astype(x.dtype), st
 
 
 class _AdaptivePool(AbstractLayer):
@@ -111,11 +110,6 @@ class _AdaptivePool(AbstractLayer):
             first + i: [(j * size // number, -(-(j + 1) * size // number)) for j in range(number)]
             for i, (size, number) in enumerate(zip(sizes, self.output_size, strict=True))
         }
-
-    def _sums(self, x: Float[Array, "... channels"]) -> Float[Array, "... channels"]:
-        for axis, windows in reversed(self._windows(x).items()):
-            x = segment_sum(x, windows, axis)
-        return x
 
 
 class AdaptiveMaxPool(_AdaptivePool):
@@ -150,7 +144,9 @@ class AdaptiveMeanPool(_AdaptivePool):
     def __call__(
         self, x: Float[Array, "... channels"], ps: Params, st: State
     ) -> tuple[Float[Array, "... channels"], State]:
-        total = self._sums(widened(x))
+        total = widened(x)
+        for axis, windows in reversed(self._windows(x).items()):
+            total = segment_sum(total, windows, axis)
         lengths = [np.array([stop - start for start, stop in windows]) for windows in self._windows(x).values()]
         counts = functools.reduce(np.multiply.outer, lengths)[..., None]
         return (total * jnp.broadcast_to(jnp.asarray(1.0 / counts, total.dtype), total.shape)).astype(x.dtype), st
@@ -173,4 +169,7 @@ class AdaptiveLpPool(_AdaptivePool):
     def __call__(
         self, x: Float[Array, "... channels"], ps: Params, st: State
     ) -> tuple[Float[Array, "... channels"], State]:
-        return root(self._sums(power(widened(x), self.p)), self.p).astype(x.dtype), st
+        y = widened(x)
+        for axis, windows in reversed(self._windows(x).items()):
+            y = segment_norm(y, self.p, windows, axis)
+        return y.astype(x.dtype), st

@@ -1,4 +1,4 @@
-"""Reductions over windows, of which pooling is made: the first largest element, and the sum."""
+"""Reductions over windows, of which pooling is made: the first largest element, the sum, the norm."""
 
 import functools
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from .._units import inverse_unit
 from ._window import Sizes, Window
 
 _FEW = 8  # elements of a window up to which they are compared one by one
@@ -56,6 +57,51 @@ def segment_sum(x: Float[Array, "..."], bounds: Sequence[tuple[int, int]], axis:
     return jnp.concatenate([jnp.sum(part, axis, keepdims=True) for part in parts], axis)
 
 
+def window_norm(x: Float[Array, "..."], p: float | int, window: Window, first_axis: int) -> Float[Array, "..."]:
+    """The p-norm of each window over the axes from `first_axis` on; padding is 0.
+
+    A norm of norms is a norm, so that one axis goes after the other.
+    """
+    for i in reversed(range(len(window.kernel))):
+        axis = first_axis + i
+        if any(window.padding[i]):
+            x = jnp.pad(x, [window.padding[i] if other == axis else (0, 0) for other in range(x.ndim)])
+        x = _norm(jnp.stack(_taps(x, axis, window.kernel[i], window.stride[i], window.dilation[i])), p, 0)[0]
+    return x
+
+
+def segment_norm(
+    x: Float[Array, "..."], p: float | int, bounds: Sequence[tuple[int, int]], axis: int
+) -> Float[Array, "..."]:
+    """The p-norms over each of the ranges along an axis."""
+    return jnp.concatenate([_norm(lax.slice_in_dim(x, *each, axis=axis), p, axis) for each in bounds], axis)
+
+
+def norm_over(x: Float[Array, "..."], p: float | int, axes: tuple[int, ...], keepdims: bool) -> Float[Array, "..."]:
+    """The p-norm over some axes."""
+    y = _norm(x, p, axes)
+    return y if keepdims else jnp.squeeze(y, axes)
+
+
+def _norm(x: Float[Array, "..."], p: float | int, axes: int | tuple[int, ...]) -> Float[Array, "..."]:
+    """`(sum |x|**p)**(1/p)`; where all is 0, its gradient is 0, which the root has none of."""
+    per_unit, _ = inverse_unit(jnp.max(jnp.abs(lax.stop_gradient(x)), axes, keepdims=True))
+    total = jnp.sum(_power(x * per_unit, p), axes, keepdims=True)
+    positive = total > 0
+    safe = jnp.where(positive, total, 1)
+    rooted = lax.sqrt(safe) if p == 2 else safe ** (1.0 / p)
+    return jnp.where(positive, rooted, total) / per_unit
+
+
+def _power(x: Float[Array, "..."], p: float | int) -> Float[Array, "..."]:
+    """`|x|**p`. Whole exponents are made of products."""
+    whole = int(p) if p == int(p) else None
+    if whole is not None and whole % 2 == 0:
+        return x**whole
+    # Not jnp.abs, whose derivative at 0 is 1.
+    return (x * jnp.sign(x)) ** (p if whole is None else whole)
+
+
 def filled(window: Window, sizes: Sizes) -> list[Float[np.ndarray, " places"]]:
     """Along each axis, how many elements of each window are not padding."""
     counts = []
@@ -67,6 +113,12 @@ def filled(window: Window, sizes: Sizes) -> list[Float[np.ndarray, " places"]]:
     return counts
 
 
+def _taps(x: Float[Array, "..."], axis: int, size: int, stride: int, step: int) -> list[Float[Array, "..."]]:
+    """The first elements of all windows along an axis, the second ones, and so on."""
+    span = (x.shape[axis] - (size - 1) * step - 1) // stride * stride + 1
+    return [lax.slice_in_dim(x, i * step, i * step + span, stride, axis) for i in range(size)]
+
+
 def _maximum_along(x: Float[Array, "..."], axis: int, size: int, stride: int, step: int) -> Float[Array, "..."]:
     places = (x.shape[axis] - (size - 1) * step - 1) // stride + 1
     span = (places - 1) * stride + 1
@@ -75,7 +127,7 @@ def _maximum_along(x: Float[Array, "..."], axis: int, size: int, stride: int, st
         return lax.slice_in_dim(x, start, start + span, stride, axis)
 
     if size <= _FEW:
-        return functools.reduce(_first_larger, [shifted(x, i * step, span, stride) for i in range(size)])
+        return functools.reduce(_first_larger, _taps(x, axis, size, stride, step))
     # Windows of 2, 4, 8 ... elements, each out of two of half the size; the last two overlap.
     done = 1
     while done < size:

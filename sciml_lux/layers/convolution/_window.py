@@ -111,6 +111,11 @@ def window_over(sizes: Sizes, kernel: Sizes, stride: PerAxis, padding: Padding, 
     return window if isinstance(padding, str) else window._replace(padding=explicit_padding(padding, dimensions))
 
 
+def unpadded(window: Window) -> Window:
+    """The window over an input that has its padding already."""
+    return window._replace(padding=((0, 0),) * len(window.kernel))
+
+
 def spatial_sizes(layer: AbstractLayer, x: Array, dimensions: int, channels: int | None = None) -> Sizes:
     """The sizes of the spatial axes of `x`, which stand before its last axis, the channels.
 

@@ -13,5 +13,6 @@ from ._positions import PositionalEncoding as PositionalEncoding
 from ._positions import RotaryEmbedding as RotaryEmbedding
 from ._positions import SinusoidalEmbedding as SinusoidalEmbedding
 from ._positions import rotary_embedding as rotary_embedding
+from ._prelu import PReLU as PReLU
 from ._spline import SplineLayer as SplineLayer
 from ._tensor_product import TensorProductLayer as TensorProductLayer

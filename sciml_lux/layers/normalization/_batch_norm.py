@@ -12,7 +12,7 @@ from .. import init
 from .._checks import check_last_axis, check_number, check_positive
 from .._widened import widened
 from ._running import advanced, by_running, initial_running
-from ._statistics import affine_parameters, check_options, finished, mean_over, moments
+from ._statistics import Over, affine_parameters, check_options, finished, moments
 
 
 class BatchNorm(AbstractLayer):
@@ -73,8 +73,8 @@ class BatchNorm(AbstractLayer):
                 f"BatchNorm takes statistics from a batch of at least 2 samples, got an input of shape {x.shape}, which has {samples}; "
                 "give it a larger batch, or judge the model in lux.test_mode(st)"
             )
-        deviation, rest, mean, var = moments(widened(x), mean_over(tuple(range(x.ndim - 1))))
-        y = finished(self, deviation, rest, var, ps, x.dtype)
+        deviation, rest, inverse_std, mean, var = moments(widened(x), Over(tuple(range(x.ndim - 1))), self.epsilon)
+        y = finished(self, deviation, rest, inverse_std, ps, x.dtype)
         if not self.track_running_stats:
             return y, st
         unbiased = var.reshape(-1) * (samples / (samples - 1))

@@ -13,7 +13,7 @@ from .. import init
 from .._checks import check_last_axis, check_number, check_positive, check_sizes
 from .._widened import widened
 from ._running import advanced, by_running, initial_running
-from ._statistics import affine_parameters, check_options, finished, mean_over, moments
+from ._statistics import Over, affine_parameters, check_options, finished, moments
 
 
 class GroupNorm(AbstractLayer):
@@ -61,16 +61,9 @@ class GroupNorm(AbstractLayer):
     def __call__(
         self, x: Float[Array, "... features"], ps: Params, st: State
     ) -> tuple[Float[Array, "... features"], State]:
-        channels = self.features // self.groups
-        space = _space(self, x, self.dimensions, channels)
-
-        def average(x: Any) -> Any:  # first over space, which makes it small
-            mean = jnp.mean(x, space, keepdims=True)
-            grouped = mean.reshape(*mean.shape[:-1], self.groups, channels)
-            return jnp.broadcast_to(jnp.mean(grouped, -1, keepdims=True), grouped.shape).reshape(mean.shape)
-
-        deviation, rest, _, var = moments(widened(x), average)
-        return finished(self, deviation, rest, var, ps, x.dtype), st
+        space = _space(self, x, self.dimensions, self.features // self.groups)
+        deviation, rest, inverse_std, _, _ = moments(widened(x), Over(space, self.groups), self.epsilon)
+        return finished(self, deviation, rest, inverse_std, ps, x.dtype), st
 
 
 class InstanceNorm(AbstractLayer):
@@ -126,8 +119,8 @@ class InstanceNorm(AbstractLayer):
             _space(self, x, self.dimensions, 2)
             return by_running(self, x, ps, st), st
         space = _space(self, x, self.dimensions, 1)
-        deviation, rest, mean, var = moments(widened(x), mean_over(space))
-        y = finished(self, deviation, rest, var, ps, x.dtype)
+        deviation, rest, inverse_std, mean, var = moments(widened(x), Over(space), self.epsilon)
+        y = finished(self, deviation, rest, inverse_std, ps, x.dtype)
         if not self.track_running_stats:
             return y, st
         if x.size == 0:

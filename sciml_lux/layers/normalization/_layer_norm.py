@@ -11,8 +11,9 @@ from ...core import AbstractLayer, State
 from ...flatten import Params, ShapeError
 from .. import init
 from .._checks import check_positive
+from .._units import inverse_unit
 from .._widened import widened
-from ._statistics import across, affine_parameters, check_options, finished, mean_over, moments
+from ._statistics import Over, across, affine_parameters, check_options, finished, moments
 
 
 class LayerNorm(AbstractLayer):
@@ -49,10 +50,9 @@ class LayerNorm(AbstractLayer):
         return affine_parameters(self, key, _as_tuple(self.shape))
 
     def __call__(self, x: Float[Array, "..."], ps: Params, st: State) -> tuple[Float[Array, "..."], State]:
-        axes = _last_axes(self, x, self.shape)
-        first = widened(x[(..., *(slice(1) for _ in axes))])
-        deviation, rest, _, var = moments(widened(x), mean_over(axes), near=first)
-        return finished(self, deviation, rest, var, ps, x.dtype), st
+        over = Over(_last_axes(self, x, self.shape))
+        deviation, rest, inverse_std, _, _ = moments(widened(x), over, self.epsilon)
+        return finished(self, deviation, rest, inverse_std, ps, x.dtype), st
 
 
 class RMSNorm(AbstractLayer):
@@ -83,9 +83,10 @@ class RMSNorm(AbstractLayer):
         return {"weight": self.init_weight(key, _as_tuple(self.shape))} if self.affine else {}
 
     def __call__(self, x: Float[Array, "..."], ps: Params, st: State) -> tuple[Float[Array, "..."], State]:
-        numbers = widened(x)
-        square = jnp.mean(jnp.square(numbers), _last_axes(self, x, self.shape), keepdims=True)
-        y = numbers * lax.rsqrt(square + self.epsilon)
+        over, numbers = Over(_last_axes(self, x, self.shape)), widened(x)
+        per_unit, root_epsilon = inverse_unit(over.largest(jnp.abs(lax.stop_gradient(numbers))), self.epsilon)
+        numbers = numbers * per_unit
+        y = numbers * lax.rsqrt(over.mean(jnp.square(numbers)) + jnp.square(root_epsilon))
         if self.affine:
             y = y * across(ps.weight, y)
         return y.astype(x.dtype), st

@@ -23,7 +23,10 @@ def by_running(layer: Any, x: Float[Array, "..."], ps: Params, st: State) -> Flo
     """`x` normalized by the running statistics."""
     numbers = widened(x)
     deviation = numbers - across(st.running_mean, numbers)
-    return finished(layer, deviation, 0.0, across(st.running_var, numbers), ps, x.dtype)
+    variance = across(st.running_var, numbers)
+    # A variance that is no number of the state's dtype would make everything 0.
+    inverse_std = jnp.where(jnp.isinf(variance), jnp.nan, lax.rsqrt(variance + layer.epsilon))
+    return finished(layer, deviation, 0.0, inverse_std, ps, x.dtype)
 
 
 def advanced(

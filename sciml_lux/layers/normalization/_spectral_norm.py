@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 from ...core import AbstractContainer, AbstractLayer, State, Training, layout
 from ...flatten import Params, carried
 from .._checks import check_positive
+from .._units import inverse_unit
 from .._widened import widened
 from ._weight_norm import check_named
 
@@ -60,7 +61,9 @@ class SpectralNorm(AbstractContainer):
         params, vectors = ps.layer, st.vectors
         for name in self.names:
             weight, old = params[name], vectors[name]
-            matrix = jnp.moveaxis(widened(weight), (-1, -2), (0, 1)).reshape(weight.shape[-1], -1)
+            wide = widened(weight)
+            scaled = wide * inverse_unit(jnp.max(jnp.abs(lax.stop_gradient(wide)), initial=0.0))[0]
+            matrix = jnp.moveaxis(scaled, (-1, -2), (0, 1)).reshape(weight.shape[-1], -1)
             left, right = (lax.stop_gradient(old[side]).astype(matrix.dtype) for side in ("left", "right"))
             steps = self.iterations if st.training else 0
             steps = jnp.where(jnp.any(left != 0), steps, max(steps, _FIRST))
@@ -69,7 +72,7 @@ class SpectralNorm(AbstractContainer):
                 new = {"left": left.astype(old.left.dtype), "right": right.astype(old.right.dtype)}
                 vectors = vectors.set(name, State(new))
             norm = left @ (matrix @ right)
-            params = params.set(name, (widened(weight) / jnp.where(norm == 0, 1.0, norm)).astype(weight.dtype))
+            params = params.set(name, (scaled / jnp.where(norm == 0, 1.0, norm)).astype(weight.dtype))
         y, state = self.layer(x, params, st.layer)
         return y, State(layer=state, vectors=vectors, training=st.training)
 
@@ -87,7 +90,10 @@ def _iterated(
 
 
 def _normalized(vector: Float[Array, " size"]) -> Float[Array, " size"]:
-    return vector / jnp.maximum(jnp.linalg.norm(vector), 1e-12)
+    """The vector by its length, of any size; zeros stay."""
+    vector = vector * inverse_unit(jnp.max(jnp.abs(vector)))[0]
+    length = jnp.linalg.norm(vector)
+    return vector / jnp.where(length == 0, 1.0, length)
 
 
 def _put(tree: Mapping[str, Any], path: str, value: Any) -> None:

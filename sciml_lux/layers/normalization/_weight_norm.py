@@ -3,11 +3,13 @@
 from typing import Any
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Key
 
 from ...core import AbstractContainer, AbstractLayer, State, layout
 from ...flatten import ArraySpec, LayerError, Params, PathError, Real, unknown_name
 from .._checks import check_is_layer
+from .._units import inverse_unit
 from .._widened import widened
 
 
@@ -42,25 +44,33 @@ class WeightNorm(AbstractContainer):
         params: Any = super().initial_parameters(key)["layer"]
         for name in self.names:
             weight = named_value(params, name)
-            params = params.set(name, Params(direction=weight, magnitude=_norms(weight).astype(weight.dtype)))
+            _, norms, per_unit = _norms(weight)
+            params = params.set(name, Params(direction=weight, magnitude=(norms / per_unit).astype(weight.dtype)))
         return {"layer": params}
 
     def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
         params = ps.layer
         for name in self.names:
             direction, magnitude = params[name].direction, params[name].magnitude
-            norms = _norms(direction)
+            scaled, norms, _ = _norms(direction)
             scales = widened(magnitude) / jnp.where(norms > 0, norms, 1.0)
-            params = params.set(name, (widened(direction) * scales).astype(direction.dtype))
+            params = params.set(name, (scaled * scales).astype(direction.dtype))
         y, state = self.layer(x, params, st.layer)
         return y, State(layer=state)
 
 
-def _norms(weight: Float[Array, "... out"]) -> Float[Array, "... out"]:
-    """Of the part of each output, in float32 at least; 0 where all is 0, with a derivative of 0."""
-    squares = jnp.sum(jnp.square(widened(weight)), tuple(range(weight.ndim - 1)), keepdims=True)
+def _norms(weight: Float[Array, "... out"]) -> tuple[Float[Array, "... out"], ...]:
+    """The weight in units of each output, the norms of its parts in these, and the inverses of the units; float32 at least.
+
+    The norm is 0 where all is 0, with a derivative of 0.
+    """
+    axes = tuple(range(weight.ndim - 1))
+    weight = widened(weight)
+    per_unit, _ = inverse_unit(jnp.max(jnp.abs(lax.stop_gradient(weight)), axes, keepdims=True))
+    scaled = weight * per_unit
+    squares = jnp.sum(jnp.square(scaled), axes, keepdims=True)
     some = squares > 0
-    return jnp.where(some, jnp.sqrt(jnp.where(some, squares, 1.0)), 0.0)
+    return scaled, jnp.where(some, jnp.sqrt(jnp.where(some, squares, 1.0)), 0.0), per_unit
 
 
 def check_named(wrapper: Any, axes: int) -> None:

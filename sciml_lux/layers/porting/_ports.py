@@ -7,7 +7,7 @@ from ...core import AbstractLayer
 from ...flatten import LayerError
 from ..attention import MultiHeadAttention, PatchEmbedding, TransformerEncoderBlock
 from ..convolution import Conv, ConvTranspose
-from ..linear import Bilinear, Dense, Embedding
+from ..linear import Bilinear, Dense, Embedding, PReLU
 from ..normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, SpectralNorm, WeightNorm
 from ..recurrent import Bidirectional, GRUCell, LSTMCell, Recurrence, RNNCell
 from ._attention import attention_ports, encoder_block_ports, patch_ports
@@ -47,7 +47,8 @@ register_torch_ports(Dense, lambda layer: weight_and_bias(layer, 1, 0))
 register_torch_ports(Bilinear, lambda layer: weight_and_bias(layer, 1, 2, 0))
 register_torch_ports(Conv, conv_ports)
 register_torch_ports(ConvTranspose, conv_transpose_ports)
-register_torch_ports(Embedding, lambda layer: (Port("weight", "weight"),))
+for _with_weight in (Embedding, PReLU):
+    register_torch_ports(_with_weight, lambda layer: (Port("weight", "weight"),))
 for _normalizing in (BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm):
     register_torch_ports(_normalizing, normalization_ports)
 register_torch_ports(WeightNorm, lambda wrapper: weight_norm_ports(wrapper, ports_of(wrapper.layer)))

@@ -2,11 +2,17 @@
 
 from typing import Any
 
+from ...flatten import LayerError
 from ._port import Port
 
 
 def cell_ports(cell: Any, ours: str = "", suffix: str = "") -> tuple[Port, ...]:
     """The ports of a cell below `ours`; `suffix` follows PyTorch's names, as in `weight_ih_l0`. Gates have the same order in both."""
+    if getattr(cell, "reset_before", False):
+        raise LayerError(
+            "PyTorch's GRU resets after the product with weight_hidden, another function of the same arrays; "
+            "write GRUCell(..., reset_before=False)"
+        )
     before = f"{ours}." if ours else ""
     weights = [("weight_ih", "weight_input"), ("weight_hh", "weight_hidden")]
     biases = [("bias_ih", "bias_input"), ("bias_hh", "bias_hidden")] if cell.use_bias else []

@@ -73,7 +73,7 @@ class Bidirectional(AbstractContainer):
 
     **Call:** `x` of shape `(..., time, in)`, or `(x, mask)` as for `Recurrence`, gives `(..., time, out + out)`, the output of each
     step; without `return_sequence` `(..., out + out)`, the output of each cell's own last step, which is the first in time for
-    the backward one.
+    the backward one. `run` takes the first carries and returns the last ones.
 
     **Parameters** and **states:** `forward`, `backward`: those of the cells.
 
@@ -100,13 +100,35 @@ class Bidirectional(AbstractContainer):
 
     def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
         x, mask = _with_mask(self, x)
-        outputs, states = [], {}
-        for name, cell in self.children().items():
-            (ys, last, _), states[name] = _over_time(
-                self, cell, x, ps[name], st[name], mask, None, name == "backward", unroll=self.unroll
+        (ys, last, _), st = self.run(x, ps, st, mask)
+        return (ys if self.return_sequence else last), st
+
+    def run(
+        self, x: Array, ps: Any, st: Any, mask: Bool[Array, "..."] | None = None, carry: Any = None
+    ) -> tuple[tuple[Any, Any, Any], State]:
+        """Everything that a run over a sequence gives.
+
+        **Arguments:** `x`, `ps`, `st`, `mask`: as for a call; `carry`: a pair of the first ones, of the forward cell at the first step
+        and of the backward one at the last (default: each cell's `initial_carry`; None for one of them: that cell's).
+
+        **Returns:** `((ys, last, carry), st)`: the outputs of all steps, those of each cell's last step, and the pair of last carries.
+        """
+        if carry is not None and not (isinstance(carry, tuple) and len(carry) == 2):
+            raise ShapeError(
+                f"Bidirectional: carry is a pair, that of the forward and that of the backward cell, got {type(carry).__name__}; "
+                "write (forward_carry, None) for the backward cell's initial_carry"
             )
-            outputs.append(ys if self.return_sequence else last)
-        return jax.tree.map(lambda *both: jnp.concatenate(both, axis=-1), *outputs), State(states)
+        firsts = (None, None) if carry is None else carry
+        params, state = as_params(ps), as_state(st)
+        results, states = [], {}
+        for (name, cell), first in zip(self.children().items(), firsts, strict=True):
+            result, states[name] = _over_time(
+                self, cell, x, params[name], state[name], mask, first, name == "backward", unroll=self.unroll
+            )
+            results.append(result)
+        (ys, lasts, carries) = zip(*results, strict=True)
+        joined = (jax.tree.map(lambda *both: jnp.concatenate(both, axis=-1), *parts) for parts in (ys, lasts))
+        return (*joined, carries), State(states)
 
 
 def _over_time(

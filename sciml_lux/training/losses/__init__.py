@@ -15,7 +15,11 @@ shape of the losses, which is what `agg="none"` returns: that of the predictions
   not masked. Where that is 0 (all masked, no elements), the mean is 0, and so is its gradient.
 
 A masked element is as if it were not there: prediction, target and weight may be NaN or infinite, without harm to the value or the
-gradient. A weight of 0 does not do that.
+gradient. So is one whose weight is 0, except that the gradient of this weight is what more of it would add (0 where the loss is not
+finite).
+
+Derivatives of any order are finite wherever those of the formula are: at probabilities of 0 and 1, at infinite logits, where the
+prediction is the target. At a kink they lie between those on its sides.
 
 **Returns** the dtype of the predictions, to which targets and weights are converted; 16-bit numbers are computed with in 32 bits.
 
@@ -32,9 +36,11 @@ from ._classification import squared_hinge as squared_hinge
 from ._divergence import kl_divergence as kl_divergence
 from ._divergence import siamese_contrastive as siamese_contrastive
 from ._regression import absolute_error as absolute_error
+from ._regression import gaussian_nll as gaussian_nll
 from ._regression import huber as huber
 from ._regression import log_cosh as log_cosh
 from ._regression import poisson as poisson
 from ._regression import quantile as quantile
+from ._regression import smooth_l1 as smooth_l1
 from ._regression import squared_error as squared_error
 from ._regression import squared_logarithmic_error as squared_logarithmic_error

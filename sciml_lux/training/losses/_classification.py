@@ -7,8 +7,19 @@ import optax
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from ...flatten import LayerError
+from ._closed_forms import (
+    at_least_tiny,
+    binary_focal_log,
+    focal_log,
+    log,
+    log_softmax,
+    ratio,
+    softplus,
+    weighted_focal_log,
+    weighted_log,
+)
 from ._evaluate import Aggregate, check_range, evaluate
-from ._probabilities import bounded_log, log_probabilities, of_labels, where_possible
+from ._probabilities import log_probability, weighted
 
 
 def cross_entropy(
@@ -34,14 +45,16 @@ def cross_entropy(
     check_range("cross_entropy", 0.0, 1.0, label_smoothing=label_smoothing)
 
     def formula(p: Array, t: Array) -> Array:
-        log_p = log_probabilities(p, logits)
         if t.ndim < p.ndim:
-            own = -of_labels(log_p, t)
+            own = -log_probability(p, t, logits)
+        elif logits:
+            own = -jnp.sum(weighted(t, log_softmax(p)), axis=-1)
         else:
-            own = -jnp.sum(t * where_possible(log_p, t), axis=-1)
+            own = -jnp.sum(weighted_log(t, at_least_tiny(p)), axis=-1)
         if label_smoothing == 0:
             return own
-        return (1 - label_smoothing) * own - label_smoothing * jnp.mean(log_p, axis=-1)
+        even = -jnp.mean(log_softmax(p) if logits else log(at_least_tiny(p)), axis=-1)
+        return even if label_smoothing == 1 else (1 - label_smoothing) * own + label_smoothing * even
 
     return evaluate(
         "cross_entropy", formula, predictions, targets, agg=agg, weights=weights, mask=mask, axes=(-1,), labels=True
@@ -69,8 +82,8 @@ def binary_cross_entropy(
     def formula(p: Array, t: Array) -> Array:
         t = (1 - label_smoothing) * t + label_smoothing / 2 if label_smoothing else t
         if logits:
-            return optax.losses.sigmoid_binary_cross_entropy(p, t)
-        return -t * bounded_log(p) - (1 - t) * bounded_log(1 - p)
+            return weighted(t, softplus(-p)) + weighted(1 - t, softplus(p))
+        return -weighted_log(t, at_least_tiny(p)) - weighted_log(1 - t, at_least_tiny(1 - p))
 
     return evaluate("binary_cross_entropy", formula, predictions, targets, agg=agg, weights=weights, mask=mask)
 
@@ -96,21 +109,15 @@ def focal(
     check_range("focal", 0.0, float("inf"), gamma=gamma)
 
     def formula(p: Array, t: Array) -> Array:
-        log_p = log_probabilities(p, logits)
         if t.ndim < p.ndim:
-            return _focal(of_labels(log_p, t), gamma)
-        return jnp.sum(t * _focal(where_possible(log_p, t), gamma), axis=-1)
+            return focal_log(log_probability(p, t, logits), gamma)
+        if logits:
+            return jnp.sum(weighted(t, focal_log(log_softmax(p), gamma)), axis=-1)
+        return jnp.sum(weighted_focal_log(t, at_least_tiny(p), gamma), axis=-1)
 
     return evaluate(
         "focal", formula, predictions, targets, agg=agg, weights=weights, mask=mask, axes=(-1,), labels=True
     )
-
-
-def _focal(log_p: Array, gamma: float) -> Array:
-    """`-(1 - p)**gamma * log(p)`."""
-    # Bounded from 0, where the derivative of a power below 1 is infinite.
-    rest = jnp.maximum(-jnp.expm1(log_p), jnp.finfo(log_p.dtype).tiny)
-    return -log_p if gamma == 0 else -(rest**gamma) * log_p
 
 
 def binary_focal(
@@ -123,7 +130,9 @@ def binary_focal(
     weights: Any = None,
     mask: Any = None,
 ) -> Float[Array, "..."]:
-    """The focal loss of yes or no, `-(1 - q)**gamma * log(q)`, with `q` the probability that the logit gives to the target.
+    """The focal loss of yes or no, `-t * (1 - p)**gamma * log(p) - (1 - t) * p**gamma * log(1 - p)`, `p = sigmoid(predictions)`.
+
+    That of `focal` for two classes.
 
     **Arguments:** `predictions`: logits; `targets`: of equal shape, 0, 1, booleans or probabilities; `gamma`: 0 or more, as in
     `focal`; `alpha`: the weight of a yes, from 0 to 1, that of a no being `1 - alpha` (None: both are 1); `agg`, `weights`,
@@ -136,7 +145,8 @@ def binary_focal(
         check_range("binary_focal", 0.0, 1.0, alpha=alpha)
 
     def formula(p: Array, t: Array) -> Array:
-        return optax.losses.sigmoid_focal_loss(p, t, alpha=alpha, gamma=gamma)
+        yes, no = (t, 1 - t) if alpha is None else (alpha * t, (1 - alpha) * (1 - t))
+        return weighted(yes, binary_focal_log(p, gamma)) + weighted(no, binary_focal_log(-p, gamma))
 
     return evaluate("binary_focal", formula, predictions, targets, agg=agg, weights=weights, mask=mask)
 
@@ -205,7 +215,7 @@ def dice(
 
     def formula(p: Array, t: Array) -> Array:
         overlap = 2 * jnp.sum(p * t, region) + smoothing
-        return 1 - overlap / (jnp.sum(p**2, region) + jnp.sum(t**2, region) + smoothing)
+        return 1 - ratio(overlap, jnp.sum(p**2, region) + jnp.sum(t**2, region) + smoothing)
 
     return evaluate("dice", formula, predictions, targets, agg=agg, weights=weights, mask=mask, axes=region)
 

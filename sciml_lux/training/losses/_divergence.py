@@ -5,8 +5,9 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from ._closed_forms import at_least_tiny, log, log_softmax, relative_entropy
 from ._evaluate import Aggregate, check_range, evaluate
-from ._probabilities import bounded_log, log_probabilities, where_possible
+from ._probabilities import weighted
 
 
 def kl_divergence(
@@ -28,9 +29,10 @@ def kl_divergence(
     """
 
     def formula(p: Array, t: Array) -> Array:
-        log_p = log_probabilities(p, logits)
         # Subtracted class by class, so that little is lost where the distributions are nearly equal.
-        return jnp.sum(t * (bounded_log(t) - where_possible(log_p, t)), axis=-1)
+        if logits:
+            return jnp.sum(weighted(t, log(at_least_tiny(t)) - log_softmax(p)), axis=-1)
+        return jnp.sum(relative_entropy(t, at_least_tiny(p)), axis=-1)
 
     return evaluate("kl_divergence", formula, predictions, targets, agg=agg, weights=weights, mask=mask, axes=(-1,))
 
@@ -56,6 +58,7 @@ def siamese_contrastive(
     check_range("siamese_contrastive", 0.0, float("inf"), margin=margin)
 
     def formula(d: Array, t: Array) -> Array:
-        return (1 - t) * d**2 + t * jnp.maximum(0, margin - d) ** 2
+        # The square of a large distance, beyond the margin anyway, need not be a number of the dtype.
+        return (1 - t) * d * d + t * jnp.maximum(0, margin - d) ** 2
 
     return evaluate("siamese_contrastive", formula, predictions, targets, agg=agg, weights=weights, mask=mask)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -16,20 +17,21 @@ _HARMLESS = 0.5
 
 def evaluate(
     name: str,
-    formula: Callable[[Any, Any], Any],
+    formula: Callable[..., Any],
     predictions: Any,
     targets: Any,
-    *,
+    *others: Any,
     agg: Aggregate,
     weights: Any,
     mask: Any,
     axes: tuple[int, ...] = (),
     labels: bool = False,
 ) -> Float[Array, "..."]:
-    """The aggregate of `formula(predictions, targets)`, called with arrays of one dtype.
+    """The aggregate of `formula(predictions, targets, *others)`, called with arrays of one dtype.
 
-    **Arguments:** `name`: of the loss, for errors; `axes`: those of the predictions that one loss extends over; `labels`:
-    whether targets may also be integers, one to a loss, which the formula is then given as they are.
+    **Arguments:** `name`: of the loss, for errors; `others`: more arrays of the shape of the predictions; `axes`: those of the
+    predictions that one loss extends over; `labels`: whether targets may also be integers, one to a loss, which the formula is then
+    given as they are.
 
     Numbers of 16 bits are computed with in 32; the result has the dtype of the predictions.
 
@@ -48,19 +50,44 @@ def evaluate(
         _check_targets(name, predictions, targets, shape if labels else None)
         targets = targets.astype(dtype)
     original, predictions = predictions.dtype, predictions.astype(dtype)
+    others = tuple(_check_other(name, other, predictions) for other in others)
     mask, weights = _check_mask(name, mask, shape), _check_weights(name, weights, shape, dtype)
-    if mask is not None:
-        # Before the formula: a NaN that is computed and then dropped would still make the gradient NaN.
-        predictions = _without(predictions, mask, axes)
-        targets = _without(targets, mask, () if are_labels else axes)
-    losses = formula(predictions, targets)
+    arrays = (predictions, targets, *others)
+    all_axes = (axes, () if are_labels else axes, *[axes] * len(others))
+    losses = _losses(formula, arrays, all_axes, weights, mask)
     return _aggregated(losses, agg, weights, mask).astype(original)
 
 
-def _without(array: Array, mask: Array, axes: tuple[int, ...]) -> Array:
-    """`array` with something harmless where `mask`, which lacks `axes`, is False."""
-    harmless = jnp.asarray(_HARMLESS if jnp.issubdtype(array.dtype, jnp.floating) else 0, array.dtype)
-    return jnp.where(jnp.broadcast_to(jnp.expand_dims(mask, axes), array.shape), array, harmless)
+def _losses(
+    formula: Callable[..., Array],
+    arrays: tuple[Array, ...],
+    axes: tuple[tuple[int, ...], ...],
+    weights: Array | None,
+    mask: Array | None,
+) -> Array:
+    """The formula's losses, whose derivatives are finite where the mask or a weight of 0 leaves them out."""
+    if mask is not None:
+        arrays = _without(arrays, mask, axes)
+    if weights is None:
+        return formula(*arrays)
+    counts = weights != 0
+    losses = formula(*_without(arrays, counts, axes))
+    # What such a weight would change is the loss itself, a constant to the derivative in everything else.
+    own = formula(*jax.lax.stop_gradient(arrays))
+    return jnp.where(counts, losses, jnp.where(jnp.isfinite(own), own, 0))
+
+
+def _without(arrays: tuple[Array, ...], mask: Array, axes: tuple[tuple[int, ...], ...]) -> tuple[Array, ...]:
+    """`arrays` with something harmless where `mask`, which lacks their `axes`, is False.
+
+    Before the formula: a NaN that is computed and then dropped would still make the gradient NaN.
+    """
+
+    def one(array: Array, axes: tuple[int, ...]) -> Array:
+        harmless = jnp.asarray(_HARMLESS if jnp.issubdtype(array.dtype, jnp.floating) else 0, array.dtype)
+        return jnp.where(jnp.broadcast_to(jnp.expand_dims(mask, axes), array.shape), array, harmless)
+
+    return tuple(map(one, arrays, axes))
 
 
 def _aggregated(losses: Array, agg: Aggregate, weights: Array | None, mask: Array | None) -> Array:
@@ -103,6 +130,13 @@ def _check_targets(name: str, predictions: Array, targets: Array, label_shape: t
         f"{name}: got targets of shape {targets.shape} and dtype {targets.dtype}, expected {expected}. "
         "Nothing is broadcast; write targets.reshape(...) or jnp.broadcast_to(targets, ...)"
     )
+
+
+def _check_other(name: str, other: Any, predictions: Array) -> Array:
+    other = jnp.asarray(other)
+    if jnp.iscomplexobj(other):
+        raise LayerError(f"{name}: variances are real numbers, got {other.dtype}")
+    return _check_shape(name, "variances", other, predictions.shape).astype(predictions.dtype)
 
 
 def _check_mask(name: str, mask: Any, shape: tuple[int, ...]) -> Array | None:

@@ -1,13 +1,15 @@
 """Losses of numbers against numbers."""
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
 import optax
-from jax.scipy.special import xlogy
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from . import _closed_forms as closed
 from ._evaluate import Aggregate, check_range, evaluate
+from ._probabilities import weighted
 
 
 def squared_error(
@@ -40,11 +42,12 @@ def absolute_error(
     **Arguments:** `predictions`, `targets`: of equal shape; `agg`, `weights`, `mask`: see `sciml_lux.losses`.
     """
 
-    def formula(p: Array, t: Array) -> Array:
-        e = p - t
-        return e * jnp.sign(e)  # jnp.abs, but with a derivative of 0 at 0, where that of jnp.abs is 1
+    return evaluate("absolute_error", _absolute, predictions, targets, agg=agg, weights=weights, mask=mask)
 
-    return evaluate("absolute_error", formula, predictions, targets, agg=agg, weights=weights, mask=mask)
+
+def _absolute(p: Array, t: Array) -> Array:
+    e = p - t
+    return e * jnp.sign(e)  # jnp.abs, but with a derivative of 0 at 0, where that of jnp.abs is 1
 
 
 def huber(
@@ -66,9 +69,35 @@ def huber(
     check_range("huber", 0.0, float("inf"), open_ends=True, delta=delta)
 
     def formula(p: Array, t: Array) -> Array:
-        return optax.losses.huber_loss(p, t, delta=delta)
+        return closed.huber(p - t, delta)
 
     return evaluate("huber", formula, predictions, targets, agg=agg, weights=weights, mask=mask)
+
+
+def smooth_l1(
+    predictions: Float[ArrayLike, "..."],
+    targets: Shaped[ArrayLike, "..."],
+    *,
+    beta: float = 1.0,
+    agg: Aggregate = "mean",
+    weights: Any = None,
+    mask: Any = None,
+) -> Float[Array, "..."]:
+    """The smoothed absolute error: `e**2 / (2 * beta)` where `|e| <= beta`, `|e| - beta / 2` beyond.
+
+    That of `huber` divided by `beta`: the slope far from 0 is 1, whatever `beta`.
+
+    **Arguments:** `predictions`, `targets`: of equal shape; `beta`: the error up to which it is quadratic, 0 or more (0: the absolute
+    error); `agg`, `weights`, `mask`: see `sciml_lux.losses`.
+
+    Girshick (2015), Fast R-CNN.
+    """
+    check_range("smooth_l1", 0.0, float("inf"), beta=beta)
+
+    def formula(p: Array, t: Array) -> Array:
+        return closed.huber(p - t, beta) / beta if beta else _absolute(p, t)
+
+    return evaluate("smooth_l1", formula, predictions, targets, agg=agg, weights=weights, mask=mask)
 
 
 def log_cosh(
@@ -85,12 +114,7 @@ def log_cosh(
     """
 
     def formula(p: Array, t: Array) -> Array:
-        e = p - t
-        # optax takes log(2) from a number that is nearly log(2) if e is small: in float32 nothing is left below e = 2e-4.
-        # log cosh e = log(1 + 2 sinh(e / 2)**2), the clip keeping the branch that is not taken finite.
-        near = jnp.log1p(2 * jnp.sinh(jnp.clip(e, -1, 1) / 2) ** 2)
-        far = jnp.abs(e) + jnp.log1p(jnp.exp(-2 * jnp.abs(e))) - jnp.log(2.0).astype(e.dtype)
-        return jnp.where(jnp.abs(e) < 1, near, far)
+        return closed.log_cosh(p - t)
 
     return evaluate("log_cosh", formula, predictions, targets, agg=agg, weights=weights, mask=mask)
 
@@ -114,7 +138,7 @@ def squared_logarithmic_error(
     check_range("squared_logarithmic_error", 0.0, float("inf"), open_ends=True, offset=offset)
 
     def formula(p: Array, t: Array) -> Array:
-        return (jnp.log1p(p / offset) - jnp.log1p(t / offset)) ** 2
+        return (closed.relative_log(p, offset) - closed.relative_log(t, offset)) ** 2
 
     return evaluate("squared_logarithmic_error", formula, predictions, targets, agg=agg, weights=weights, mask=mask)
 
@@ -140,9 +164,41 @@ def poisson(
     check_range("poisson", 0.0, float("inf"), epsilon=epsilon)
 
     def formula(p: Array, t: Array) -> Array:
-        return jnp.exp(p) - t * p if log_rates else p - xlogy(t, p + epsilon)
+        return jnp.exp(p) - weighted(t, p) if log_rates else p - closed.weighted_log(t, p + epsilon)
 
     return evaluate("poisson", formula, predictions, targets, agg=agg, weights=weights, mask=mask)
+
+
+def gaussian_nll(
+    predictions: Float[ArrayLike, "..."],
+    targets: Shaped[ArrayLike, "..."],
+    variances: Float[ArrayLike, "..."],
+    *,
+    log_variances: bool = False,
+    full: bool = False,
+    agg: Aggregate = "mean",
+    weights: Any = None,
+    mask: Any = None,
+) -> Float[Array, "..."]:
+    """The negative log-likelihood of numbers under normal distributions, `(log(variance) + (prediction - target)**2 / variance) / 2`.
+
+    **Arguments:** `predictions`: means; `targets`, `variances`: of equal shape; `log_variances`: whether these are logarithms of
+    variances, which may be any numbers, while variances are above 0 (PyTorch replaces those below its `eps`, whatever their unit: write
+    `jnp.maximum(variances, 1e-6)`); `full`: whether to add the constant `log(2 * pi) / 2`; `agg`, `weights`, `mask`: see
+    `sciml_lux.losses`.
+
+    Nix and Weigend (1994), Estimating the mean and variance of the target probability distribution.
+    """
+    constant = 0.5 * math.log(2 * math.pi) if full else 0.0
+
+    def formula(p: Array, t: Array, v: Array) -> Array:
+        e = p - t
+        if log_variances:
+            return 0.5 * (v + jnp.square(e * jnp.exp(-v / 2))) + constant
+        # Not e**2 / v: the square of a small error need not be a number of the dtype.
+        return 0.5 * (closed.log(v) + closed.ratio(e, v) * e) + constant
+
+    return evaluate("gaussian_nll", formula, predictions, targets, variances, agg=agg, weights=weights, mask=mask)
 
 
 def quantile(
