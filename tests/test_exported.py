@@ -35,7 +35,7 @@ def repeated(leaf, size):
 def made(member):
     layer = member.make()
     ps, st = setup(layer)
-    return jax.jit(lambda vector, x: layer(x, ps.replace(vector), lux.test_mode(st))[0]), ps.vector
+    return jax.jit(lambda vector, x: layer(x, ps.replace(vector), st)[0]), ps.vector
 
 
 def takes_a_batch(member):
