@@ -36,7 +36,8 @@ def scaled_dot_product_attention(
     mask's, added to the scores; where it is -inf, it masks. `window`: query `i` looks at the keys `i - window ... i + window` only, or, of
     a pair (before, after), `i - before ... i + after`; it holds beside the others.
 
-    **Returns:** `(..., length, heads, value_features)`. A query that may look at no key gets zeros, and no gradient (PyTorch: NaN).
+    **Returns:** `(..., length, heads, value_features)`. A query that may look at no key gets zeros, and no gradient (PyTorch: NaN). What no
+    query may look at leaves no trace, NaN included; a key or value that is not finite makes NaN of the queries that may look at it, alone.
 
     **Errors:** `ShapeError` for shapes that do not go together, heads that do not divide, and a mask that is not boolean; `LayerError`
     for a window that is none.

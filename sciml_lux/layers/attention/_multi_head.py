@@ -42,7 +42,8 @@ class MultiHeadAttention(AbstractContainer):
     **Call:** self attention: `x` `(..., length, features)` gives the same shape; `(x, mask)` with a mask. Cross attention: `(query, key,
     value)` or `(query, key, value, mask)`, of shapes `(..., length, features)` and `(..., key_length, context_features)`, gives
     `(..., length, features)`. The mask is boolean, True where a query may look at a key, and broadcasts to `(..., heads, length,
-    key_length)`: for padded sequences, `valid[..., None, None, :]`. A query that may look at nothing gets zeros before the projection
+    key_length)`: for padded sequences, `valid[..., None, None, :]`, or where padding may hold anything and its own results do not
+    matter, that `& valid[..., None, :, None]`. A query that may look at nothing gets zeros before the projection
     `output`.
 
     **Parameters:** `query`, `output`: `weight` `(features, features)`, `bias` `(features,)`; `key`, `value`: `weight`
