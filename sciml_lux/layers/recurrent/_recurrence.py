@@ -23,8 +23,8 @@ class Recurrence(AbstractContainer):
 
     **Call:** `x` of shape `(..., time, in)` gives `(..., time, out)`, or `(..., out)` without `return_sequence`. Sequences of
     unequal lengths are padded, and come as `(x, mask)` with a boolean mask `(..., time)`, True where there is a step. Steps that are
-    masked out leave the carry as it is, wherever they are and whatever stands there, and their outputs are zero; the last output is that of the
-    last step that is not masked out, and zero if there is none. One layer on another takes the same mask:
+    masked out leave the carry as it is, wherever they are and whatever stands there, and their outputs are zero; the last
+    output is that of the last step that is not masked out, and zero if there is none. One layer on another takes the same mask:
     `self.second((y, mask), ps.second, st.second)`. `run` takes the first carry and returns the last one.
 
     **Parameters** and **states:** `cell`: those of the cell.
