@@ -129,7 +129,8 @@ class MultiHeadAttention(AbstractContainer):
         lost = None
         if allowed is not None:
             # Before the projections, whose gradients would add up 0 times what stands there.
-            *inputs, lost = without_unseen(*inputs, jnp.any(allowed, axis=-3))
+            query, key, value = inputs
+            *inputs, lost = without_unseen(query, key, value, jnp.any(allowed, axis=-3))
         projected = []
         for name, given, shape in zip(names, inputs, shapes, strict=True):
             y, states[name] = layers[name](given, ps[name], st[name])
