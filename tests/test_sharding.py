@@ -45,6 +45,7 @@ def test_a_sum_over_devices_that_was_forgotten_is_refused(name):
             jax.eval_shape(case.mapped(mesh, check=True, summed=False), *given)
 
 
+@pytest.mark.slow
 def test_the_advice_where_a_solver_does_not_say_what_varies_works():
     case = Case(BY_NAME["NeuralODE"])
     mesh = mesh_of(1, AxisType.Auto)
