@@ -12,12 +12,15 @@ from ._declared import declared_states as declared_states
 from ._declared import layout as layout
 from ._declared import parameter_length as parameter_length
 from ._declared import state_length as state_length
+from ._fast_forms import may_stand_in as may_stand_in
+from ._fast_forms import stands_for as stands_for
 from ._layer import AbstractLayer as AbstractLayer
 from ._modes import differentiation_mode as differentiation_mode
 from ._modes import failure_mode as failure_mode
 from ._observe import Observer as Observer
 from ._observe import children_of as children_of
 from ._observe import is_observed as is_observed
+from ._observe import named_by_path as named_by_path
 from ._observe import observed as observed
 from ._observe import split_arrays as split_arrays
 from ._print import Node as Node

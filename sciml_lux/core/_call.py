@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from ..flatten import FlatParams, LayerError, Params
+from ..flatten import FlatParams, LayerError, Params, within_shard_map
 from ._fits import check_parameters
 from ._observe import call_observed, child_name
 from ._source import short
@@ -89,12 +89,22 @@ def _check_output(layer: Any, output: Any, st: State) -> tuple[Any, State]:
 # Where an error happened. Each layer that an exception passes through prepends the name by which it called the layer below.
 
 
+# What JAX, and optimistix, say of a loop whose carry begins the same on all devices and does not stay so.
+_OF_A_LOOP = ("manual axis types do not match", "`fixed_point_fn` must have the same structure")
+_ON_DEVICES = (
+    "a loop within this layer does not say along which axes of the mesh its values vary; "
+    "write jax.shard_map(..., check_vma=False), and add up gradients over the devices by jax.lax.psum"
+)
+
+
 def locate(error: Exception, layer: Any, ps: Any) -> None:
     """Notes on `error` the path of the layer that raised it, as seen from `layer`; called by each layer on the way out."""
     origin, path, inner, inner_ps = getattr(error, "_lux_origin", (layer, "", None, None))
     if inner is not None and (name := child_name(layer, ps, inner, inner_ps)):
         path = f"{name}.{path}" if path else name
     note = f"in layer {path or '(the top)'}: {short(origin)}"
-    notes = [old for old in getattr(error, "__notes__", []) if not old.startswith("in layer ")]
+    notes = [old for old in getattr(error, "__notes__", []) if not old.startswith(("in layer ", _ON_DEVICES))]
+    if within_shard_map() and any(words in str(error) for words in _OF_A_LOOP):
+        notes.append(_ON_DEVICES)
     error.__notes__ = [*notes, note]
     error._lux_origin = (origin, path, layer, ps)  # type: ignore[attr-defined]

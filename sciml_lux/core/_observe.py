@@ -58,10 +58,11 @@ def call_observed(layer: Any, call: Callable[..., Any], x: Any, ps: Params, st: 
     """`call(layer, x, ps, st, ...)`, through the observer if there is one."""
     watch = _watch.value
     if watch is None:
-        return call(layer, x, ps, st, *args, **kwargs)
+        with named_by_path(layer, ps):
+            return call(layer, x, ps, st, *args, **kwargs)
     caller = _caller.get()
     name = child_name(caller[0], caller[1], layer, ps) if caller else None
-    path = (f"{caller[2]}.{name}" if caller[2] and name else caller[2] or name or "") if caller else ""
+    path = _path_below(caller, name)
     # Layers without children share what is compiled for them: they call nothing whose path could be another one.
     inside = _Watch(watch.observer, path if children_of(layer) else "")
 
@@ -78,6 +79,25 @@ def call_observed(layer: Any, call: Callable[..., Any], x: Any, ps: Params, st: 
     ):  # no child of the caller but the caller itself in other words, such as the model that Share wraps
         return proceed(x, ps, st, *args, **kwargs)
     return watch.observer(path, layer, proceed, x, ps, st, *args, **kwargs)
+
+
+@contextlib.contextmanager
+def named_by_path(layer: Any, ps: Params) -> Iterator[None]:
+    """Within it, what `layer` computes bears its path in compiled programs and in profiles."""
+    caller = _caller.get()
+    name = _scope_name(caller[0], caller[1], layer, ps) if caller else None
+    path = _path_below(caller, name)
+    outside = _caller.set((layer, ps, path))
+    try:
+        with jax.named_scope(path) if name else contextlib.nullcontext():
+            yield
+    finally:
+        _caller.reset(outside)
+
+
+def _path_below(caller: tuple[Any, Any, str] | None, name: str | None) -> str:
+    above = caller[2] if caller else ""
+    return f"{above}.{name}" if above and name else above or name or ""
 
 
 def split_arrays(tree: Any) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
@@ -108,3 +128,11 @@ def child_name(parent: Any, parent_ps: Any, child: Any, child_ps: Any) -> str | 
             if parent_ps._children.get(name) is child_ps:
                 return name
     return next((name for name, layer in children.items() if layer == child), None)
+
+
+def _scope_name(parent: Any, parent_ps: Any, child: Any, child_ps: Any) -> str | None:
+    """`child_name`, mostly without asking for the children, which some containers make anew each time."""
+    for name, own in parent_ps._children.items():
+        if own is child_ps:
+            return name
+    return child_name(parent, parent_ps, child, child_ps)

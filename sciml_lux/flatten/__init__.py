@@ -1,7 +1,6 @@
 """Parameters and one vector, and the maps between them. Knows arrays, names and shapes; knows nothing of layers."""
 
 from ._apart import compiled_apart as compiled_apart
-from ._apart import on_cpu as on_cpu
 from ._batch import pick as pick
 from ._batch import stack as stack
 from ._check import check_ravel_map as check_ravel_map
@@ -62,6 +61,11 @@ from ._parameter import triangular as triangular
 from ._parameter import unit_vector as unit_vector
 from ._partition import combine as combine
 from ._partition import partition as partition
+from ._placement import carried as carried
+from ._placement import check_off_mesh as check_off_mesh
+from ._placement import may_specialize as may_specialize
+from ._placement import scan as scan
+from ._placement import within_shard_map as within_shard_map
 from ._ravel_map import AbstractRavelMap as AbstractRavelMap
 from ._ravel_map import ArraySpec as ArraySpec
 from ._ravel_map import Real as Real

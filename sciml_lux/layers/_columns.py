@@ -6,7 +6,7 @@ its gradient summed up, along contiguous memory. With few samples, or with layer
 gained. XLA does not find this by itself: it undoes transpositions around single products. `benchmarks/layers.py` trains small
 networks this way.
 
-A layer joins by the two members of `OnColumns`.
+A layer joins by the two members of `OnColumns`, and by declaring what `on_columns` stands for.
 """
 
 import math
@@ -19,8 +19,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from ..core import is_observed, locate
-from ..flatten import Params, on_cpu
+from ..core import is_observed, locate, may_stand_in, named_by_path
+from ..flatten import Params, may_specialize
 
 # Functions that are known to act on each number alone: a softmax in their place would go along the wrong axis.
 ELEMENTWISE = frozenset(
@@ -33,6 +33,11 @@ ELEMENTWISE = frozenset(
     }
 )
 _FEWEST_SAMPLES = 128
+
+
+def is_elementwise(activation: Any) -> bool:
+    """Whether this very function is known to act on each number alone; another one that compares as equal may do anything."""
+    return any(activation is known for known in ELEMENTWISE)
 
 
 @runtime_checkable
@@ -50,14 +55,15 @@ class OnColumns(Protocol):
 
 def length_of_run(layers: Sequence[Any], x: Any) -> int:
     """How many of the first `layers` should run on columns for an input like `x`: 0, or at least 2."""
-    if is_observed() or not on_cpu() or not isinstance(x, jax.Array | np.ndarray) or x.ndim < 2:
+    if is_observed() or not isinstance(x, jax.Array | np.ndarray) or x.ndim < 2 or not may_specialize(x):
         return 0
     samples, features = math.prod(x.shape[:-1]), x.shape[-1]
     if samples < _FEWEST_SAMPLES or not jnp.issubdtype(x.dtype, jnp.floating):
         return 0
     widest, length = features, 0
     for layer in layers:
-        sizes = layer.columns if isinstance(layer, OnColumns) else None
+        joins = isinstance(layer, OnColumns) and may_stand_in(type(layer).on_columns, layer)
+        sizes = layer.columns if joins else None
         if sizes is None or sizes[0] != features or max(widest, sizes[1]) > samples // 2:
             break
         widest, features, length = max(widest, sizes[1]), sizes[1], length + 1
@@ -71,7 +77,8 @@ def run_on_columns(layers: Sequence[Any], x: Float[Array, "... in"], ps: Sequenc
     columns = lax.optimization_barrier(x.reshape(-1, x.shape[-1]).T)
     for layer, own in zip(layers, ps, strict=True):
         try:
-            columns = layer.on_columns(columns, own)
+            with named_by_path(layer, own):
+                columns = layer.on_columns(columns, own)
         except Exception as error:
             locate(error, layer, own)
             raise

@@ -19,7 +19,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-from ..flatten import compiled_apart, on_cpu
+from ..flatten import check_off_mesh, compiled_apart, may_specialize
 
 # Where transposing pays, by far. For a single output XLA has another routine.
 _FEWEST_OUTPUTS = 2
@@ -45,7 +45,7 @@ def _may_pay(x: Any, weight: Any) -> bool:
         _FEWEST_OUTPUTS <= outputs <= inputs // _FOR_AN_OUTPUT
         and (isinstance(x, Tracer) or isinstance(weight, Tracer))
         and x.dtype == weight.dtype
-        and on_cpu()
+        and may_specialize(x, weight)
     )
 
 
@@ -53,8 +53,13 @@ def _multiply(x: Float[Array, "samples in"], weight: Weight) -> Float[Array, "sa
     return x @ weight
 
 
+def _type(x: Any, weight: Any) -> ShapedArray:
+    check_off_mesh("product", x, weight)
+    return ShapedArray((x.shape[0], weight.shape[1]), x.dtype)
+
+
 def _gradient(dy: Float[Array, "samples out"], x: Float[Array, "samples in"], _: Any) -> Weight:
-    if dy.shape[1] > len(x) // _FOR_AN_OUTPUT or x.size < _FEWEST_NUMBERS:
+    if dy.shape[1] > x.shape[0] // _FOR_AN_OUTPUT or x.size < _FEWEST_NUMBERS:
         return x.T @ dy
     transpose = compiled_apart(_transpose)
     return transpose(transpose(dy) @ x)
@@ -76,7 +81,7 @@ def _mapped(operands: Any, axes: Any) -> tuple[Array, int]:
 
 _product = Primitive("product")
 _product.def_impl(jax.jit(_multiply))
-_product.def_abstract_eval(lambda x, weight: ShapedArray((x.shape[0], weight.shape[1]), x.dtype))
+_product.def_abstract_eval(_type)
 mlir.register_lowering(_product, mlir.lower_fun(_multiply, multiple_results=False))
 batching.primitive_batchers[_product] = _mapped
 ad.defbilinear(_product, lambda dy, _, weight: dy @ weight.T, _gradient)

@@ -36,14 +36,15 @@ def scaled_dot_product_attention(
     mask's, added to the scores; where it is -inf, it masks. `window`: query `i` looks at the keys `i - window ... i + window` only, or, of
     a pair (before, after), `i - before ... i + after`; it holds beside the others.
 
-    **Returns:** `(..., length, heads, value_features)`. A query that may look at no key gets zeros, and no gradient (PyTorch: NaN).
+    **Returns:** `(..., length, heads, value_features)`. A query that may look at no key gets zeros, and no gradient (PyTorch: NaN). What no
+    query may look at leaves no trace, NaN included; a key or value that is not finite makes NaN of the queries that may look at it, alone.
 
     **Errors:** `ShapeError` for shapes that do not go together, heads that do not divide, and a mask that is not boolean; `LayerError`
     for a window that is none.
 
     **Source:** Vaswani et al. 2017; grouped queries: Ainslie et al. 2023.
     """
-    check_heads(query, key, value)
+    check_heads(*map(jnp.shape, (query, key, value)))
     scale = 1.0 / math.sqrt(max(1, query.shape[-1])) if scale is None else scale
     check_window("attention", window)
     if bias is None and window is None and fused_applies(query, key, value, mask):
@@ -52,15 +53,72 @@ def scaled_dot_product_attention(
             return fused_attention(query, key, value, causal, scale)
 
         def plain(query: Array, key: Array, value: Array) -> Array:
-            return weighted_values(attention_weights(query, key, None, causal, scale), value)
+            return _by_groups(query, key, value, mask, causal, scale)
 
         return jax.lax.platform_dependent(query, key, value, cuda=fused, default=plain)
-    return weighted_values(attention_weights(query, key, mask, causal, scale, bias, window), value)
+    return _by_groups(query, key, value, mask, causal, scale, bias, window)
 
 
-def attention_weights(
-    query: Array, key: Array, mask: Any, causal: bool, scale: float, bias: Any = None, window: Any = None
-) -> Float[Array, "..."]:
+def _by_groups(
+    query: Array,
+    key: Array,
+    value: Array,
+    mask: Any,
+    causal: bool,
+    scale: float,
+    bias: Any = None,
+    window: Any = None,
+) -> Array:
+    *leading, length, heads, _ = query.shape
+    key_length, groups = key.shape[-3:-1]
+    allowed = allowed_pairs((*leading, heads, length, key_length), mask, causal, bias, window)
+    if allowed is None:
+        return weighted_values(attention_weights(query, key, None, scale, bias), value)
+    # The heads that share keys and values, one after the other.
+    rows = jnp.moveaxis(query, -2, -3).reshape(*leading, groups, heads // groups * length, -1)
+    by_group = allowed.reshape(*leading, groups, heads // groups * length, key_length)
+    rows, key, value, lost = without_unseen(rows, jnp.moveaxis(key, -2, -3), jnp.moveaxis(value, -2, -3), by_group)
+    query = jnp.moveaxis(rows.reshape(*leading, heads, length, -1), -3, -2)
+    key, value = (jnp.moveaxis(part, -3, -2) for part in (key, value))
+    y = weighted_values(attention_weights(query, key, allowed, scale, bias), value)
+    return jnp.where(jnp.moveaxis(lost.reshape(*leading, heads, length, 1), -3, -2), jnp.nan, y)
+
+
+def without_unseen(
+    query: Float[Array, "... length features"],
+    key: Float[Array, "... key_length features"],
+    value: Float[Array, "... key_length value_features"],
+    allowed: Bool[Array, "... length key_length"],
+) -> tuple[Array, Array, Array, Bool[Array, "... length 1"]]:
+    """The three with 0 in place of what no pair that is allowed has, and of what is not finite; and the queries that this is wrong for.
+
+    A weight of 0 does not take out what it multiplies if that is not finite, in values as in gradients.
+    """
+    looks, seen = jnp.any(allowed, axis=-1, keepdims=True), jnp.any(allowed, axis=-2)[..., None]
+    sound, whole = _is_finite(query), _is_finite(key) & _is_finite(value)
+    lost = looks & (~sound | jnp.any(allowed & ~jnp.swapaxes(whole, -1, -2), axis=-1, keepdims=True))
+    return _kept(looks & sound, query), _kept(seen & whole, key), _kept(seen & whole, value), lost
+
+
+def without_padding(
+    x: Float[Array, "... length features"], allowed: Bool[Array, "... length length"]
+) -> tuple[Array, Bool[Array, "... length 1"]]:
+    """Tokens for self attention with 0 in place of those that none looks at and that look at none or are not finite; and where
+    the latter is so, which spoils their own results alone."""
+    looks, seen = jnp.any(allowed, axis=-1, keepdims=True), jnp.any(allowed, axis=-2)[..., None]
+    sound = _is_finite(x)
+    return _kept(seen | (looks & sound), x), looks & ~seen & ~sound
+
+
+def _is_finite(x: Array) -> Array:
+    return jnp.all(jnp.isfinite(x), axis=-1, keepdims=True)
+
+
+def _kept(where: Array, x: Array) -> Array:
+    return jnp.where(where, x, jnp.zeros((), x.dtype))
+
+
+def attention_weights(query: Array, key: Array, allowed: Any, scale: float, bias: Any = None) -> Float[Array, "..."]:
     """How much each query takes of each key, `(..., heads, length, key_length)`, in the dtype of `query`."""
     *leading, length, heads, features = query.shape
     key_length, groups = key.shape[-3:-1]
@@ -72,17 +130,11 @@ def attention_weights(
     scores = jnp.matmul(grouped, jnp.moveaxis(key, -3, -1), preferred_element_type=wide)
     scores = scores.reshape(*leading, heads, length, key_length)
     if bias is not None:
-        _check_shape("bias", bias, scores.shape)
-        masking = jnp.isneginf(bias)
-        mask = ~masking if mask is None else _checked_mask(mask, scores.shape) & ~masking
-        scores = scores + jnp.broadcast_to(jnp.where(masking, 0, bias), scores.shape).astype(wide)
-    if mask is None and not causal and window is None:
+        scores = scores + jnp.broadcast_to(jnp.where(jnp.isneginf(bias), 0, bias), scores.shape).astype(wide)
+    if allowed is None:
         return jax.nn.softmax(scores).astype(query.dtype)
-    allowed = _allowed(mask, causal, window, scores.shape)
     weights = jax.nn.softmax(jnp.where(allowed, scores, float(jnp.finfo(wide).min)))
-    if mask is not None or window is not None:  # a causal mask alone leaves each query its first key
-        weights = jnp.where(jnp.any(allowed, axis=-1, keepdims=True), weights, 0)
-    return weights.astype(query.dtype)
+    return jnp.where(jnp.any(allowed, axis=-1, keepdims=True), weights, 0).astype(query.dtype)
 
 
 def weighted_values(weights: Array, value: Array) -> Array:
@@ -94,16 +146,28 @@ def weighted_values(weights: Array, value: Array) -> Array:
     return jnp.moveaxis(y.reshape(*leading, heads, length, features), -3, -2)
 
 
-def _allowed(mask: Any, causal: bool, window: Any, shape: tuple[int, ...]) -> Array:
+def allowed_pairs(
+    shape: tuple[int, ...], mask: Any, causal: bool, bias: Any = None, window: Any = None
+) -> Array | None:
+    """Which query may look at which key, of `shape` `(..., heads, length, key_length)`; None if each may look at all.
+
+    **Errors:** `ShapeError` for a mask, or a bias, that does not fit.
+    """
+    mask = None if mask is None else _checked_mask(mask, shape)
+    if bias is not None:
+        _check_shape("bias", bias, shape)
+        unmasked = jnp.broadcast_to(~jnp.isneginf(bias), shape)
+        mask = unmasked if mask is None else unmasked & jnp.broadcast_to(mask, shape)
+    if mask is None and not causal and window is None:
+        return None
     length, key_length = shape[-2:]
     allowed = jnp.tri(length, key_length, dtype=bool) if causal else jnp.ones((length, key_length), bool)
     if window is not None:
         before, after = window if isinstance(window, tuple) else (window, window)
-        allowed &= jnp.tri(length, key_length, after, dtype=bool) & ~jnp.tri(
-            length, key_length, -before - 1, dtype=bool
-        )
+        near = jnp.tri(length, key_length, after, dtype=bool) & ~jnp.tri(length, key_length, -before - 1, dtype=bool)
+        allowed = allowed & near
     allowed = jnp.broadcast_to(allowed, shape)
-    return allowed if mask is None else allowed & jnp.broadcast_to(_checked_mask(mask, shape), shape)
+    return allowed if mask is None else allowed & jnp.broadcast_to(mask, shape)
 
 
 def check_window(name: str, window: Any) -> None:
@@ -136,9 +200,8 @@ def _check_shape(what: str, array: Any, shape: tuple[int, ...]) -> None:
         )
 
 
-def check_heads(query: Any, key: Any, value: Any) -> None:
-    """Raises `ShapeError` unless the three go together."""
-    q, k, v = (jnp.shape(x) for x in (query, key, value))
+def check_heads(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...]) -> None:
+    """Raises `ShapeError` unless query, key and value of these shapes go together."""
     if min(len(q), len(k), len(v)) < 3:
         raise ShapeError(
             f"attention: query, key and value are (..., length, heads, head_features), got {q}, {k} and {v}"

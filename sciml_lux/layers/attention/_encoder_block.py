@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from ...core import AbstractContainer, AbstractLayer, State
@@ -12,6 +13,7 @@ from ..activations import gelu_exact
 from ..linear import Dense
 from ..noise import Dropout
 from ..normalization import LayerNorm
+from ._attention import allowed_pairs, without_padding
 from ._multi_head import MultiHeadAttention
 
 
@@ -88,6 +90,11 @@ class TransformerEncoderBlock(AbstractContainer):
     def __call__(self, x: Any, ps: Params, st: State) -> tuple[Array, State]:
         x, *mask = x if isinstance(x, tuple) else (x,)
         layers, states = self.children(), dict(st)
+        lost = None
+        if len(mask) == 1 and jnp.ndim(x) >= 2:
+            shape = (*jnp.shape(x)[:-2], self.heads, *[jnp.shape(x)[-2]] * 2)
+            allowed = jnp.any(allowed_pairs(shape, mask[0], self.causal, window=self.window), axis=-3)
+            x, lost = without_padding(x, allowed)  # before what treats each token alone, and so takes no mask
 
         def run(name: str, x: Any) -> Any:
             if name not in layers:  # no dropout
@@ -107,4 +114,4 @@ class TransformerEncoderBlock(AbstractContainer):
         else:
             x = run("attention_norm", x + attend(x))
             x = run("feed_forward_norm", x + feed_forward(x))
-        return x, State(states)
+        return (x if lost is None else jnp.where(lost, jnp.nan, x)), State(states)

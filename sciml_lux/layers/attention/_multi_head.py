@@ -13,7 +13,16 @@ from .. import init
 from .._checks import check_flag, check_last_axis, check_number, check_positive
 from ..linear import Dense
 from ..noise import Dropout
-from ._attention import attention_weights, check_heads, check_window, scaled_dot_product_attention, weighted_values
+from ._attention import (
+    allowed_pairs,
+    attention_weights,
+    check_heads,
+    check_window,
+    scaled_dot_product_attention,
+    weighted_values,
+    without_unseen,
+)
+from ._fused import fused_applies
 
 
 class MultiHeadAttention(AbstractContainer):
@@ -33,7 +42,8 @@ class MultiHeadAttention(AbstractContainer):
     **Call:** self attention: `x` `(..., length, features)` gives the same shape; `(x, mask)` with a mask. Cross attention: `(query, key,
     value)` or `(query, key, value, mask)`, of shapes `(..., length, features)` and `(..., key_length, context_features)`, gives
     `(..., length, features)`. The mask is boolean, True where a query may look at a key, and broadcasts to `(..., heads, length,
-    key_length)`: for padded sequences, `valid[..., None, None, :]`. A query that may look at nothing gets zeros before the projection
+    key_length)`: for padded sequences, `valid[..., None, None, :]`, or where padding may hold anything and its own results do not
+    matter, that `& valid[..., None, :, None]`. A query that may look at nothing gets zeros before the projection
     `output`.
 
     **Parameters:** `query`, `output`: `weight` `(features, features)`, `bias` `(features,)`; `key`, `value`: `weight`
@@ -104,28 +114,41 @@ class MultiHeadAttention(AbstractContainer):
     def __call__(self, x: Any, ps: Params, st: State) -> tuple[Array, State]:
         layers, states = self.children(), dict(st)
         *inputs, mask = self._inputs(x)
-        heads = []
-        for name, given, number in zip(
-            ("query", "key", "value"), inputs, (self.heads, *[self._groups] * 2), strict=True
-        ):
+        names, numbers = ("query", "key", "value"), (self.heads, self._groups, self._groups)
+        for name, given in zip(names, inputs, strict=True):
             check_last_axis(self, given, layers[name].in_features)  # type: ignore[attr-defined]
+        shapes = [
+            (*given.shape[:-1], number, self.features // self.heads)
+            for given, number in zip(inputs, numbers, strict=True)
+        ]
+        check_heads(*shapes)
+        *leading, length = shapes[0][:-2]
+        key_length = shapes[1][-3]
+        bias = None if self.attention_bias is None else self.attention_bias(length, key_length)
+        allowed = allowed_pairs((*leading, self.heads, length, key_length), mask, self.causal, bias, self.window)
+        lost = None
+        if allowed is not None:
+            # Before the projections, whose gradients would add up 0 times what stands there.
+            query, key, value = inputs
+            *inputs, lost = without_unseen(query, key, value, jnp.any(allowed, axis=-3))
+        projected = []
+        for name, given, shape in zip(names, inputs, shapes, strict=True):
             y, states[name] = layers[name](given, ps[name], st[name])
-            y = y.reshape(*y.shape[:-1], number, self.features // self.heads)
-            heads.append(y if self.position is None or name == "value" else self.position(y))
-        query, key, value = heads
-        bias = None if self.attention_bias is None else self.attention_bias(query.shape[-3], key.shape[-3])
-        if self.dropout and st.dropout.training:
-            check_heads(query, key, value)
-            scale = 1.0 / math.sqrt(self.features // self.heads)
-            weights = attention_weights(query, key, mask, self.causal, scale, bias, self.window)
-            weights, states["dropout"] = layers["dropout"](weights, ps.dropout, st.dropout)
+            y = y.reshape(shape)
+            projected.append(y if self.position is None or name == "value" else self.position(y))
+        query, key, value = projected
+        dropping = self.dropout and st.dropout.training
+        fuses = bias is None and self.window is None and fused_applies(query, key, value, mask)
+        if dropping or (allowed is not None and not fuses):
+            weights = attention_weights(query, key, allowed, 1.0 / math.sqrt(self.features // self.heads), bias)
+            if dropping:
+                weights, states["dropout"] = layers["dropout"](weights, ps.dropout, st.dropout)
             y = weighted_values(weights, value)
         else:
-            options = {"causal": self.causal, "bias": bias, "window": self.window}
-            y = scaled_dot_product_attention(query, key, value, mask, **options)
+            y = scaled_dot_product_attention(query, key, value, causal=self.causal)
         y = y.reshape(*y.shape[:-2], self.features)
         y, states["output"] = layers["output"](y, ps.output, st.output)
-        return y, State(states)
+        return (y if lost is None else jnp.where(lost, jnp.nan, y)), State(states)
 
     def _inputs(self, x: Any) -> tuple[Any, Any, Any, Any]:
         given: list[Any] = list(x) if isinstance(x, tuple) else [x]

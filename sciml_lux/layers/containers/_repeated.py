@@ -3,11 +3,10 @@
 from typing import Any
 
 import jax
-from jax import lax
 from jaxtyping import Array, Key
 
 from ...core import AbstractContainer, AbstractLayer, State, declared_parameters, declared_states
-from ...flatten import Params, ShapeError
+from ...flatten import Params, ShapeError, scan
 from .._checks import check_flag, check_is_layer, check_positive
 
 
@@ -62,9 +61,9 @@ class Repeated(AbstractContainer):
             return y, state
 
         if self.tied:
-            y, state = lax.scan(
+            y, state = scan(
                 lambda carry, _: (one(carry[0], ps.layer, carry[1]), None), (x, st.layer), length=self.number
             )[0]
         else:
-            y, state = lax.scan(lambda z, own: one(z, *own), x, (ps.layer, st.layer), length=self.number)
+            y, state = scan(lambda z, own: one(z, *own), x, (ps.layer, st.layer), length=self.number)
         return y, State(layer=state)

@@ -4,11 +4,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Shaped
 
 from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import Params, ShapeError
+from ...flatten import Params, ShapeError, scan
 from .._checks import axis_size, check_is_layer, check_mask, check_whole
 
 
@@ -47,7 +46,7 @@ class Scan(AbstractContainer):
             return state, y
 
         steps = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, self.axis, 0), x)
-        state, ys = lax.scan(step, st.layer, steps)
+        state, ys = scan(step, st.layer, steps)
         for leaf in jax.tree.leaves(ys):
             axis_size(self, leaf, self.axis)
         return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, self.axis), ys), State(layer=state)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from ...flatten import on_cpu
+from ...flatten import may_specialize
 from ._primitives import correlate_one, spread_one
 from ._products import FEW, Images, convolution, dilated, sum_of_shifted
 from ._window import Sizes, Window
@@ -26,7 +26,7 @@ Weight = Float[Array, "..."]  # (*kernel, in // groups, out)
 def correlate(x: Images, weight: Weight, window: Window, groups: int) -> Images:
     """Cross-correlation; `weight` is `(*kernel, in // groups, out)`."""
     x, weight = _of_one_dtype(x, weight)
-    if not on_cpu():
+    if not may_specialize(x, weight):
         return convolution(x, weight, window, groups=groups)
     if groups == 1:
         return correlate_one(x, weight, window)
@@ -41,7 +41,7 @@ def spread(z: Images, weight: Weight, window: Window, sizes: Sizes, groups: int)
     In and out are those of `spread`, so that the weight is that of the `correlate` that it transposes.
     """
     z, weight = _of_one_dtype(z, weight)
-    if not on_cpu():
+    if not may_specialize(z, weight):
         joined = jnp.swapaxes(weight, -1, -2)  # (*kernel, in, out // groups)
         joined = joined.reshape(*window.kernel, groups, -1, joined.shape[-1])
         joined = jnp.moveaxis(joined, -3, -2).reshape(*window.kernel, joined.shape[-2], -1)

@@ -28,6 +28,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
+from ...flatten import check_off_mesh
 from ._products import Images, Weight, correlate_now, spread_now, weigh_now
 from ._window import Sizes, Window
 
@@ -57,6 +58,7 @@ def _primitive(
 
     @primitive.def_abstract_eval
     def shape(a: Any, b: Any, **settings: Any) -> Any:
+        check_off_mesh(name, a, b)
         result = jax.eval_shape(lambda a, b: product(a, b, **settings), _struct(a), _struct(b))
         return ShapedArray(result.shape, result.dtype)
 

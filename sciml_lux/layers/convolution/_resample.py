@@ -53,13 +53,20 @@ def _along_jvp(matrix: Rows, axis: int, primals: Any, tangents: Any) -> Any:
     (x,), (dx,) = primals, tangents
     y = along(matrix, axis, x)
     back = functools.partial(_taken, transposed(matrix), axis)
-    return y, jax.linear_transpose(back, jax.ShapeDtypeStruct(y.shape, y.dtype))(dx)[0]
+    return y, jax.linear_transpose(back, y)(dx)[0]
 
 
 def _taken(matrix: Rows, axis: int, x: Float[Array, "..."]) -> Float[Array, "..."]:
     y: Any = 0.0
     for index, value in zip(matrix.indices, matrix.values, strict=True):
         part = jnp.take(x, np.asarray(index, np.int32), axis, mode="clip")
-        factor = jnp.asarray(value, x.dtype).reshape(-1, *(1,) * (x.ndim - axis - 1))
-        y = y + part * jnp.broadcast_to(factor, part.shape)
+        along_axis = lambda row, part=part: jnp.broadcast_to(  # noqa: E731
+            jnp.expand_dims(row, tuple(range(1, part.ndim - axis))), part.shape
+        )
+        term = part * along_axis(jnp.asarray(value, x.dtype))
+        if (
+            0.0 in value
+        ):  # a row that was filled up: 0 times what stands in the column would be NaN where that is not finite
+            term = jnp.where(along_axis(np.asarray(value) != 0.0), term, 0)
+        y = y + term
     return y

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ...core import AbstractLayer, State
+from ...core import AbstractLayer, State, stands_for
 from ...flatten import Params
 from .. import init
 from .._checks import check_activation, check_last_axis, check_sizes
-from .._columns import ELEMENTWISE
+from .._columns import is_elementwise
 from .._product import product
 from .._widened import widened
 
@@ -62,7 +62,7 @@ class Dense(AbstractLayer):
     @property
     def columns(self) -> tuple[int, int] | None:
         """The sizes, if the activation is known to be elementwise: see `_columns.py`."""
-        return (self.in_features, self.out_features) if self.activation in ELEMENTWISE else None
+        return (self.in_features, self.out_features) if is_elementwise(self.activation) else None
 
     def on_columns(self, x: Float[Array, "in samples"], ps: Params) -> Float[Array, "out samples"]:
         """The same with the samples in columns: see `_columns.py`."""
@@ -72,6 +72,9 @@ class Dense(AbstractLayer):
             # The bias for each column is a product, as the gradient is then one: faster than a sum, mostly.
             y = y + (bias[:, None] @ jnp.ones((1, x.shape[1]), bias.dtype)).astype(y.dtype)
         return y if self.activation is None else self.activation(y)
+
+
+stands_for(Dense.on_columns, Dense.__call__)
 
 
 class Scale(AbstractLayer):

@@ -145,7 +145,8 @@ def _space(layer: Any, x: Any, dimensions: int, each: int) -> tuple[int, ...]:
             f"{type(layer).__name__} expects {dimensions} axes of space before the channels, got an input of shape {x.shape}"
         )
     axes = tuple(range(-1 - dimensions, -1))
-    if each * math.prod(x.shape[axis] for axis in axes) < 2:
+    numbers = each * math.prod(x.shape[axis] for axis in axes)
+    if isinstance(numbers, int) and numbers < 2:  # what is exported may have axes of any size
         raise ShapeError(
             f"{type(layer).__name__} takes statistics from at least 2 numbers, got an input of shape {x.shape}, of which "
             f"{dimensions} axes are space"

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
 from ...core import AbstractContainer, AbstractLayer, State, Training, layout
-from ...flatten import Params
+from ...flatten import Params, carried
 from .._checks import check_positive
 from .._units import inverse_unit
 from .._widened import widened
@@ -85,7 +85,8 @@ def _iterated(
         # A weight of zeros leaves no vector to go on from, so that the old one is kept for when it is no longer zero.
         return left, jnp.where(jnp.any(left != 0), _normalized(left @ matrix), vectors[1])
 
-    return lax.fori_loop(0, steps, step, (left, right))
+    start = carried(lambda vectors: step(0, vectors), (left, right))
+    return lax.fori_loop(0, steps, step, start)
 
 
 def _normalized(vector: Float[Array, " size"]) -> Float[Array, " size"]:

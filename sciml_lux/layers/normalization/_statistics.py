@@ -76,7 +76,8 @@ def moments(x: Float[Array, "..."], over: Over, epsilon: float) -> Moments:
     off in the end.
     """
     # A constant to the derivative: nothing below depends on it but by rounding. Divided before it is summed up, which would overflow.
-    share = 2.0 ** -math.ceil(math.log2(over.number(x)))
+    number = over.number(x)  # a symbol in what is exported for all sizes
+    share = 2.0 ** -(math.ceil(math.log2(number)) if isinstance(number, int) else 31)
     rough = lax.stop_gradient(over.mean(x * share) / share)
     deviation = x - rough
     per_unit, root_epsilon = inverse_unit(over.largest(jnp.abs(lax.stop_gradient(deviation))), epsilon)

@@ -1,14 +1,13 @@
 """`AbstractRecurrentCell`: what a recurrence runs over a sequence."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool
 
-from ...core import AbstractLayer, State
-from ...flatten import LayerError, Params
+from ...core import AbstractLayer, State, stands_for
+from ...flatten import LayerError, Params, scan
 
 
 class AbstractRecurrentCell(AbstractLayer):
@@ -34,6 +33,14 @@ class AbstractRecurrentCell(AbstractLayer):
     carry keeps its structure, shapes and dtypes.
     """
 
+    # What a `scan` written by a class stands for, as that class finds it: a subclass that overrides one of these runs step by step.
+    scan_stands_for: ClassVar[tuple[str, ...]] = ("__call__",)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "scan" in vars(cls):
+            stands_for(cls.scan, *(getattr(cls, name) for name in cls.scan_stands_for))
+
     def initial_carry(self, ps: Params, batch_shape: tuple[int, ...], dtype: Any) -> Any:
         """The carry before the first step: a tree of arrays of that dtype whose leading axes are `batch_shape`."""
         raise LayerError(
@@ -52,6 +59,8 @@ class AbstractRecurrentCell(AbstractLayer):
         unroll: int = 1,
     ) -> tuple[tuple[Any, Any, Any], State]:
         """All steps of a sequence, by one `scan`; a cell that can share work between the steps overrides it.
+
+        Such a `scan` stands for the `__call__` of the class that wrote it: a subclass with another `__call__` runs step by step.
 
         **Arguments:** `xs`: inputs with time as the first axis; `carry`: the one to start from; `mask`: of the same leading
         axes, False where a step is to be left out: its output is zero, and the carry stays; `reverse`: from the last step
@@ -72,7 +81,7 @@ class AbstractRecurrentCell(AbstractLayer):
 
         y = jax.eval_shape(lambda x: self((x, carry), ps, st)[0][0], xs[0])
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), y)
-        (carry, last, st), ys = lax.scan(step, (carry, nothing, st), (xs, mask), reverse=reverse, unroll=unroll)
+        (carry, last, st), ys = scan(step, (carry, nothing, st), (xs, mask), reverse=reverse, unroll=unroll)
         return (ys, last, carry), st
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from ...core import State
+from ...core import State, stands_for
 from ...flatten import LayerError, Params
 from .._checks import check_flag, check_last_axis
 from ._cell import AbstractRecurrentCell
@@ -151,3 +151,6 @@ class GRUCell(AbstractGatedCell):
         reset, update, from_hidden = gates
         new = jnp.tanh(rest + jax.nn.sigmoid(reset) * from_hidden)
         return new + jax.nn.sigmoid(update) * (carry - new)
+
+
+stands_for(AbstractGatedCell.scan, GRUCell.__call__, GRUCell.project)

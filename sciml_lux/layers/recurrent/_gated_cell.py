@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Key
 
-from ...core import State
+from ...core import State, may_stand_in
 from ...flatten import LayerError, Params, ShapeError
 from .. import init
 from .._checks import check_flag, check_last_axis, check_positive
@@ -28,6 +28,8 @@ class AbstractGatedCell(AbstractRecurrentCell):
     """
 
     gates: ClassVar[int]
+    # A `project` of one's own may treat the axes before the features not all alike, so that all steps at once are not each by itself.
+    scan_stands_for: ClassVar[tuple[str, ...]] = ("__call__", "project")
     carry: ClassVar[tuple[str, ...]] = ("hidden",)
 
     in_features: int
@@ -106,6 +108,8 @@ class AbstractGatedCell(AbstractRecurrentCell):
         reverse: bool = False,
         unroll: int = 1,
     ) -> tuple[tuple[Any, Any, Any], State]:
+        if not may_stand_in(AbstractGatedCell.scan, self):
+            return super().scan(xs, carry, ps, st, mask, reverse, unroll)
         check_last_axis(self, xs, self.in_features)
         self._check_carry(carry, jnp.shape(xs)[1:-1])
         ys, carry = scan_inputs(self, reverse, unroll, ps, xs, carry, mask)

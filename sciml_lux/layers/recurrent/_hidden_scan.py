@@ -17,10 +17,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array
 
-from ...flatten import Params, on_cpu
+from ...flatten import Params, may_specialize, scan
 from ._cell import where
 
 
@@ -37,8 +36,8 @@ def scan_inputs(
     cell: Any, reverse: bool, unroll: int, ps: Params, xs: Array, carry: Any, mask: Any
 ) -> tuple[Array, Any]:
     """The hidden states after each step, time first, and the last carry; arguments as in `AbstractGatedCell`, time first."""
-    few = xs.shape[-1] <= _FEW_INPUTS and math.prod(xs.shape[1:-1]) >= _MANY_SAMPLES
-    run = _step_by_step if few and on_cpu() else _at_once
+    few = may_specialize(xs) and xs.shape[-1] <= _FEW_INPUTS and math.prod(xs.shape[1:-1]) >= _MANY_SAMPLES
+    run = _step_by_step if few else _at_once
     return run(cell, reverse, unroll, ps, xs, carry, mask)
 
 
@@ -99,7 +98,7 @@ def _scan(
         new = new if valid is None else where(valid, new, carry)
         return new, cell.hidden(new)
 
-    carry, hidden = lax.scan(step, carry, (given, mask), reverse=reverse, unroll=unroll)
+    carry, hidden = scan(step, carry, (given, mask), reverse=reverse, unroll=unroll)
     return hidden, carry
 
 

@@ -4,9 +4,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool
 
-from ...core import AbstractContainer, State, as_params, as_state
+from ...core import AbstractContainer, State, as_params, as_state, may_stand_in
 from ...flatten import LayerError, Params, ShapeError
 from .._checks import check_flag, check_mask, check_positive
 from ._cell import AbstractRecurrentCell
@@ -22,8 +23,8 @@ class Recurrence(AbstractContainer):
 
     **Call:** `x` of shape `(..., time, in)` gives `(..., time, out)`, or `(..., out)` without `return_sequence`. Sequences of
     unequal lengths are padded, and come as `(x, mask)` with a boolean mask `(..., time)`, True where there is a step. Steps that are
-    masked out leave the carry as it is, wherever they are, and their outputs are zero; the last output is that of the
-    last step that is not masked out, and zero if there is none. One layer on another takes the same mask:
+    masked out leave the carry as it is, wherever they are and whatever stands there, and their outputs are zero; the last
+    output is that of the last step that is not masked out, and zero if there is none. One layer on another takes the same mask:
     `self.second((y, mask), ps.second, st.second)`. `run` takes the first carry and returns the last one.
 
     **Parameters** and **states:** `cell`: those of the cell.
@@ -142,11 +143,25 @@ def _over_time(
     batch_shape = shape[:-2]
     if mask is not None:
         check_mask(layer, mask, shape[:-1], "an input")
+        x = _without_padding(x, mask)
         mask = jnp.moveaxis(mask, -1, 0)
     if carry is None:
         carry = cell.initial_carry(ps, batch_shape, x.dtype)
-    (ys, last, carry), st = cell.scan(jnp.moveaxis(x, -2, 0), carry, ps, st, mask, reverse, unroll)
+    own = type(cell).scan
+    scan = own if may_stand_in(own, cell) else AbstractRecurrentCell.scan
+    (ys, last, carry), st = scan(cell, jnp.moveaxis(x, -2, 0), carry, ps, st, mask, reverse, unroll)
     return (jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, len(batch_shape)), ys), last, carry), st
+
+
+def _without_padding(x: Array, mask: Bool[Array, "..."]) -> Array:
+    """`x` with that of each sequence's first valid step wherever a step is masked out.
+
+    What is computed from it is dropped, but only numbers that are finite, with finite derivatives, leave no trace in gradients: whatever
+    stood in the padding may not be, and 0 need not be one of those that a cell is made for.
+    """
+    first = jnp.take_along_axis(x, jnp.argmax(mask, axis=-1)[..., None, None], axis=-2)
+    first = jnp.where(jnp.any(mask, axis=-1)[..., None, None], first, 1)
+    return jnp.where(mask[..., None], x, lax.stop_gradient(first))
 
 
 def _with_mask(layer: Any, x: Any) -> tuple[Any, Any]:
