@@ -28,6 +28,9 @@ from ._file import load as load
 from ._file import save as save
 from ._flat_params import FlatParams as FlatParams
 from ._flat_params import flatten as flatten
+from ._known import is_compiling as is_compiling
+from ._known import is_traced as is_traced
+from ._known import known as known
 from ._layout import Layout as Layout
 from ._matrices import LowRank as LowRank
 from ._matrices import Orthogonal as Orthogonal
