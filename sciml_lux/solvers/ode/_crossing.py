@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optimistix
 from jaxtyping import Array, Bool, Float
 
-from ._inputs import step_onto
+from ._inputs import off_jumps, step_onto
 
 
 class Departure(NamedTuple):
@@ -51,6 +51,7 @@ def first_crossing(
     """
     # Any crossing that counts goes upwards: of -g for a downward one, of the g that starts out negative if both count.
     sign = jnp.ones_like(start.side) if direction else -jnp.ones_like(start.side) if direction is False else -start.side
+    field = off_jumps(field, settings)
     args, settings = step_onto(args, settings)
     # diffrax joins the value of an event with Python's 0.0 and with times, whatever its dtype.
     with jax.numpy_dtype_promotion("standard"):

@@ -106,30 +106,59 @@ def hold_input(ts: Any, values: Any, *, length: Any = None) -> SampledInput:
 
 
 def step_onto(args: Any, settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """`args` and `settings` of `diffrax.diffeqsolve` by which a solve steps onto the kinks and jumps of the sampled inputs in `args`.
+    """`args` and `settings` of `diffrax.diffeqsolve` by which a solve steps onto the kinks and jumps of the sampled inputs in `args`, and
+    the jumps of the field, `settings["jump_ts"]`, if there are any.
 
     A solver that cannot choose its steps takes them as they come.
 
     **Errors:** `ShapeError` for inputs that are not known throughout the solve.
     """
-    t0, t1 = settings["t0"], settings["t1"]
+    settings = dict(settings)
+    t0, t1, jumps = settings["t0"], settings["t1"], settings.pop("jump_ts", None)
     sampled = [node for node in jax.tree.leaves(args, is_leaf=_is_sampled) if _is_sampled(node)]
-    if not sampled:
+    if not sampled and jumps is None:
         return args, settings
     for node in sampled:
         _check_span(node, t0, t1)
     dtype = jnp.result_type(t0)
-    last = lax.stop_gradient(jnp.maximum(jnp.asarray(t0, dtype), jnp.asarray(t1, dtype)))
+    first, last = _ends(t0, t1)
     args = jax.tree.map(lambda node: _until(node, last) if _is_sampled(node) else node, args, is_leaf=_is_sampled)
     controller = settings["stepsize_controller"]
     if isinstance(controller, diffrax.AbstractAdaptiveStepSizeController):
         found = {}
         for name, continuous in (("step_ts", True), ("jump_ts", False)):
             times = [lax.stop_gradient(node.ts).astype(dtype) for node in sampled if node.is_continuous == continuous]
+            if jumps is not None and not continuous:
+                between = jnp.asarray(jumps, dtype)
+                times.append(jnp.where((between > first) & (between < last), between, jnp.inf))
             if times:
                 found[name] = jnp.concatenate(times)
-        settings = {**settings, "stepsize_controller": diffrax.ClipStepSizeController(controller, **found)}
+        settings["stepsize_controller"] = diffrax.ClipStepSizeController(controller, **found)
     return args, settings
+
+
+def off_jumps(field: Any, settings: dict[str, Any]) -> Any:
+    """`field`, or a tuple of them, of a solve that may start or end at a jump: evaluated there on the side where the solve is.
+
+    At jumps in between it is not evaluated: the steps end right before and begin right after them.
+    """
+    if "jump_ts" not in settings:
+        return field
+    of_solve = settings["jump_ts"], *_ends(settings["t0"], settings["t1"])
+    return jax.tree.map(lambda part: jax.tree_util.Partial(_off_jumps, part, *of_solve), field, is_leaf=callable)
+
+
+def _off_jumps(field: Any, jumps: Any, first: Any, last: Any, t: Any, y: Any, args: Any) -> Any:
+    jumps, inside = jnp.asarray(jumps, t.dtype), lax.stop_gradient(t)
+    inside = jnp.where((inside <= first) & jnp.any(jumps == first), eqxi.nextafter(first), inside)
+    inside = jnp.where((inside >= last) & jnp.any(jumps == last), eqxi.prevbefore(last), inside)
+    return field(t + lax.stop_gradient(inside - t), y, args)
+
+
+def _ends(t0: Any, t1: Any) -> tuple[Any, Any]:
+    """The earlier and the later end of a solve, as constants."""
+    ends = [lax.stop_gradient(jnp.asarray(t, jnp.result_type(t0))) for t in (t0, t1)]
+    return jnp.minimum(*ends), jnp.maximum(*ends)
 
 
 def _is_sampled(node: Any) -> bool:

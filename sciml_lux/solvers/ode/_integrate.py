@@ -9,7 +9,7 @@ import jax
 from ...core import differentiation_mode
 from ..adjoints import ReversibleAdjoint, choose_adjoint
 from ..runge_kutta import solve_and_replay
-from ._inputs import step_onto
+from ._inputs import off_jumps, step_onto
 from ._values import largest
 
 _FORWARD_ONLY = (
@@ -32,8 +32,10 @@ def integrate(
 
     **Arguments:** `field`: a pytree that can be called, or a tuple of them for a solver that takes several terms; `y0`: a tree of
     floating-point arrays; `args`; `ts`: sorted times to save at, or `None` for the end alone; `saveat`: in place of `ts`;
-    `settings`: the other arguments of `diffrax.diffeqsolve`; `adjoint`: of diffrax, or `"auto"` for the one that suits; `event`.
+    `settings`: the other arguments of `diffrax.diffeqsolve`, and `jump_ts`, if the field jumps; `adjoint`: of diffrax, or `"auto"` for the
+    one that suits; `event`.
     """
+    field = off_jumps(field, settings)
     args, settings = step_onto(args, settings)
     if isinstance(settings["solver"], diffrax.AbstractImplicitSolver):
         field = jax.tree.map(lambda part: jax.tree_util.Partial(_in_forward_mode, part), field, is_leaf=callable)

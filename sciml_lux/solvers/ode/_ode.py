@@ -57,6 +57,8 @@ class AbstractODE(AbstractContainer):
     - `adjoint`: of diffrax, or `lux.solvers.ReversibleAdjoint()`; by default, `"auto"`, `ForwardMode` under least squares, and elsewhere
       the gradient of the discrete solve: from recorded steps for explicit methods (`runge_kutta/_replay.py`), by
       `RecursiveCheckpointAdjoint` for all others. `print(node.choose_adjoint(y0, ps, st))` says which one, and why.
+    - `jump_ts`: times at which the field jumps, such as those of parameters that step in time. Steps end at them: no step crosses a jump,
+      which would cost many, and the gradient its accuracy.
     - `max_steps`; `event`: a `diffrax.Event`; `throw`: whether a failed solve raises.
     - `batching`: `"joint"`, one solve with one step size for all of `y0`, whatever its shapes; or `"each"`: the leading axis of every
       array in `y0` is the sample, and each is solved with its own steps, as by `jax.vmap`. Inside, `model` is called on one sample.
@@ -94,6 +96,7 @@ class AbstractODE(AbstractContainer):
     dt0: float | None = None
     stepsize_controller: diffrax.AbstractStepSizeController | None = None
     adjoint: diffrax.AbstractAdjoint | Literal["auto"] = "auto"
+    jump_ts: Any = ()
     max_steps: int | None = 4096
     event: diffrax.Event | None = None
     throw: bool = True
@@ -247,7 +250,7 @@ class AbstractODE(AbstractContainer):
         return integrate(self.terms(settings["solver"]), y0, args, ts, saveat, settings, adjoint, self.event)
 
     def _settings(self, y0: Any, t0: Any, t1: Any, time: Any) -> dict[str, Any]:
-        """What `diffrax.diffeqsolve` is told beside the problem and what to save."""
+        """What `diffrax.diffeqsolve` is told beside the problem and what to save, and `jump_ts`, where the field jumps."""
         solver = self.solver or (implicit_solver(self) if self.stiff else diffrax.Tsit5())
         return {
             "solver": solver,
@@ -256,6 +259,7 @@ class AbstractODE(AbstractContainer):
             "dt0": None if self.dt0 is None else time(self.dt0),
             "stepsize_controller": self.stepsize_controller or default_controller(self, solver, y0),
             "max_steps": self.max_steps,
+            **({"jump_ts": np.asarray(self.jump_ts, time)} if self.jump_ts else {}),
         }
 
     def _field(self, t: Any, y: Any, args: Any) -> Any:
