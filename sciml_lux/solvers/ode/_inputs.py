@@ -1,5 +1,6 @@
 """Measured forcing: functions of time made of samples, whose kinks and jumps a solver is told of."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Int, Shaped
 
 from ...flatten import ShapeError, is_traced, known
+from ._implicit import ImplicitSteps
 
 
 class SampledInput(eqx.Module):
@@ -134,6 +136,9 @@ def step_onto(args: Any, settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]
             if times:
                 found[name] = jnp.concatenate(times)
         settings["stepsize_controller"] = diffrax.ClipStepSizeController(controller, **found)
+        if isinstance(settings["solver"], ImplicitSteps):
+            end = lax.stop_gradient(jnp.asarray(t1, dtype)) if sampled else None
+            settings["solver"] = dataclasses.replace(settings["solver"], jump_ts=found.get("jump_ts"), end=end)
     return args, settings
 
 

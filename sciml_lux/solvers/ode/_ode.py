@@ -25,6 +25,7 @@ from ...flatten import LayerError, ShapeError
 from .._failure import guard
 from ..adjoints import AdjointChoice, ReversibleAdjoint, choose_adjoint
 from ._batching import Problem, advance_each, check_samples, dense_each, solve_each, summary_of_each
+from ._implicit import with_own_derivative
 from ._inputs import step_onto
 from ._integrate import integrate
 from ._one import explain, outcome, solve_one
@@ -252,6 +253,7 @@ class AbstractODE(AbstractContainer):
     def _settings(self, y0: Any, t0: Any, t1: Any, time: Any) -> dict[str, Any]:
         """What `diffrax.diffeqsolve` is told beside the problem and what to save, and `jump_ts`, where the field jumps."""
         solver = self.solver or (implicit_solver(self) if self.stiff else diffrax.Tsit5())
+        solver = with_own_derivative(solver, y0, self.throw)
         return {
             "solver": solver,
             "t0": t0,
