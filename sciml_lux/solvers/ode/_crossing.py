@@ -5,6 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import diffrax
 import equinox as eqx
+import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 import optimistix
@@ -61,7 +62,7 @@ def first_crossing(
             args=args,
             saveat=diffrax.SaveAt(t1=True),
             adjoint=diffrax.ForwardMode(),
-            event=diffrax.Event(_Upward(condition, start.until, sign, sign * start.side), _Bracket(), direction=True),
+            event=diffrax.Event(_Upward(condition, start.until, sign, sign * start.side), Bracket(), direction=True),
             throw=False,
             **settings,
         )
@@ -82,13 +83,15 @@ class _Upward(eqx.Module):
         return value.astype(jnp.result_type(float))
 
 
-class _Bracket(optimistix.AbstractRootFinder):
-    """Bisection of a step within which a function goes from negative to positive, down to neighboring times.
+class Bracket(optimistix.AbstractRootFinder):
+    """Bisection of a step within which a function goes from negative to positive, or, where it is not oriented, from either to the other,
+    down to neighboring times.
 
     Unlike `optimistix.Bisection` it has no tolerance in the unit of the function, and takes a function that is 0 at the end of
     the step, which is what diffrax passes for the samples of a batch that had no event.
     """
 
+    is_oriented: bool = eqx.field(static=True, default=True)
     rtol: float = 0.0
     atol: float = 0.0
     norm: ClassVar[Callable[[Any], Any]] = jnp.abs
@@ -97,18 +100,20 @@ class _Bracket(optimistix.AbstractRootFinder):
         self, fn: Any, y: Any, args: Any, options: dict[str, Any], f_struct: Any, aux_struct: Any, tags: Any
     ) -> Any:
         lower, upper = (jnp.asarray(options[name], y.dtype) for name in ("lower", "upper"))
-        return lower, upper, fn(upper, args)[0] <= 0
+        sign = 1.0 if self.is_oriented else jnp.where(_sum(fn(lower, args)[0]) > 0, -1.0, 1.0)
+        return lower, upper, sign * _sum(fn(upper, args)[0]) <= 0, jnp.asarray(sign)
 
     def step(self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: Any, tags: Any) -> tuple[Any, Any, Any]:
-        lower, upper, at_end = state
-        value, aux = fn(y, args)
+        lower, upper, at_end, sign = state
+        values, aux = fn(y, args)
+        value = sign * _sum(values)
         lower, upper = jnp.where(value < 0, y, lower), jnp.where((value < 0) | at_end, upper, y)
-        return jnp.where(at_end, upper, lower + 0.5 * (upper - lower)), (lower, upper, at_end), aux
+        return jnp.where(at_end, upper, lower + 0.5 * (upper - lower)), (lower, upper, at_end, sign), aux
 
     def terminate(
         self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: Any, tags: Any
     ) -> tuple[Any, optimistix.RESULTS]:
-        lower, upper, at_end = state
+        lower, upper, at_end, _ = state
         eps = jnp.finfo(y.dtype).eps
         rounding = 2 * eps * jnp.maximum(jnp.maximum(jnp.abs(lower), jnp.abs(upper)), eps)
         return at_end | (upper - lower <= rounding), optimistix.RESULTS.successful
@@ -125,3 +130,27 @@ class _Bracket(optimistix.AbstractRootFinder):
         result: Any,
     ) -> tuple[Any, Any, dict[str, Any]]:
         return y, aux, {}
+
+
+def _sum(values: Any) -> Any:
+    """Of several conditions, all but the one that occurred are 0."""
+    return sum(jax.tree.leaves(values))
+
+
+def leading(array: Any, like: Any) -> Any:
+    """`array` with as many axes as `like`, whose leading ones it has."""
+    return array.reshape(array.shape + (1,) * (like.ndim - array.ndim))
+
+
+@jax.custom_jvp
+def shifted(y: Any, slope: Any, t: Any) -> Any:
+    """`y`, whose derivative with respect to `t` is `slope`."""
+    return y
+
+
+@shifted.defjvp
+def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    y, slope, _ = primals
+    dy, _, dt = tangents
+    slope = eqxi.nondifferentiable(slope, msg="events and jumps can be differentiated once, not twice")
+    return y, jax.tree.map(lambda dy, slope: dy + slope * leading(dt, slope).astype(slope.dtype), dy, slope)

@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
-import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from ...core import is_okay
 from .._constant import constant
-from ._crossing import Departure, departure, first_crossing, with_rate
+from ._crossing import Departure, departure, first_crossing, leading, shifted, with_rate
 from ._integrate import integrate
 from ._results import RESULTS, SUCCESSFUL
 from ._values import largest
@@ -87,7 +86,7 @@ def solve_with_jumps(
     slopes = jax.vmap(lambda t, y: system.field(t, y, args))(constant(ts), end.ys)
     stats = {**end.stats, "num_jumps": end.jumps, "jump_times": end.jump_times}
     return diffrax.Solution(
-        t0=t0, t1=t1, ts=ts, ys=_shifted(end.ys, slopes, ts), interpolation=None, stats=stats,
+        t0=t0, t1=t1, ts=ts, ys=shifted(end.ys, slopes, ts), interpolation=None, stats=stats,
         result=end.result, solver_state=None, controller_state=None, made_jump=None, event_mask=None,
     )  # fmt: skip
 
@@ -110,7 +109,7 @@ class _Pieces(NamedTuple):
         t0 = constant(at.t)
         dose_time, amount = self._next_dose(at)
         stop = jnp.where(at.done, t0, jnp.clip(constant(dose_time), t0, self.t1))
-        start = _shifted(at.y, self._slope(t0, at.y), -at.t)
+        start = shifted(at.y, self._slope(t0, at.y), -at.t)
         occurred, end, located = self._event(at.leaves, t0, stop, start)
         solution = self._solve(t0, end, start)
         saved = jax.tree.map(lambda leaf: leaf[:-1], solution.ys)
@@ -183,9 +182,9 @@ class _Pieces(NamedTuple):
             rate = jnp.where(jumped, rate, 1)
             # A step of Newton's method: what located the event was an interpolation.
             correction = constant(jnp.where(jumped, -value / rate, 0)).astype(end.dtype)
-            t = jnp.where(jumped, _shifted(end + correction, -1 / rate, value), t)
+            t = jnp.where(jumped, shifted(end + correction, -1 / rate, value), t)
             y = jax.tree.map(lambda y, slope: y + constant(slope) * correction.astype(slope.dtype), y, slope)
-        y = _shifted(y, slope, t)
+        y = shifted(y, slope, t)
         after = y
         if self.system.condition is not None:
             slack = 4 * jnp.abs(constant(self.system.condition(t, y, self.args)))
@@ -215,23 +214,4 @@ def _first_failure(result: Any, later: Any) -> Any:
 
 
 def _where(mask: Any, new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda new, old: jnp.where(_leading(mask, new), new, old), new, old)
-
-
-def _leading(array: Any, like: Any) -> Any:
-    """`array` with as many axes as `like`, whose leading ones it has."""
-    return array.reshape(array.shape + (1,) * (like.ndim - array.ndim))
-
-
-@jax.custom_jvp
-def _shifted(y: Any, slope: Any, t: Any) -> Any:
-    """`y`, whose derivative with respect to `t` is `slope`."""
-    return y
-
-
-@_shifted.defjvp
-def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
-    y, slope, _ = primals
-    dy, _, dt = tangents
-    slope = eqxi.nondifferentiable(slope, msg="jumps can be differentiated once, not twice")
-    return y, jax.tree.map(lambda dy, slope: dy + slope * _leading(dt, slope).astype(slope.dtype), dy, slope)
+    return jax.tree.map(lambda new, old: jnp.where(leading(mask, new), new, old), new, old)

@@ -60,7 +60,9 @@ class AbstractODE(AbstractContainer):
       `RecursiveCheckpointAdjoint` for all others. `print(node.choose_adjoint(y0, ps, st))` says which one, and why.
     - `jump_ts`: times at which the field jumps, such as those of parameters that step in time. Steps end at them: no step crosses a jump,
       which would cost many, and the gradient its accuracy.
-    - `max_steps`; `event`: a `diffrax.Event`; `throw`: whether a failed solve raises.
+    - `max_steps`; `event`: a `diffrax.Event`, whose time is located, by its root finder or, without one, by bisection; a
+      condition that changes sign is differentiated, one that is true or false has no derivative; of several that are met within one step,
+      the first in their order counts; `throw`: whether a failed solve raises.
     - `batching`: `"joint"`, one solve with one step size for all of `y0`, whatever its shapes; or `"each"`: the leading axis of every
       array in `y0` is the sample, and each is solved with its own steps, as by `jax.vmap`. Inside, `model` is called on one sample.
 
@@ -248,7 +250,7 @@ class AbstractODE(AbstractContainer):
         adjoint = self.adjoint
         if isinstance(adjoint, ReversibleAdjoint) and adjoint.throw is None:
             adjoint = ReversibleAdjoint(adjoint.coupling, self.throw)
-        return integrate(self.terms(settings["solver"]), y0, args, ts, saveat, settings, adjoint, self.event)
+        return integrate(self.terms(settings["solver"]), y0, args, ts, saveat, settings, adjoint, self.event, True)
 
     def _settings(self, y0: Any, t0: Any, t1: Any, time: Any) -> dict[str, Any]:
         """What `diffrax.diffeqsolve` is told beside the problem and what to save, and `jump_ts`, where the field jumps."""
