@@ -24,16 +24,34 @@ class Departure(NamedTuple):
     until: Any
 
 
-def departure(condition: Any, field: Any, t: Any, y: Any, args: Any, slack: Any, resolution: Any) -> Departure:
+def departure(
+    condition: Any,
+    direction: bool | None,
+    field: Any,
+    t: Any,
+    y: Any,
+    args: Any,
+    slack: Any,
+    resolution: Any,
+    jumped: Any,
+) -> Departure:
     """The side to which a condition leaves at `t`.
 
     After a jump it is 0 up to `slack`: there the sign of its rate of change decides, as it does where 0 is so near that time does not
-    resolve it.
+    resolve it. Elsewhere its own sign does, if crossings in one `direction` count: a state that starts close to the surface and moves
+    towards it has the crossing before it, and one that starts on it and moves in the direction that counts crosses at once. If both
+    count, a state that starts as close as rounding leaves the surface, as it does where a solve goes on after a jump.
     """
     value, rate = with_rate(condition, field, t, y, args)
     near = jnp.abs(value) <= jnp.abs(rate) * resolution.astype(value.dtype) + slack
     until = t + 2 * jnp.where(near, jnp.abs(value) / jnp.where(rate == 0, 1, jnp.abs(rate)), 0).astype(t.dtype)
-    return Departure(jnp.where(near, jnp.sign(rate), jnp.sign(value)), until)
+    leaves = Departure(jnp.where(near, jnp.sign(rate), jnp.sign(value)), until)
+    if direction is None:
+        return leaves
+    counts = jnp.asarray(1 if direction else -1, value.dtype)
+    on_surface = jnp.where(jnp.sign(rate) == counts, -counts, jnp.sign(rate))
+    starts = Departure(jnp.where(value == 0, on_surface, jnp.sign(value)), t)
+    return jax.tree.map(lambda after, start: jnp.where(jumped, after, start), leaves, starts)
 
 
 def with_rate(condition: Any, field: Any, t: Any, y: Any, args: Any) -> tuple[Any, Any]:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Key
 
 from ...core import AbstractLayer, State
 from ...flatten import LayerError, ShapeError, is_traced, known
+from ..adjoints import AdjointChoice
 from ._jumps import Jumping, solve_with_jumps
 from ._neural_ode import NeuralODE
 from ._results import ADVICE, RESULTS, name_of
@@ -142,6 +143,10 @@ class JumpODE(NeuralODE):
             # A list is numbers, not a tree of them.
             doses = jax.tree.map(as_array, doses, is_leaf=lambda node: isinstance(node, list))
         return super().solve(y0, ps, st, ts, lengths=lengths, t0=t0, inputs=_Driven(inputs, doses))
+
+    def choose_adjoint(self, y0: Any, ps: Any, st: Any, *, inputs: Any = None, doses: Any = None) -> AdjointChoice:
+        """How a solve between two jumps is differentiated, and why, to be printed. Arguments as for a call."""
+        return super().choose_adjoint(y0, ps, st, inputs=_Driven(inputs, jax.tree.map(as_array, doses)))
 
     def input_axes(self, inputs: Any) -> Any:
         each = inputs.doses is not None and jnp.ndim(inputs.doses[0]) == 2

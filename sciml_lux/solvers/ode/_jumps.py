@@ -72,7 +72,7 @@ def solve_with_jumps(
     start = _Progress(
         t=t0,
         y=y0,
-        leaves=pieces.departure(t0, y0, None),
+        leaves=pieces.departure(t0, y0, jnp.zeros((), ts.dtype), jnp.zeros((), bool)),
         doses=zero,
         jumps=zero,
         done=~okay,
@@ -139,13 +139,13 @@ class _Pieces(NamedTuple):
             ys=_where(mine, saved, at.ys),
         )
 
-    def departure(self, t: Any, y: Any, slack: Any) -> Departure:
-        """On which side of the surface of the event the state is, after it was there up to `slack`."""
+    def departure(self, t: Any, y: Any, slack: Any, jumped: Any) -> Departure:
+        """On which side of the surface of the event the state is, after it was there up to `slack` if it `jumped`."""
         if self.system.condition is None:
             return Departure(jnp.zeros((), t.dtype), t)
         t, y, args = constant((t, y, self.args))
-        slack = jnp.zeros((), t.dtype) if slack is None else slack
-        return departure(self.system.condition, self.system.field, t, y, args, slack, self.resolution)
+        condition, field = self.system.condition, self.system.field
+        return departure(condition, self.direction, field, t, y, args, slack, self.resolution, jumped)
 
     def _slope(self, t: Any, y: Any) -> Any:
         return self.system.field(t, y, self.args)
@@ -176,7 +176,7 @@ class _Pieces(NamedTuple):
     def _after(self, end: Any, y: Any, jumped: Any, dosed: Any, dose_time: Any, amount: Any) -> tuple[Any, Any, Any]:
         """Time and state at the start of the next piece, from the state at the constant time `end`, and where it leaves to."""
         slope = self._slope(end, y)
-        t, slack = jnp.where(dosed, dose_time, end), None
+        t, slack = jnp.where(dosed, dose_time, end), jnp.zeros((), end.dtype)
         if self.system.condition is not None:
             value, rate = with_rate(self.system.condition, self.system.field, end, y, self.args)
             rate = jnp.where(jumped, rate, 1)
@@ -192,7 +192,7 @@ class _Pieces(NamedTuple):
             after = _where(jumped, self.system.jump(t, y, self.args), after)
         if amount is not None:
             after = _where(dosed, self.system.dose(t, y, amount, self.args), after)
-        return t, after, self.departure(t, after, slack)
+        return t, after, self.departure(t, after, slack, jumped)
 
     def _stats(self, at: _Progress, solution: diffrax.Solution) -> dict[str, Any]:
         """The steps of all pieces, and how far they came."""

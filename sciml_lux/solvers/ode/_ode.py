@@ -224,8 +224,19 @@ class AbstractODE(AbstractContainer):
         """How a solve, at given `ts` or to the end, is differentiated, and why, to be printed. Arguments as for a call."""
         params, state = as_params(ps), as_state(st)
         given = jax.tree.map(lambda leaf: as_float_array(type(self).__name__, leaf), y0)
-        if self.batching == "each":
-            given = jax.tree.map(lambda leaf: leaf[0], given)
+        if self.batching == "joint":
+            return self._choice(params, state, given, inputs)
+        check_samples(type(self).__name__, given, None, None)
+        choices: list[AdjointChoice] = []
+
+        def one(given: Any, inputs: Any) -> Any:
+            choices.append(self._choice(params, state, given, inputs))
+            return jnp.zeros(())
+
+        eqx.filter_vmap(one, in_axes=(eqx.if_array(0), self.input_axes(inputs)))(given, inputs)
+        return choices[0]
+
+    def _choice(self, params: Any, state: State, given: Any, inputs: Any) -> AdjointChoice:
         start = self.lift(given, params, state)
         time = time_dtype(start).type
         settings = self._settings(start, time(self.t0), time(self.t1), time)
