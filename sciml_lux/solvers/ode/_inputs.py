@@ -198,6 +198,7 @@ def _check_span(node: SampledInput, t0: Any, t1: Any) -> None:
 
 def _checked(name: str, ts: Any, values: Any, length: Any, fewest: int, may_miss: str) -> tuple[Any, Any, Any]:
     """Times, values, and how many of them are no padding, which is infinite in `ts` and 0 in `values`."""
+    length = length if length is None or is_traced(length) else np.asarray(length)
     times, count = known(ts), None if length is None else known(length)
     ts = _as_floats(ts)
     # A list is numbers, not a tree of them.
