@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.interpolate
-from helpers import directional_difference, refused, setup
+from helpers import bits, directional_difference, refused, setup
 
 import sciml_lux as lux
 from sciml_lux.flatten import ShapeError
@@ -160,6 +160,81 @@ def test_float32_stays_float32_where_float64_is_the_default():
     np.testing.assert_allclose(y1, held(0.9, VALUES), rtol=1e-4)
 
 
+# Padding
+
+PADDED_TS, PADDED = np.append(TS, [0.0, 0.0]), np.append(VALUES, [0.0, 0.0])
+PADDINGS = (0.0, np.nan, np.inf, -np.inf, 1e30)
+EVERY = [
+    linear_input,
+    pytest.param(cubic_input, marks=pytest.mark.slow),
+    pytest.param(hold_input, marks=pytest.mark.slow),
+]
+
+
+def read(made, ts, values, length=None):
+    return jax.vmap(made(ts, values, length=length).evaluate)(jnp.linspace(0.0, 2.6, 14))
+
+
+def differentiated(function):
+    return jax.jit(
+        lambda ts, values, length: jax.value_and_grad(lambda v: jnp.sum(function(ts, v, length) ** 2))(values)
+    )
+
+
+def assert_padding_does_not_matter(function):
+    """Bit by bit, and as without padding up to rounding."""
+    both = differentiated(function)
+    plain = differentiated(lambda ts, values, _: function(ts, values, None))(TS, VALUES, 0)
+    expected = bits(both(PADDED_TS, PADDED, 6))
+    for of_times in PADDINGS:
+        for of_values in PADDINGS:
+            ts, values = np.append(TS, [of_times] * 2), np.append(VALUES, [of_values] * 2)
+            found = both(ts, values, 6)
+            assert bits(found) == expected, (of_times, of_values)
+            np.testing.assert_allclose(found[0], plain[0], rtol=1e-12)
+            np.testing.assert_allclose(found[1][:6], plain[1], rtol=1e-9, atol=1e-12)
+            np.testing.assert_array_equal(found[1][6:], 0.0)
+
+
+@pytest.mark.parametrize("made", EVERY)
+def test_what_stands_in_the_padding_does_not_matter(made):
+    assert_padding_does_not_matter(lambda ts, values, length: read(made, ts, values, length))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("made", [linear_input, cubic_input, hold_input])
+def test_what_stands_in_the_padding_does_not_matter_to_a_solve(made):
+    def final(ts, values, length):
+        return NODE(jnp.zeros(()), PS, ST, inputs=made(ts, values, length=length))[0]
+
+    assert_padding_does_not_matter(final)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("made", [linear_input, cubic_input, hold_input])
+def test_samples_of_several_lengths_are_mapped_over_with_nan_behind_the_last(made):
+    # Without lengths: times, values, or both are NaN there.
+    t = jnp.linspace(0.0, 2.0, 9)
+    alone = jax.vmap(made(TS[:5], VALUES[:5]).evaluate)(t)
+    for ts, values in ((np.nan, np.nan), (TS[5], np.nan), (np.nan, VALUES[5])):
+        rows = np.stack([TS, np.append(TS[:5], ts)]), np.stack([VALUES, np.append(VALUES[:5], values)])
+        inputs = jax.vmap(made)(*rows)
+        both = jax.vmap(lambda one: jax.vmap(one.evaluate)(t))(inputs)
+        np.testing.assert_allclose(both[1], alone, atol=1e-12)
+        np.testing.assert_allclose(both[0], jax.vmap(made(TS, VALUES).evaluate)(t), atol=1e-12)
+
+
+def test_the_adjoint_of_a_batch_with_the_inputs_of_each_sample_can_be_asked_for():
+    rows = np.stack([TS, TS]), np.stack([VALUES, VALUES])
+    node = lux.JumpODE(Driven(), batching="each")
+    ps, st = setup(node)
+    for inputs, name in (
+        (jax.vmap(linear_input)(*rows), "recorded"),
+        (hold_input(TS, VALUES), "RecursiveCheckpointAdjoint()"),
+    ):
+        assert str(node.choose_adjoint(np.zeros(2), ps, st, inputs=inputs)).startswith(name)
+
+
 # What cannot be
 
 
@@ -173,6 +248,9 @@ def test_samples_that_cannot_be_are_refused():
         (lambda: linear_input([0.0, 1.0], [np.nan, 1.0]), "may be missing (NaN) inside, got them at [0]"),
         (lambda: hold_input([0.0, 1.0], [np.nan, 1.0]), "after the first, got them at [0]"),
         (lambda: cubic_input(TS, np.where(TS == 0.9, np.nan, VALUES)), "got them at [2]"),
+        (lambda: linear_input(TS, VALUES, length=1), "of which 1 are real, by length=1, of 6"),
+        (lambda: linear_input(TS, VALUES, length=7), "of which 7 are real"),
+        (lambda: hold_input(TS, VALUES, length=[6, 6]), "jax.vmap(lambda ts, values, length: lux.solvers.hold_input("),
     ):
         refused(make, ShapeError, part)
     short = linear_input([0.0, 1.0], [1.0, 2.0])

@@ -117,6 +117,22 @@ class Constant(lux.AbstractLayer):
         return ps.rate + 0.0 * y, st
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("t0", [0.0, 1.0, 100.0])
+def test_a_ball_that_starts_on_the_floor_or_just_above_it_does_not_fall_through(t0, dtype):
+    ball = lux.JumpODE(Fall(), **BOUNCING, max_jumps=16, t0=t0, t1=t0 + 0.3, throw=False)
+    ps, st = setup(ball, dtype=dtype)
+    solve = jax.jit(lambda y0: ball.solve(y0, ps, st)[0])
+    for height in (0.0, 1e-20, 1e-12, 1e-9, 1e-7, 1e-5, 1e-3):
+        # One that moves bounces at once; one that is let go bounces without end, and is no number.
+        solution = solve(jnp.asarray([height, -2.0], dtype))
+        assert solution.result == RESULTS.successful
+        np.testing.assert_allclose(solution.ys[0], [1.6 * 0.3 - 9.81 * 0.045, 1.6 - 9.81 * 0.3], atol=3e-3)
+        y, okay = solve(jnp.asarray([height, 0.0], dtype)).ys[0], np.isnan
+        assert okay(y).all() or y[0] > -1e-3
+
+
 # Doses at known times
 
 

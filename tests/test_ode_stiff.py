@@ -10,10 +10,11 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.integrate
 import scipy.linalg
-from helpers import directional_difference, setup
+from helpers import directional_difference, message_of, setup
 
 import sciml_lux as lux
 
@@ -171,3 +172,102 @@ def test_fixed_steps_need_no_tolerances_of_a_controller():
 
     assert np.log2(errors(0.5) / errors(0.25)) == pytest.approx(5, abs=0.3)
     assert errors(0.05) < 1e-7
+
+
+# The derivatives of implicit steps
+
+
+class Cobweb(lux.AbstractLayer):
+    """Two species near a precipice: rejected steps of its solve overflow."""
+
+    def initial_parameters(self, key):
+        return {"p": jnp.asarray([17.0, -9.0, -0.5])}
+
+    def __call__(self, x, ps, st):
+        p = ps.p
+        first = jnp.exp(p[0]) * (jnp.exp(p[2] - x[0] - x[1]) - 1.0)
+        return jnp.stack([first, jnp.exp(p[1]) * (jnp.exp(-3.26 - x[1]) - 1.0)]), st
+
+
+class CubeRoot(lux.AbstractLayer):
+    """`-rate y^(1/3)`, whose derivative at 0 is infinite."""
+
+    def initial_parameters(self, key):
+        return {"rate": 1.0}
+
+    def __call__(self, y, ps, st):
+        return -ps.rate * jnp.cbrt(y), st
+
+
+@pytest.mark.slow
+def test_rejected_steps_do_not_reach_the_gradient():
+    node = lux.NeuralODE(Cobweb(), t1=10.0, stiff=True, throw=False)
+    ps, st = setup(node)
+    gradient = jax.jit(jax.grad(lambda vector: jnp.sum(node(jnp.zeros(2), ps.replace(vector), st)[0])))(ps.vector)
+    # At rest in the first species: x[0] + x[1] = p[2].
+    np.testing.assert_allclose(gradient, [0.0, 0.0, 1.0], atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batching", ["joint", "each"])
+def test_a_gradient_that_does_not_exist_is_nan_or_our_error_and_left_out_of_a_fit(batching):
+    def gradient(throw):
+        node = lux.NeuralODE(CubeRoot(), stiff=True, throw=throw, batching=batching)
+        ps, st = setup(node)
+        loss = lambda ps, st, _: (jnp.sum(node(jnp.zeros((2, 1)) + ps.vector[0] - 1.0, ps, st)[0]), st)  # noqa: E731
+        return jax.jit(jax.grad(lambda ps: loss(ps, st, None)[0])), loss, ps, st
+
+    function, *_ = gradient(False)
+    assert np.isnan(function(gradient(False)[2]).vector).all()
+    function, loss, ps, st = gradient(True)
+    with pytest.raises(RuntimeError) as caught:
+        jax.block_until_ready(function(ps).vector)
+    assert "the gradient of a solve has no value" in message_of(caught.value)
+    fitted = lux.fit(loss, ps, st, optax.sgd(0.1), steps=2, throw=False)
+    assert fitted.num_rejected == 2
+    np.testing.assert_array_equal(fitted.ps.vector, ps.vector)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "solver", [diffrax.ImplicitEuler(), diffrax.Kvaerno3(), diffrax.Kvaerno4(), diffrax.Kvaerno5()]
+)
+def test_the_derivatives_of_every_implicit_method_are_those_of_diffrax(solver):
+    y0, tolerances = jnp.asarray([2.0, 0.0]), {"rtol": 1e-4, "atol": 1e-4}
+    field = lambda t, y, mu: jnp.stack([y[1], mu * (1.0 - y[0] ** 2) * y[1] - y[0]]) + 0.1 * jnp.sin(t)  # noqa: E731
+
+    def final(mu, y0):
+        node = lux.HybridODE(
+            lambda t, y, terms: field(t, y, terms.p.mu),
+            p=lux.ParameterDict(mu=1.0),
+            t1=3.0,
+            solver=solver,
+            **tolerances,
+        )
+        ps, st = setup(node)
+        return jnp.sum(node(y0, ps.set("p.mu", mu), st)[0])
+
+    def upstream(mu, y0):
+        span = {"t0": jnp.zeros(()), "t1": jnp.asarray(3.0), "dt0": None, "y0": y0, "args": mu}
+        # The first step is chosen by the controller of the adapter.
+        controller = lux.NeuralODE(Cobweb(), t1=3.0, solver=solver, **tolerances)._settings(y0, 0.0, 3.0, float)[
+            "stepsize_controller"
+        ]
+        return jnp.sum(diffrax.diffeqsolve(diffrax.ODETerm(field), solver, stepsize_controller=controller, **span).ys)
+
+    found, expected = (jax.jit(jax.value_and_grad(f, argnums=(0, 1)))(5.0, y0) for f in (final, upstream))
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_no_stage_looks_beyond_a_jump():
+    # Kvaerno5 has a stage at t0 + 1.23 h.
+    rates = jnp.asarray([0.8, -1.5])
+    node = lux.NeuralODE(
+        lux.WrappedFunction(lambda x: jnp.where(x[0] < 0.5, *rates) * x[1]), time=True, stiff=True, jump_ts=(0.5,)
+    )
+    ps, st = setup(node)
+    solution, _ = node.solve(jnp.ones(()), ps, st)
+    np.testing.assert_allclose(solution.ys[0], np.exp(0.5 * 0.8 - 0.5 * 1.5), rtol=1e-4)
+    assert solution.stats["num_rejected_steps"] == 0

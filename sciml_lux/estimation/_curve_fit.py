@@ -112,15 +112,15 @@ def _predictor(value: Any, length: int) -> jax.Array:
     return x
 
 
-def _deviations(sigma: Any, length: int) -> jax.Array:
-    sigma = _numbers("sigma", sigma)
+def _deviations(value: Any, length: int) -> jax.Array:
+    sigma = _numbers("sigma", value)
     if sigma.shape not in ((), (length,)):
         raise ShapeError(
             f"sigma holds one standard deviation for each y: expected shape ({length},), got {sigma.shape}. "
             "Errors that are correlated need a residual of your own, and least_squares"
         )
-    if bool(jnp.any(sigma <= 0)):
-        raise ValueError(f"sigma: standard deviations are above 0, got {float(jnp.min(sigma))}")
+    if np.any(np.asarray(value) <= 0):
+        raise ValueError(f"sigma: standard deviations are above 0, got {float(np.min(np.asarray(value)))}")
     return jnp.broadcast_to(sigma, (length,))
 
 

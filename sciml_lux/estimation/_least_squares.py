@@ -8,10 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
-from jax.core import Tracer
 
 from ..core import State, as_state, differentiation_mode, failure_mode
-from ..flatten import FlatParams, Layout, ParameterError, Params, ShapeError, SolveError, as_array
+from ..flatten import (
+    FlatParams,
+    Layout,
+    ParameterError,
+    Params,
+    ShapeError,
+    SolveError,
+    as_array,
+    is_compiling,
+    is_traced,
+)
 from ..solvers import LevenbergMarquardt
 from ._evaluate import Evaluation, Residual, check_start, describe_point, evaluate, residual_vector
 from ._labels import estimated_names, shown
@@ -84,7 +93,7 @@ def _check_parameters(ps: Any) -> None:
             f"least squares starts from a FlatParams, got {type(ps).__name__}; write ps, st = lux.setup(key, model), "
             "or ps = lux.flatten.flatten({'rate': lux.positive(0.5)})"
         )
-    if isinstance(ps.vector, Tracer):
+    if is_traced(ps.vector) or is_compiling():
         raise ParameterError("least squares runs on concrete arrays; call it outside jax.jit, jax.grad and jax.vmap")
     if ps.vector.ndim != 1:
         raise ShapeError(

@@ -32,6 +32,9 @@ from ._flat_params import FlatParams as FlatParams
 from ._flat_params import flatten as flatten
 from ._flax import register_with_flax as register_with_flax
 from ._kept import as_array as as_array
+from ._known import is_compiling as is_compiling
+from ._known import is_traced as is_traced
+from ._known import known as known
 from ._layout import Layout as Layout
 from ._layout import layout_of as layout_of
 from ._matrices import LowRank as LowRank

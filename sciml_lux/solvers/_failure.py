@@ -17,11 +17,10 @@ import jax.custom_batching
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import Tracer
 from jaxtyping import Array
 
 from ..core import failure_mode
-from ..flatten import LuxError
+from ..flatten import LuxError, is_traced
 
 
 class SolveError(LuxError, RuntimeError):
@@ -89,7 +88,7 @@ def _one_or_raise(outcome: Outcome, explain: Callable[[Failure], str]) -> Array:
     def report(failure: Failure) -> Any:
         raise SolveError(_message(explain, failure)).with_traceback(_ONE_LINE)
 
-    if isinstance(failed, Tracer):
+    if is_traced(failure):
         failure = Failure(*_unmapped(*failure))
         one = jax.ShapeDtypeStruct((), jnp.float32)
         return lax.cond(

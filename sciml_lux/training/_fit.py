@@ -12,7 +12,7 @@ import optimistix
 from jax import lax
 
 from ..core import State, as_state, failure_mode
-from ..flatten import FlatParams, LayerError
+from ..flatten import FlatParams, LayerError, is_compiling, is_traced
 from ._batches import STREAMED, Batches
 from ._gradient_stepper import GradientStepper
 from ._loss import Loss, solves
@@ -63,6 +63,10 @@ def fit(
     """
     if not isinstance(ps, FlatParams):
         raise LayerError(f"fit takes the FlatParams that lux.setup returned, got {type(ps).__name__}")
+    if is_compiling() or is_traced(ps.vector):
+        raise LayerError(
+            "fit runs programs of its own and looks at their results; call it outside jax.jit, jax.grad and jax.vmap"
+        )
     if max_failures < 1:
         raise LayerError(f"max_failures is 1 or more, got {max_failures}")
     batches = Batches(data)

@@ -9,11 +9,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array
 
 from ...core import type_of
-from ...flatten import ShapeError
+from ...flatten import ShapeError, known
 
 
 class Problem(NamedTuple):
@@ -58,8 +57,8 @@ def _check_lengths(name: str, ts: Any, lengths: Any, number: int) -> None:
             f"{name}: lengths is one whole number for each of {number} samples, got {jnp.result_type(lengths)}{list(jnp.shape(lengths))}"
         )
     longest = jnp.shape(ts)[-1]
-    if not isinstance(lengths, Tracer):
-        values = np.asarray(lengths)
+    values = known(lengths)
+    if values is not None:
         wrong = np.flatnonzero((values < 1) | (values > longest))
         if wrong.size:
             i = int(wrong[0])

@@ -5,12 +5,13 @@ from typing import Any, ClassVar, NamedTuple
 
 import diffrax
 import equinox as eqx
+import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 import optimistix
 from jaxtyping import Array, Bool, Float
 
-from ._inputs import step_onto
+from ._inputs import off_jumps, step_onto
 
 
 class Departure(NamedTuple):
@@ -23,16 +24,34 @@ class Departure(NamedTuple):
     until: Any
 
 
-def departure(condition: Any, field: Any, t: Any, y: Any, args: Any, slack: Any, resolution: Any) -> Departure:
+def departure(
+    condition: Any,
+    direction: bool | None,
+    field: Any,
+    t: Any,
+    y: Any,
+    args: Any,
+    slack: Any,
+    resolution: Any,
+    jumped: Any,
+) -> Departure:
     """The side to which a condition leaves at `t`.
 
     After a jump it is 0 up to `slack`: there the sign of its rate of change decides, as it does where 0 is so near that time does not
-    resolve it.
+    resolve it. Elsewhere its own sign does, if crossings in one `direction` count: a state that starts close to the surface and moves
+    towards it has the crossing before it, and one that starts on it and moves in the direction that counts crosses at once. If both
+    count, a state that starts as close as rounding leaves the surface, as it does where a solve goes on after a jump.
     """
     value, rate = with_rate(condition, field, t, y, args)
     near = jnp.abs(value) <= jnp.abs(rate) * resolution.astype(value.dtype) + slack
     until = t + 2 * jnp.where(near, jnp.abs(value) / jnp.where(rate == 0, 1, jnp.abs(rate)), 0).astype(t.dtype)
-    return Departure(jnp.where(near, jnp.sign(rate), jnp.sign(value)), until)
+    leaves = Departure(jnp.where(near, jnp.sign(rate), jnp.sign(value)), until)
+    if direction is None:
+        return leaves
+    counts = jnp.asarray(1 if direction else -1, value.dtype)
+    on_surface = jnp.where(jnp.sign(rate) == counts, -counts, jnp.sign(rate))
+    starts = Departure(jnp.where(value == 0, on_surface, jnp.sign(value)), t)
+    return jax.tree.map(lambda after, start: jnp.where(jumped, after, start), leaves, starts)
 
 
 def with_rate(condition: Any, field: Any, t: Any, y: Any, args: Any) -> tuple[Any, Any]:
@@ -51,6 +70,7 @@ def first_crossing(
     """
     # Any crossing that counts goes upwards: of -g for a downward one, of the g that starts out negative if both count.
     sign = jnp.ones_like(start.side) if direction else -jnp.ones_like(start.side) if direction is False else -start.side
+    field = off_jumps(field, settings)
     args, settings = step_onto(args, settings)
     # diffrax joins the value of an event with Python's 0.0 and with times, whatever its dtype.
     with jax.numpy_dtype_promotion("standard"):
@@ -60,7 +80,7 @@ def first_crossing(
             args=args,
             saveat=diffrax.SaveAt(t1=True),
             adjoint=diffrax.ForwardMode(),
-            event=diffrax.Event(_Upward(condition, start.until, sign, sign * start.side), _Bracket(), direction=True),
+            event=diffrax.Event(_Upward(condition, start.until, sign, sign * start.side), Bracket(), direction=True),
             throw=False,
             **settings,
         )
@@ -81,13 +101,15 @@ class _Upward(eqx.Module):
         return value.astype(jnp.result_type(float))
 
 
-class _Bracket(optimistix.AbstractRootFinder):
-    """Bisection of a step within which a function goes from negative to positive, down to neighboring times.
+class Bracket(optimistix.AbstractRootFinder):
+    """Bisection of a step within which a function goes from negative to positive, or, where it is not oriented, from either to the other,
+    down to neighboring times.
 
     Unlike `optimistix.Bisection` it has no tolerance in the unit of the function, and takes a function that is 0 at the end of
     the step, which is what diffrax passes for the samples of a batch that had no event.
     """
 
+    is_oriented: bool = eqx.field(static=True, default=True)
     rtol: float = 0.0
     atol: float = 0.0
     norm: ClassVar[Callable[[Any], Any]] = jnp.abs
@@ -96,18 +118,20 @@ class _Bracket(optimistix.AbstractRootFinder):
         self, fn: Any, y: Any, args: Any, options: dict[str, Any], f_struct: Any, aux_struct: Any, tags: Any
     ) -> Any:
         lower, upper = (jnp.asarray(options[name], y.dtype) for name in ("lower", "upper"))
-        return lower, upper, fn(upper, args)[0] <= 0
+        sign = 1.0 if self.is_oriented else jnp.where(_sum(fn(lower, args)[0]) > 0, -1.0, 1.0)
+        return lower, upper, sign * _sum(fn(upper, args)[0]) <= 0, jnp.asarray(sign)
 
     def step(self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: Any, tags: Any) -> tuple[Any, Any, Any]:
-        lower, upper, at_end = state
-        value, aux = fn(y, args)
+        lower, upper, at_end, sign = state
+        values, aux = fn(y, args)
+        value = sign * _sum(values)
         lower, upper = jnp.where(value < 0, y, lower), jnp.where((value < 0) | at_end, upper, y)
-        return jnp.where(at_end, upper, lower + 0.5 * (upper - lower)), (lower, upper, at_end), aux
+        return jnp.where(at_end, upper, lower + 0.5 * (upper - lower)), (lower, upper, at_end, sign), aux
 
     def terminate(
         self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: Any, tags: Any
     ) -> tuple[Any, optimistix.RESULTS]:
-        lower, upper, at_end = state
+        lower, upper, at_end, _ = state
         eps = jnp.finfo(y.dtype).eps
         rounding = 2 * eps * jnp.maximum(jnp.maximum(jnp.abs(lower), jnp.abs(upper)), eps)
         return at_end | (upper - lower <= rounding), optimistix.RESULTS.successful
@@ -124,3 +148,27 @@ class _Bracket(optimistix.AbstractRootFinder):
         result: Any,
     ) -> tuple[Any, Any, dict[str, Any]]:
         return y, aux, {}
+
+
+def _sum(values: Any) -> Any:
+    """Of several conditions, all but the one that occurred are 0."""
+    return sum(jax.tree.leaves(values))
+
+
+def leading(array: Any, like: Any) -> Any:
+    """`array` with as many axes as `like`, whose leading ones it has."""
+    return array.reshape(array.shape + (1,) * (like.ndim - array.ndim))
+
+
+@jax.custom_jvp
+def shifted(y: Any, slope: Any, t: Any) -> Any:
+    """`y`, whose derivative with respect to `t` is `slope`."""
+    return y
+
+
+@shifted.defjvp
+def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    y, slope, _ = primals
+    dy, _, dt = tangents
+    slope = eqxi.nondifferentiable(slope, msg="events and jumps can be differentiated once, not twice")
+    return y, jax.tree.map(lambda dy, slope: dy + slope * leading(dt, slope).astype(slope.dtype), dy, slope)

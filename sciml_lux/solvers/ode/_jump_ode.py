@@ -8,14 +8,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Key
 
 from ...core import AbstractLayer, State
-from ...flatten import LayerError, ShapeError
+from ...flatten import LayerError, ShapeError, is_traced, known
+from ..adjoints import AdjointChoice
 from ._jumps import Jumping, solve_with_jumps
 from ._neural_ode import NeuralODE
 from ._results import ADVICE, RESULTS, name_of
+from ._values import as_array
 
 
 class _Driven(NamedTuple):
@@ -140,9 +141,12 @@ class JumpODE(NeuralODE):
             if not (isinstance(doses, tuple) and len(doses) == 2):
                 raise ShapeError(f"{name}: doses are a pair (times, amounts), got {doses!r}")
             # A list is numbers, not a tree of them.
-            array = lambda leaf: leaf if isinstance(leaf, Tracer) else np.asarray(leaf)  # noqa: E731
-            doses = jax.tree.map(array, doses, is_leaf=lambda node: isinstance(node, list))
+            doses = jax.tree.map(as_array, doses, is_leaf=lambda node: isinstance(node, list))
         return super().solve(y0, ps, st, ts, lengths=lengths, t0=t0, inputs=_Driven(inputs, doses))
+
+    def choose_adjoint(self, y0: Any, ps: Any, st: Any, *, inputs: Any = None, doses: Any = None) -> AdjointChoice:
+        """How a solve between two jumps is differentiated, and why, to be printed. Arguments as for a call."""
+        return super().choose_adjoint(y0, ps, st, inputs=_Driven(inputs, jax.tree.map(as_array, doses)))
 
     def input_axes(self, inputs: Any) -> Any:
         each = inputs.doses is not None and jnp.ndim(inputs.doses[0]) == 2
@@ -199,10 +203,11 @@ class JumpODE(NeuralODE):
         times = jnp.asarray(doses[0], time)
         if times.ndim != 1:
             raise ShapeError(f"{name}: the times of doses are a vector, got shape {times.shape}")
-        if not isinstance(doses[0], Tracer) and np.isnan(times).any():
+        given = known(doses[0])
+        if given is not None and np.isnan(given).any():
             raise ShapeError(f"{name}: the times of doses hold NaN; write inf for a dose that is not given")
-        if not any(isinstance(leaf, Tracer) for leaf in (doses[0], t0)) and np.min(times, initial=np.inf) < t0:
-            raise ShapeError(f"{name}: a dose at {np.min(times):g} comes before the solve starts, at {float(t0):g}")
+        if given is not None and not is_traced(t0) and np.min(given, initial=np.inf).astype(time) < t0:
+            raise ShapeError(f"{name}: a dose at {np.min(given):g} comes before the solve starts, at {float(t0):g}")
         amounts = jax.tree.map(jnp.asarray, doses[1])
         if self.dose is None:
             expected = jax.tree.map(lambda leaf: (times.size, *leaf.shape), y0)

@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
-import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from ...core import is_okay
 from .._constant import constant
-from ._crossing import Departure, departure, first_crossing, with_rate
+from ._crossing import Departure, departure, first_crossing, leading, shifted, with_rate
 from ._integrate import integrate
 from ._results import RESULTS, SUCCESSFUL
 from ._values import largest
@@ -73,7 +72,7 @@ def solve_with_jumps(
     start = _Progress(
         t=t0,
         y=y0,
-        leaves=pieces.departure(t0, y0, None),
+        leaves=pieces.departure(t0, y0, jnp.zeros((), ts.dtype), jnp.zeros((), bool)),
         doses=zero,
         jumps=zero,
         done=~okay,
@@ -87,7 +86,7 @@ def solve_with_jumps(
     slopes = jax.vmap(lambda t, y: system.field(t, y, args))(constant(ts), end.ys)
     stats = {**end.stats, "num_jumps": end.jumps, "jump_times": end.jump_times}
     return diffrax.Solution(
-        t0=t0, t1=t1, ts=ts, ys=_shifted(end.ys, slopes, ts), interpolation=None, stats=stats,
+        t0=t0, t1=t1, ts=ts, ys=shifted(end.ys, slopes, ts), interpolation=None, stats=stats,
         result=end.result, solver_state=None, controller_state=None, made_jump=None, event_mask=None,
     )  # fmt: skip
 
@@ -110,7 +109,7 @@ class _Pieces(NamedTuple):
         t0 = constant(at.t)
         dose_time, amount = self._next_dose(at)
         stop = jnp.where(at.done, t0, jnp.clip(constant(dose_time), t0, self.t1))
-        start = _shifted(at.y, self._slope(t0, at.y), -at.t)
+        start = shifted(at.y, self._slope(t0, at.y), -at.t)
         occurred, end, located = self._event(at.leaves, t0, stop, start)
         solution = self._solve(t0, end, start)
         saved = jax.tree.map(lambda leaf: leaf[:-1], solution.ys)
@@ -140,13 +139,13 @@ class _Pieces(NamedTuple):
             ys=_where(mine, saved, at.ys),
         )
 
-    def departure(self, t: Any, y: Any, slack: Any) -> Departure:
-        """On which side of the surface of the event the state is, after it was there up to `slack`."""
+    def departure(self, t: Any, y: Any, slack: Any, jumped: Any) -> Departure:
+        """On which side of the surface of the event the state is, after it was there up to `slack` if it `jumped`."""
         if self.system.condition is None:
             return Departure(jnp.zeros((), t.dtype), t)
         t, y, args = constant((t, y, self.args))
-        slack = jnp.zeros((), t.dtype) if slack is None else slack
-        return departure(self.system.condition, self.system.field, t, y, args, slack, self.resolution)
+        condition, field = self.system.condition, self.system.field
+        return departure(condition, self.direction, field, t, y, args, slack, self.resolution, jumped)
 
     def _slope(self, t: Any, y: Any) -> Any:
         return self.system.field(t, y, self.args)
@@ -177,15 +176,15 @@ class _Pieces(NamedTuple):
     def _after(self, end: Any, y: Any, jumped: Any, dosed: Any, dose_time: Any, amount: Any) -> tuple[Any, Any, Any]:
         """Time and state at the start of the next piece, from the state at the constant time `end`, and where it leaves to."""
         slope = self._slope(end, y)
-        t, slack = jnp.where(dosed, dose_time, end), None
+        t, slack = jnp.where(dosed, dose_time, end), jnp.zeros((), end.dtype)
         if self.system.condition is not None:
             value, rate = with_rate(self.system.condition, self.system.field, end, y, self.args)
             rate = jnp.where(jumped, rate, 1)
             # A step of Newton's method: what located the event was an interpolation.
             correction = constant(jnp.where(jumped, -value / rate, 0)).astype(end.dtype)
-            t = jnp.where(jumped, _shifted(end + correction, -1 / rate, value), t)
+            t = jnp.where(jumped, shifted(end + correction, -1 / rate, value), t)
             y = jax.tree.map(lambda y, slope: y + constant(slope) * correction.astype(slope.dtype), y, slope)
-        y = _shifted(y, slope, t)
+        y = shifted(y, slope, t)
         after = y
         if self.system.condition is not None:
             slack = 4 * jnp.abs(constant(self.system.condition(t, y, self.args)))
@@ -193,7 +192,7 @@ class _Pieces(NamedTuple):
             after = _where(jumped, self.system.jump(t, y, self.args), after)
         if amount is not None:
             after = _where(dosed, self.system.dose(t, y, amount, self.args), after)
-        return t, after, self.departure(t, after, slack)
+        return t, after, self.departure(t, after, slack, jumped)
 
     def _stats(self, at: _Progress, solution: diffrax.Solution) -> dict[str, Any]:
         """The steps of all pieces, and how far they came."""
@@ -215,23 +214,4 @@ def _first_failure(result: Any, later: Any) -> Any:
 
 
 def _where(mask: Any, new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda new, old: jnp.where(_leading(mask, new), new, old), new, old)
-
-
-def _leading(array: Any, like: Any) -> Any:
-    """`array` with as many axes as `like`, whose leading ones it has."""
-    return array.reshape(array.shape + (1,) * (like.ndim - array.ndim))
-
-
-@jax.custom_jvp
-def _shifted(y: Any, slope: Any, t: Any) -> Any:
-    """`y`, whose derivative with respect to `t` is `slope`."""
-    return y
-
-
-@_shifted.defjvp
-def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
-    y, slope, _ = primals
-    dy, _, dt = tangents
-    slope = eqxi.nondifferentiable(slope, msg="jumps can be differentiated once, not twice")
-    return y, jax.tree.map(lambda dy, slope: dy + slope * _leading(dt, slope).astype(slope.dtype), dy, slope)
+    return jax.tree.map(lambda new, old: jnp.where(leading(mask, new), new, old), new, old)

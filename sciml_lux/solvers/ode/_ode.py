@@ -25,6 +25,7 @@ from ...flatten import LayerError, ShapeError
 from .._failure import guard
 from ..adjoints import AdjointChoice, ReversibleAdjoint, choose_adjoint
 from ._batching import Problem, advance_each, check_samples, dense_each, solve_each, summary_of_each
+from ._implicit import with_own_derivative
 from ._inputs import step_onto
 from ._integrate import integrate
 from ._one import explain, outcome, solve_one
@@ -57,7 +58,11 @@ class AbstractODE(AbstractContainer):
     - `adjoint`: of diffrax, or `lux.solvers.ReversibleAdjoint()`; by default, `"auto"`, `ForwardMode` under least squares, and elsewhere
       the gradient of the discrete solve: from recorded steps for explicit methods (`runge_kutta/_replay.py`), by
       `RecursiveCheckpointAdjoint` for all others. `print(node.choose_adjoint(y0, ps, st))` says which one, and why.
-    - `max_steps`; `event`: a `diffrax.Event`; `throw`: whether a failed solve raises.
+    - `jump_ts`: times at which the field jumps, such as those of parameters that step in time. Steps end at them: no step crosses a jump,
+      which would cost many, and the gradient its accuracy.
+    - `max_steps`; `event`: a `diffrax.Event`, whose time is located, by its root finder or, without one, by bisection; a
+      condition that changes sign is differentiated, one that is true or false has no derivative; of several that are met within one step,
+      the first in their order counts; `throw`: whether a failed solve raises.
     - `batching`: `"joint"`, one solve with one step size for all of `y0`, whatever its shapes; or `"each"`: the leading axis of every
       array in `y0` is the sample, and each is solved with its own steps, as by `jax.vmap`. Inside, `model` is called on one sample.
 
@@ -94,6 +99,7 @@ class AbstractODE(AbstractContainer):
     dt0: float | None = None
     stepsize_controller: diffrax.AbstractStepSizeController | None = None
     adjoint: diffrax.AbstractAdjoint | Literal["auto"] = "auto"
+    jump_ts: Any = ()
     max_steps: int | None = 4096
     event: diffrax.Event | None = None
     throw: bool = True
@@ -218,8 +224,19 @@ class AbstractODE(AbstractContainer):
         """How a solve, at given `ts` or to the end, is differentiated, and why, to be printed. Arguments as for a call."""
         params, state = as_params(ps), as_state(st)
         given = jax.tree.map(lambda leaf: as_float_array(type(self).__name__, leaf), y0)
-        if self.batching == "each":
-            given = jax.tree.map(lambda leaf: leaf[0], given)
+        if self.batching == "joint":
+            return self._choice(params, state, given, inputs)
+        check_samples(type(self).__name__, given, None, None)
+        choices: list[AdjointChoice] = []
+
+        def one(given: Any, inputs: Any) -> Any:
+            choices.append(self._choice(params, state, given, inputs))
+            return jnp.zeros(())
+
+        eqx.filter_vmap(one, in_axes=(eqx.if_array(0), self.input_axes(inputs)))(given, inputs)
+        return choices[0]
+
+    def _choice(self, params: Any, state: State, given: Any, inputs: Any) -> AdjointChoice:
         start = self.lift(given, params, state)
         time = time_dtype(start).type
         settings = self._settings(start, time(self.t0), time(self.t1), time)
@@ -244,11 +261,12 @@ class AbstractODE(AbstractContainer):
         adjoint = self.adjoint
         if isinstance(adjoint, ReversibleAdjoint) and adjoint.throw is None:
             adjoint = ReversibleAdjoint(adjoint.coupling, self.throw)
-        return integrate(self.terms(settings["solver"]), y0, args, ts, saveat, settings, adjoint, self.event)
+        return integrate(self.terms(settings["solver"]), y0, args, ts, saveat, settings, adjoint, self.event, True)
 
     def _settings(self, y0: Any, t0: Any, t1: Any, time: Any) -> dict[str, Any]:
-        """What `diffrax.diffeqsolve` is told beside the problem and what to save."""
+        """What `diffrax.diffeqsolve` is told beside the problem and what to save, and `jump_ts`, where the field jumps."""
         solver = self.solver or (implicit_solver(self) if self.stiff else diffrax.Tsit5())
+        solver = with_own_derivative(solver, y0, self.throw)
         return {
             "solver": solver,
             "t0": t0,
@@ -256,6 +274,7 @@ class AbstractODE(AbstractContainer):
             "dt0": None if self.dt0 is None else time(self.dt0),
             "stepsize_controller": self.stepsize_controller or default_controller(self, solver, y0),
             "max_steps": self.max_steps,
+            **({"jump_ts": np.asarray(self.jump_ts, time)} if self.jump_ts else {}),
         }
 
     def _field(self, t: Any, y: Any, args: Any) -> Any:

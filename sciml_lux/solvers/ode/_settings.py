@@ -2,13 +2,15 @@
 
 import math
 import numbers
+import types
 from typing import Any
 
 import diffrax
 import jax
+import numpy as np
 
 from ...core import AbstractLayer
-from ...flatten import LayerError
+from ...flatten import LayerError, is_traced
 from ..adjoints import ReversibleAdjoint
 
 
@@ -61,9 +63,34 @@ def check_settings(node: Any) -> None:
         raise LayerError(f'{name}: batching is "joint" or "each", got {node.batching!r}')
     if isinstance(node.stepsize_controller, diffrax.ConstantStepSize) and node.dt0 is None:
         raise LayerError(f"{name}: ConstantStepSize needs the step, dt0")
+    _check_jumps(node)
     refusal = _unsuitable(node)
     if refusal:
         raise LayerError(f"{name}: {refusal}")
+
+
+def _check_jumps(node: Any) -> None:
+    """Makes `jump_ts` a tuple of numbers, the times at which the field jumps."""
+    name = type(node).__name__
+    if is_traced(node.jump_ts):
+        raise LayerError(
+            f"{name}: jump_ts are known when the layer is made, got traced ones; what jumps at such times is an input, "
+            "inputs=lux.solvers.hold_input(times, values)"
+        )
+    try:
+        times = np.asarray(node.jump_ts, np.float64)
+    except (TypeError, ValueError):
+        times = np.full(1, np.nan)
+    if times.ndim != 1 or not np.isfinite(times).all():
+        raise LayerError(f"{name}: jump_ts are finite times, such as jump_ts=(1.0, 2.0), got {node.jump_ts!r}")
+    object.__setattr__(node, "jump_ts", tuple(sorted(set(times.tolist()))))
+    adapts = isinstance(node.stepsize_controller, diffrax.AbstractAdaptiveStepSizeController | types.NoneType)
+    if node.jump_ts and (is_fixed(node.solver) or not adapts):
+        what = type(node.stepsize_controller or node.solver).__name__
+        raise LayerError(
+            f"{name}: jump_ts={node.jump_ts} are met by steps that adapt, and {what}() takes steps as they are given; leave it out, "
+            "or solve from jump to jump, node.solve(..., t0=...)"
+        )
 
 
 def _unsuitable(node: Any) -> str | None:

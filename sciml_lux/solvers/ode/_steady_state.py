@@ -34,8 +34,8 @@ class SteadyStateODE(NeuralODE):
     function theorem at the equilibrium, not from the solve: they cost one linear system of the size of the state, and no memory
     for the steps. Which equilibrium is found depends on `y0`; where it lies does not, so that the gradient in `y0` is 0.
 
-    **Arguments:** as for every `AbstractODE`, of which `time`, `event` and `adjoint` have no place here. `t1` (default: 1e4) is when to
-    give up.
+    **Arguments:** as for every `AbstractODE`, of which `time`, `event`, `jump_ts` and `adjoint` have no place here. `t1` (default: 1e4)
+    is when to give up.
 
     **Call:** `y0`, any tree of floating-point arrays, gives `y*` of the same structure. `inputs` are those of a model that takes
     control inputs; for an equilibrium they should not depend on time.
@@ -61,6 +61,8 @@ class SteadyStateODE(NeuralODE):
             raise LayerError(f"{name} ends where the field is 0; use a NeuralODE with event= for any other event")
         if self.time:
             raise LayerError(f"{name}: a field that depends on time has no equilibrium; leave out time=True")
+        if self.jump_ts:
+            raise LayerError(f"{name}: a field that jumps in time has no equilibrium; leave out jump_ts={self.jump_ts}")
         if self.adjoint != "auto":
             raise LayerError(
                 f"{name} differentiates by the implicit function theorem; leave out adjoint={self.adjoint!r}"

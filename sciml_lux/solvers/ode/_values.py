@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import Tracer
 from jaxtyping import Array
 
-from ...flatten import ShapeError
+from ...flatten import ShapeError, is_traced, known
 
 # The rounding of times, as a part of the span, beyond which steps are mostly rounding.
 _COARSEST = 1e-3
@@ -21,8 +20,7 @@ def as_array(values: Any) -> Any:
     """An array of JAX's if any number is traced, one of NumPy's if all are known; `None` as it is."""
     if values is None:
         return None
-    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
-    return jnp.asarray(values) if traced else np.asarray(values)
+    return jnp.asarray(values) if is_traced(values) else np.asarray(values)
 
 
 def check_times(name: str, times: Any, t0: Any, t1: float, lengths: Any, each: bool) -> tuple[Any, bool]:
@@ -34,7 +32,7 @@ def check_times(name: str, times: Any, t0: Any, t1: float, lengths: Any, each: b
     if times.ndim not in ((1, 2) if each else (1,)) or times.size == 0:
         rows = ", or a matrix with a row for each sample" if each else ""
         raise ShapeError(f"{name}: ts is a vector of at least one time{rows}, got shape {times.shape}")
-    if any(isinstance(leaf, Tracer) for leaf in (times, t0, lengths)):
+    if is_traced(times, t0, lengths):
         return times, False
     # Times that came in a lower precision may stick out by a rounding.
     slack = 4 * np.finfo(times.dtype).eps if jnp.issubdtype(times.dtype, jnp.floating) else 0.0
@@ -54,7 +52,7 @@ def check_times(name: str, times: Any, t0: Any, t1: float, lengths: Any, each: b
 
 def check_start(name: str, t0: Any, first: float, t1: float) -> bool:
     """Whether the time, or times, that a solve of a node from `first` to `t1` starts at were checked, as one that is traced cannot be."""
-    if isinstance(t0, Tracer):
+    if is_traced(t0):
         return False
     starts = np.asarray(t0, np.float64)
     if not np.isfinite(starts).all():
@@ -109,7 +107,8 @@ def largest(y: Any, dtype: Any) -> Array:
 
 
 def as_float_array(name: str, leaf: Any, check: bool = True) -> Array:
-    if check and not isinstance(leaf, Tracer) and np.isnan(np.asarray(leaf)).any():
+    numbers = known(leaf) if check else None
+    if numbers is not None and np.isnan(numbers).any():
         raise ValueError(f"{name}: y0 holds NaN, got {leaf}")
     dtype = jnp.asarray(leaf).dtype
     if jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32:

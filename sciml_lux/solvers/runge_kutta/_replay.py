@@ -39,7 +39,7 @@ def why_not_recorded(y0: Any, settings: dict[str, Any]) -> str | None:
     """Why a solve cannot be differentiated this way, if it cannot."""
     leaves = jax.tree.leaves(y0)
     if not isinstance(settings["solver"], diffrax.AbstractERK):
-        return f"{type(settings['solver']).__name__} is not an explicit Runge-Kutta method"
+        return f"{type(getattr(settings['solver'], 'base', settings['solver'])).__name__} is not an explicit Runge-Kutta method"
     if len({leaf.dtype for leaf in leaves}) != 1 or jnp.iscomplexobj(leaves[0]):
         return "the state is not real and of one dtype"
     size = sum(leaf.size for leaf in leaves)
