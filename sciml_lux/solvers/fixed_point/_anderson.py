@@ -114,6 +114,10 @@ class Anderson(FixedPointSolver):
             size=jnp.full((samples,), jnp.inf, real),
         )
 
+    def since(self, value: Array, residual: Array, memory: Any) -> tuple[Array, Array]:
+        """By the plain step and the residual that are kept."""
+        return value - (memory.plain - self.mixing * memory.residual), residual - memory.residual
+
     def propose(self, point: Point, memory: Any) -> tuple[Inexact[Array, "samples size"], Any, Any]:
         """The plain step, less the combination of earlier steps that takes most from the residual."""
         old: _History = memory
@@ -134,19 +138,18 @@ class Anderson(FixedPointSolver):
             self._damping(plain.dtype),
             pivot=self.kind == 1,
         )
-        proposal = plain - combine(weights, steps)
-        if undo is not None:
-            proposal = jnp.where(undo[:, None], old.plain, proposal)
+        proposal = jnp.where(undo[:, None], old.plain, plain - combine(weights, steps))
         return proposal, _History(plain, point.residual, residuals, steps, products, lengths, used, point.size), 0
 
-    def _used(self, point: Point, old: _History) -> tuple[Array, Array | None]:
+    def _used(self, point: Point, old: _History) -> tuple[Array, Array]:
         """How many of the latest slots each sample may use now, and whether its last step is undone."""
         used = jnp.where(point.step == 0, 0, jnp.minimum(old.used + 1, self.memory))
         if self.restart is not None:
             used = jnp.where(point.step % self.restart == 0, 0, used)
-        if self.safeguard is None:
-            return used, None
-        undo = (old.used > 0) & ~(point.size <= self.safeguard * old.size)
+        bad = point.within < 1
+        if self.safeguard is not None:
+            bad |= ~(point.size <= self.safeguard * old.size)
+        undo = (old.used > 0) & bad
         # Nothing that led here counts, nor the next difference, which starts here.
         return jnp.where(undo, -1, used), undo
 
