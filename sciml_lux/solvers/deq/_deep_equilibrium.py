@@ -4,7 +4,6 @@ import dataclasses
 import functools
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
@@ -15,7 +14,7 @@ from ...core import AbstractContainer, AbstractLayer, State, as_params, as_state
 from ...flatten import LayerError
 from .._failure import Outcome, guard
 from ..fixed_point import Anderson
-from ._attach import Rule, attach, pull_back
+from ._attach import Rule, accuracy_of, attach
 from ._cell import Cell, apply
 from ._corrections import iterates
 from ._find import Found, find, measured
@@ -192,8 +191,7 @@ class DeepEquilibrium(AbstractContainer):
             raise LayerError(
                 f"{type(self).__name__}: UnrolledGradient differentiates its own steps, and solves no system"
             )
-        moving, still = eqx.partition(inputs, False)  # the system is in z alone
-        _, accuracy = pull_back(rule, found.z, moving, still, rule.gradient.remembered(self.solver, found.memory), g)
+        accuracy = accuracy_of(rule, found.z, inputs, rule.gradient.remembered(self.solver, found.memory), g)
         return jax.tree.map(cell.rows.of_samples, accuracy)
 
     def spectral_radius(self, x: Any, ps: Any, st: Any, *, key: Key[Array, ""], steps: int = 60) -> Array:

@@ -57,7 +57,8 @@ def explain(deq: Any, failure: Failure) -> str:
         what = f"the residual is {failure.largest:.3g} after {failure.t} steps of {solver}"
         advice = (
             f"raise max_steps={deq.max_steps}, loosen rtol or atol, or make the model contract: spectral_radius(...) should be below "
-            "1, jacobian_penalty=JacobianPenalty() and lux.SpectralNorm around its layers keep it so; unrolled(steps=...) trains before there is one"
+            "1, jacobian_penalty=JacobianPenalty() and lux.SpectralNorm around its layers keep it so; unrolled(steps=...) trains before "
+            "there is one"
         )
     return (
         f"{name}: no equilibrium was found{where}: {what}. Try this: {advice}. With throw=False failed samples are NaN, and "
