@@ -24,7 +24,8 @@ class Found(NamedTuple):
     """Where a solver came to, for each sample.
 
     `z`: the best iterates, `(samples, size)`; `error`: the estimated distance to the equilibrium, in the units of
-    `residual`; `code`: numbers of items of `optimistix.RESULTS`; `trace`: residuals of every step, if the solver keeps them; `memory`: what it learned of the Jacobian, for a gradient that uses it again.
+    `residual`; `code`: numbers of items of `optimistix.RESULTS`; `trace`: residuals of every step, if the solver
+    keeps them; `memory`: what it learned of the Jacobian, for a gradient that uses it again.
     """
 
     z: Array

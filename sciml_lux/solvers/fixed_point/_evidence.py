@@ -35,7 +35,8 @@ class Evidence(eqx.Module):
     residual where it is now; `error`: the distance to the equilibrium, relative to the size of the residual, that this change lets
     expect, infinite where there was none; `rounding`: whether the residual is, or is 0; `level`: the first residual, or what it fell to
     each time that it halved; `origin`: how far from 0 the first plain step led, `reach`: how far plain steps lead from where the
-    residual fell; `within`: 1, or, of a step that went far beyond without lowering the residual, the factor that brings it back. Lengths are 2-norms.
+    residual fell; `within`: 1, or, of a step that went far beyond without lowering the residual, the factor that brings
+    it back. Lengths are 2-norms.
     """
 
     first: Inexact[Array, "samples size"]
