@@ -78,7 +78,9 @@ def gathered(
     # What rounding hides, far out, is neither known to have changed nor to have been lowered.
     noise = _NOISE * eps * distance
     known = (step > 0) & finite & (length > noise)
-    along = jnp.abs(row_products(change, residual)) >= jnp.minimum(_SEEN * size, _ALONG * length) * size
+    way = row_lengths(moved)
+    rounded = _ROUNDING * eps * (distance + way) * length
+    along = jnp.abs(row_products(change, residual)) >= jnp.minimum(_SEEN * size, _ALONG * length) * size + rounded
     before = row_lengths(residual - change)
     steady = (size >= _STEADY[0] * before) & (size <= _STEADY[1] * before)
     lowered = finite & ((step == 0) | (size + noise <= _LOWERED * old.level))
@@ -90,7 +92,7 @@ def gathered(
         first=first,
         left=row_products(first, residual).real / jnp.where(square > 0, square, 1),
         changed=known & (along | steady),
-        error=jnp.where(known, row_lengths(moved) / jnp.where(known, length - noise, 1), jnp.inf),
+        error=jnp.where(known, way / jnp.where(known, length - noise, 1), jnp.inf),
         rounding=((size <= _ROUNDING * eps * origin) | (size == 0)) & ~far,
         level=jnp.where(lowered, size, old.level),
         origin=origin,
