@@ -104,7 +104,7 @@ def test_a_start_that_is_nearer_takes_fewer_steps():
     np.testing.assert_allclose(z, from_skip, atol=1e-7)
     assert int(jnp.sum(near.solution.num_steps)) < int(jnp.sum(far.solution.num_steps))
     known = quiet(solver=loose, init=lambda x: z)
-    assert bool(jnp.all(call(known, X, ps, st)[1].solution.num_steps == 1))
+    assert bool(jnp.all(call(known, X, ps, st)[1].solution.num_steps <= 3))  # some of them to show that it rests
 
 
 def test_a_layer_that_predicts_the_start_learns_from_its_distance_alone():

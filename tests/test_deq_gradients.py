@@ -10,7 +10,6 @@ from equilibria import Linear, Tanh, dense_gradient, gradients, samples, tight
 from helpers import refused, setup
 
 import sciml_lux as lux
-from sciml_lux.core import differentiation_mode
 from sciml_lux.solvers import (
     Anderson,
     Broyden,
@@ -117,16 +116,21 @@ def test_a_residual_that_was_large_on_the_way_leaves_no_rounding():
     assert int(accuracy.num_steps[2]) == 0  # nothing to solve
 
 
-def test_forward_mode_is_the_transposed_of_reverse_mode():
-    for adjoint in (ImplicitGradient("bicgstab"), PhantomGradient()):
-        deq = lux.DeepEquilibrium(Tanh(SIZE), solver=tight(), adjoint=adjoint, throw=False)
-        ps, st = setup(deq)
-        _, _, in_ps = gradients(deq, ps, st, X, G)
-        direction = jnp.cos(jnp.arange(ps.vector.size, dtype=float))
-        with differentiation_mode("forward"):
-            call = lambda vector: deq(X, ps.replace(vector), st)[0]  # noqa: B023, E731
-            _, tangent = jax.jit(lambda v: jax.jvp(call, (v,), (direction,)))(ps.vector)  # noqa: B023
-        np.testing.assert_allclose(jnp.sum(G * tangent), in_ps @ direction, rtol=1e-10)
+@pytest.mark.parametrize("adjoint", [ImplicitGradient("bicgstab"), PhantomGradient(), JacobianFreeGradient()], ids=str)
+def test_forward_mode_is_the_transposed_of_reverse_mode(adjoint):
+    deq = lux.DeepEquilibrium(Tanh(SIZE), solver=tight(), adjoint=adjoint)
+    ps, st = setup(deq)
+    _, in_x, in_ps = gradients(deq, ps, st, X, G)
+    direction = jnp.cos(jnp.arange(ps.vector.size, dtype=float))
+
+    @jax.jit
+    def forward(vector):
+        tangent = jax.jvp(lambda vector: deq(X, ps.replace(vector), st)[0], (vector,), (direction,))[1]
+        return tangent, jax.jacfwd(lambda x: deq(x, ps, st)[0])(X)
+
+    tangent, jacobian = forward(ps.vector)
+    np.testing.assert_allclose(jnp.sum(G * tangent), in_ps @ direction, rtol=1e-10)
+    np.testing.assert_allclose(jnp.einsum("ij,ijkl->kl", G, jacobian), in_x, rtol=1e-10)
 
 
 @pytest.mark.slow

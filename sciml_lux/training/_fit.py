@@ -252,10 +252,10 @@ _kept_programs = functools.lru_cache(maxsize=8)(_programs)
 
 def _explain(carry: Any, ps: FlatParams, batches: Batches, step: int, max_failures: int) -> str:
     """Why the last steps were not taken, as far as can be told from outside the loss."""
+    failures = {path: result for path, result in solves(carry.failed_st).items() if result._enumeration[result]}
     reasons = [
-        f"the solve at {path} failed: {result._enumeration[result].rstrip('.')}"
-        for path, result in solves(carry.failed_st).items()
-        if result._enumeration[result]
+        f"the solve at {path} failed: {_of_samples(carry.failed_st, path) or result._enumeration[result].rstrip('.')}"
+        for path, result in failures.items()
     ]
     with_nan = {
         f"data{jax.tree_util.keystr(path)}": None
@@ -277,10 +277,29 @@ def _explain(carry: Any, ps: FlatParams, batches: Batches, step: int, max_failur
         if step == max_failures
         else "lower the learning rate, or clip the gradient with optax.clip_by_global_norm"
     )
+    if any(_of_samples(carry.failed_st, path) for path in failures):
+        advice = (
+            "make the model inside the equilibrium contract: wrap the layers that act on z, as in lux.SpectralNorm(lux.Dense(16, 16)), or "
+            "write jacobian_penalty=lux.solvers.JacobianPenalty() and add 0.1 * jnp.mean(st.solution.jacobian_penalty) to the loss; "
+            'unconverged="best" goes on with what was reached'
+        )
     return (
         f"the fit stopped {when}: {max_failures} steps in a row had a loss or gradient that is not finite, or a failed solve"
         f"{': ' + '; '.join(reasons) if reasons else ''}. Try to {advice}; the last good parameters are in error.fitted.ps"
     )
+
+
+def _of_samples(st: State, path: str) -> str:
+    """What the state says of the samples whose equilibrium was looked for, if that is what failed."""
+    place = path.rpartition(".")[0]
+    solution = st[place] if place else st
+    if not {"converged", "residual"} <= set(solution):
+        return ""
+    converged, residual = np.atleast_1d(solution["converged"]), np.atleast_1d(solution["residual"])
+    if converged.all():
+        return ""
+    largest = np.max(residual[~converged])
+    return f"{(~converged).sum()} of {converged.size} samples found no equilibrium, and ended with residuals of up to {largest:.3g}"
 
 
 def _fitted(history: list[_StageRun]) -> Fitted:

@@ -10,10 +10,10 @@ import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.custom_derivatives import SymbolicZero, custom_vjp_primal_tree_values
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array
 
-from ...core import describe, differentiation_mode
+from ...core import describe
 from .._failure import Failure, Outcome, guard
 from ..fixed_point import row_lengths
 from ._cell import Cell
@@ -33,80 +33,72 @@ class Rule:
 
 
 def attach(rule: Rule, z: Array, inputs: Any, memory: Any) -> Array:
-    """`z`, a matrix of equilibria without derivatives, with those that the rule gives it in `inputs`.
-
-    Reverse mode, and forward mode where a fit asks for it: JAX takes a function that has rules for both by the forward one.
-    """
+    """`z`, a matrix of equilibria without derivatives, with those that the rule gives it in `inputs`, in forward and in reverse mode."""
     moving, still = eqx.partition(inputs, eqx.is_inexact_array)
-    attached = _forward if differentiation_mode.value == "forward" else _reverse
-    return attached(rule, lax.stop_gradient(z), moving, still, memory)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _reverse(rule: Rule, z: Any, moving: Any, still: Any, memory: Any) -> Any:
-    return z
-
-
-def _saved(rule: Rule, z: Any, moving: Any, still: Any, memory: Any) -> Any:
-    # What nobody differentiates may contain what cannot be, such as a loop over numbers of the state.
-    is_moving = jax.tree.map(lambda leaf: leaf.perturbed, moving)
-    z, moving, still, memory = custom_vjp_primal_tree_values((z, moving, still, memory))
-    moving, more = eqx.partition(moving, is_moving)
-    return z, (z, moving, eqx.combine(still, more), memory)
-
-
-def _pulled_back(rule: Rule, saved: Any, g: Any) -> Any:
-    if isinstance(g, SymbolicZero):
-        g = jnp.zeros_like(saved[0])
-    cotangents, _ = pull_back(rule, *saved, g)
-    return None, cotangents, None, None
-
-
-_reverse.defvjp(_saved, _pulled_back, symbolic_zeros=True)
+    return _attached(rule, lax.stop_gradient(z), moving, still, memory)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _forward(rule: Rule, z: Any, moving: Any, still: Any, memory: Any) -> Any:
+def _attached(rule: Rule, z: Any, moving: Any, still: Any, memory: Any) -> Any:
     return z
 
 
-@_forward.defjvp
+@functools.partial(_attached.defjvp, symbolic_zeros=True)
 def _(rule: Rule, primals: Any, tangents: Any) -> tuple[Any, Any]:
-    return primals[0], _push_forward(rule, *primals, tangents[1])
+    z, moving, still, memory = primals
+    # What nobody differentiates may contain what cannot be, such as a loop over numbers of the state.
+    is_moving = jax.tree.map(lambda leaf: not isinstance(leaf, SymbolicZero), tangents[1], is_leaf=_is_symbolic)
+    moving, more = eqx.partition(moving, is_moving)
+    directions = eqx.filter(tangents[1], is_moving, is_leaf=_is_symbolic)
+    if not jax.tree.leaves(directions):
+        return z, jnp.zeros_like(z)
+    return z, _pushed_forward(rule, z, moving, eqx.combine(still, more), memory, directions)
+
+
+def _is_symbolic(leaf: Any) -> bool:
+    return isinstance(leaf, SymbolicZero)
 
 
 # Compiled as one: without an enclosing jit, a loop would be compiled anew at every call.
 @functools.partial(jax.jit, static_argnums=0)
-def pull_back(rule: Rule, z: Any, moving: Any, still: Any, memory: Any, g: Any) -> tuple[Any, Accuracy]:
-    """The gradient in `moving` for the gradient `g` in `z`, and how accurate its system was solved.
+def _pushed_forward(rule: Rule, z: Any, moving: Any, still: Any, memory: Any, directions: Any) -> Any:
+    """The derivative of `z` along `directions` of `moving`.
 
-    The cell is linearized once. The last product with its Jacobian gives the gradient and the residual.
+    It is linear in these, and JAX transposes it for gradients: the system with `J` then becomes that with `J^T`.
     """
     z, moving = eqxi.nondifferentiable((z, moving), msg=_ONCE)
-    _, pull = jax.vjp(lambda z, moving: rule.cell(z, eqx.combine(moving, still)), z, moving)
-    system = System(lambda u: _real(pull(_like(u, z))[0]), _real(g), rule.rtol, memory)
-    u, num_steps = rule.gradient.propagate(system)
-    product, cotangents = pull(_like(u, z))
-    # Where nothing depends on the equilibrium, as where all samples failed, nothing comes back, not even 0 times NaN.
-    used = jnp.any(g != 0)
-    cotangents = jax.tree.map(lambda leaf: jnp.where(used, leaf, jnp.zeros((), leaf.dtype)), cotangents)
-    return _checked(rule, system, u, _real(product), num_steps, cotangents)
+    _, g = jax.jvp(lambda moving: rule.cell(z, eqx.combine(moving, still)), (moving,), (directions,))
+    operator = _operator(rule, z, eqx.combine(moving, still))
+
+    def solve(transposed: bool, system: Any, g: Any) -> Any:
+        return _solved(rule, System(lambda u: u - system(u), g, rule.rtol, memory, transposed))[0]
+
+    u = lax.custom_linear_solve(
+        lambda u: u - operator(u), _real(g), functools.partial(solve, False), functools.partial(solve, True)
+    )
+    return _like(u, z)
+
+
+def _operator(rule: Rule, z: Any, inputs: Any) -> Any:
+    """Products with the Jacobian of the cell in `z`, in real numbers."""
+    _, push = jax.linearize(lambda z: rule.cell(z, inputs), z)
+    return lambda u: _real(push(_like(u, z)))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _push_forward(rule: Rule, z: Any, moving: Any, still: Any, memory: Any, tangents: Any) -> Any:
-    z, moving = eqxi.nondifferentiable((z, moving), msg=_ONCE)
-    _, push = jax.linearize(lambda z, moving: rule.cell(z, eqx.combine(moving, still)), z, moving)
-    fixed = jax.tree.map(jnp.zeros_like, moving)
-    operator = lambda v: _real(push(_like(v, z), fixed))  # noqa: E731
-    system = System(operator, _real(push(jnp.zeros_like(z), tangents)), rule.rtol, memory, transposed=False)
+def accuracy_of(rule: Rule, z: Any, inputs: Any, memory: Any, g: Any) -> Accuracy:
+    """How accurately the system of the gradient is solved for the gradient `g` of a loss in `z`."""
+    _, pull = jax.vjp(lambda z: rule.cell(z, inputs), z)
+    return _solved(rule, System(lambda u: _real(pull(_like(u, z))[0]), _real(g), rule.rtol, memory))[1]
+
+
+def _solved(rule: Rule, system: System) -> tuple[Any, Accuracy]:
     u, num_steps = rule.gradient.propagate(system)
-    product = operator(u) if rule.gradient.exact else u
-    return _checked(rule, system, u, product, num_steps, _like(u, z))[0]
+    return _checked(rule, system, u, system.operator(u), num_steps)
 
 
-def _checked(rule: Rule, system: System, u: Any, product: Any, num_steps: Any, values: Any) -> tuple[Any, Accuracy]:
-    """`values`, safe in case that `u` does not solve the system, and how well it does. `product`: of `u` and the operator."""
+def _checked(rule: Rule, system: System, u: Any, product: Any, num_steps: Any) -> tuple[Any, Accuracy]:
+    """`u`, safe in case that it does not solve the system, and how well it does. `product`: of `u` and the operator."""
     start, residual = row_lengths(system.g), row_lengths(system.g - (u - product))
     okay = jnp.full(start.shape, True)
     if rule.gradient.exact:
@@ -114,11 +106,11 @@ def _checked(rule: Rule, system: System, u: Any, product: Any, num_steps: Any, v
     relative = jnp.where(start > 0, residual / jnp.where(start > 0, start, 1), residual)
     accuracy = Accuracy(relative, num_steps, okay)
     if not rule.gradient.exact:
-        return values, accuracy
+        return u, accuracy
     worst = jnp.argmax(jnp.where(okay, 0, 1))
     given = jnp.isfinite(start[worst]).astype(jnp.int32)
     outcome = Outcome(jnp.all(okay), given, worst.astype(jnp.int32), relative[worst])
-    return guard(values, outcome, functools.partial(_explain, rule), rule.throw), accuracy
+    return guard(u, outcome, functools.partial(_explain, rule), rule.throw), accuracy
 
 
 def _explain(rule: Rule, failure: Failure) -> str:

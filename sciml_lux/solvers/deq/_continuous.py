@@ -62,7 +62,8 @@ class ContinuousDEQ(DeepEquilibrium):
     def tolerances(self) -> tuple[float, float]:
         return self.rtol, self.atol
 
-    def search(self, cell: Cell, z0: Array, inputs: Any) -> Found:
+    def search(self, cell: Cell, z0: Array, inputs: Any, trusted: Any = False) -> Found:
+        del trusted
         time = jnp.finfo(z0.dtype).dtype.type
         settings = {
             "solver": self.solver,

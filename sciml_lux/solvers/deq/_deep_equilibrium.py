@@ -4,7 +4,6 @@ import dataclasses
 import functools
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
@@ -15,12 +14,12 @@ from ...core import AbstractContainer, AbstractLayer, State, as_params, as_state
 from ...flatten import LayerError
 from .._failure import Outcome, guard
 from ..fixed_point import Anderson
-from ._attach import Rule, attach, pull_back
+from ._attach import Rule, accuracy_of, attach
 from ._cell import Cell, apply
 from ._corrections import iterates
 from ._find import Found, find, measured
 from ._penalties import JacobianPenalty, largest_growth
-from ._report import explain, figures, result_of
+from ._report import explain, figures, result_of, warn_of_weak_contraction
 from ._rows import rows_of
 from ._settings import check_settings, check_solver
 from ._start import finite_start, isolated, start_of, zeros_like_input
@@ -43,6 +42,10 @@ class DeepEquilibrium(AbstractContainer):
     - `init`: what `z` starts from: `"zeros"`, of the shape of `x`; `"skip_reg"`, the model applied to these; a function of `x`; or a layer,
       which predicts it from `x` and learns to through `st.solution.init_distance`.
     - `max_steps`: of the solver. `throw`: whether a failed solve raises.
+    - `unconverged`: `"fail"`, or `"best"`: a sample that did not converge is no failure, but returns its best iterate, the one with the
+      smallest residual; `st.solution.converged` and `residual` still say so. Its gradient is that of the equation linearized there,
+      as if it were an equilibrium: the derivative of a step of Newton's method from it, not of the value that is returned. A sample
+      that is not finite fails as ever.
     - `batched`: whether the leading axis of `z` is the sample: each then converges on its own. A `z` of one axis is one sample always.
     - `warm_start`: start from the result of the last call, kept in the state, if that had as many samples: for frames of a video, or
       steps of training on the same batch.
@@ -53,7 +56,9 @@ class DeepEquilibrium(AbstractContainer):
     **Parameters:** `model`, unravelled once, before the solver's loop; `init`, if that is a layer.
 
     **States:** `model`, constant during a solve (one dropout mask) and advanced once per call, by one application at `z*`; `init`;
-    `solution`, for losses and loggers, with a leading axis of samples: `residual`, `num_steps`, `converged`, `init_distance` (the mean
+    `solution`, for losses and loggers, with a leading axis of samples: `residual`, `error` (an estimate of how far `z*` is, from how the
+    residual changed in the last step; where the model contracts weakly it is much larger than the residual, and outside compiled
+    functions a warning says so), `num_steps`, `converged`, `init_distance` (the mean
     square of start minus `z*`, differentiable in both) and `jacobian_penalty`, if asked for (differentiable); and `result`
     (`optimistix.RESULTS`) of all samples: that of the first that failed; with `throw=False` it says `successful` unless all failed.
     `key`, with `jacobian_penalty`; `start`, with `warm_start`. In a state from `lux.setup` there are no samples yet: where a state may not
@@ -76,6 +81,7 @@ class DeepEquilibrium(AbstractContainer):
     adjoint: Any = "auto"
     init: Any = "zeros"
     max_steps: int = 100
+    unconverged: str = "fail"
     batched: bool = True
     throw: bool = True
     warm_start: bool = False
@@ -90,6 +96,7 @@ class DeepEquilibrium(AbstractContainer):
         none, some = jnp.zeros(samples), jax.random.fold_in(key, 0)
         solution = {
             "residual": none,
+            "error": none,
             "num_steps": jnp.zeros(samples, jnp.int32),
             "converged": jnp.zeros(samples, bool),
             "init_distance": none,
@@ -108,9 +115,10 @@ class DeepEquilibrium(AbstractContainer):
         """The relative and the absolute tolerance of the residual."""
         return self.solver.rtol, self.solver.atol
 
-    def search(self, cell: Cell, z0: Array, inputs: Any) -> Found:
-        """The equilibrium that is reached from `z0`, a matrix of samples, without derivatives."""
-        return find(self.solver, cell, z0, inputs, self.max_steps)
+    def search(self, cell: Cell, z0: Array, inputs: Any, trusted: Any = False) -> Found:
+        """The equilibrium that is reached from `z0`, a matrix of samples, without derivatives. `trusted`: the samples of which it was
+        known to be one."""
+        return find(self.solver, cell, z0, inputs, self.max_steps, trusted)
 
     def __call__(self, x: Any, ps: Any, st: Any) -> tuple[Any, State]:
         solution, st = self.solve(x, ps, st)
@@ -120,14 +128,15 @@ class DeepEquilibrium(AbstractContainer):
         """The whole solution, and the state.
 
         **Returns:** `(solution, st)`: `solution.value` is `z*`, `solution.result` that of the first sample that failed, if any;
-        `solution.stats` holds `residual`, `num_steps` and `converged` of each sample, and, if the solver was asked to keep them
+        `solution.stats` holds `residual`, `error`, `num_steps` and `converged` of each sample, and, if the solver was asked to keep them
         (`trace=True`), `residuals`, of every step.
         """
         x, params, state = _arrays(x), as_params(ps), as_state(st)
         cell, z0, advanced = self._prepared(x, params, state)
         inputs = (x, params["model"], state["model"])
         of_samples, start = cell.rows.of_samples, self._warm(cell, z0, state)
-        found, okay, z = self._found(cell, start, inputs)
+        found, okay, z = self._found(cell, start, inputs, self._is_warm(z0, state) and state["solution"]["converged"])
+        warn_of_weak_contraction(type(self).__name__, found)
         if not self.throw:
             # What is differentiated holds nothing of the failed samples.
             z, inputs = isolated(cell, okay, z, inputs)
@@ -182,8 +191,7 @@ class DeepEquilibrium(AbstractContainer):
             raise LayerError(
                 f"{type(self).__name__}: UnrolledGradient differentiates its own steps, and solves no system"
             )
-        moving, still = eqx.partition(inputs, False)  # the system is in z alone
-        _, accuracy = pull_back(rule, found.z, moving, still, rule.gradient.remembered(self.solver, found.memory), g)
+        accuracy = accuracy_of(rule, found.z, inputs, rule.gradient.remembered(self.solver, found.memory), g)
         return jax.tree.map(cell.rows.of_samples, accuracy)
 
     def spectral_radius(self, x: Any, ps: Any, st: Any, *, key: Key[Array, ""], steps: int = 60) -> Array:
@@ -226,23 +234,26 @@ class DeepEquilibrium(AbstractContainer):
 
     def _warm(self, cell: Cell, z0: Array, state: State) -> Array:
         """Where the search starts: `z0`, or the result of the last call."""
-        warm = self.warm_start and state["start"].shape == z0.shape
-        return finite_start(cell.rows, state["start"].astype(z0.dtype) if warm else z0)
+        return finite_start(cell.rows, state["start"].astype(z0.dtype) if self._is_warm(z0, state) else z0)
+
+    def _is_warm(self, z0: Array, state: State) -> bool:
+        return self.warm_start and state["start"].shape == z0.shape
 
     def _rule(self, cell: Cell) -> Rule:
         rtol, atol = self.tolerances()
         gradient = choose_gradient(self.adjoint, cell.rows.size).gradient
         return Rule(cell, gradient, min(float(rtol or atol), 1e-2), self.throw)
 
-    def _found(self, cell: Cell, start: Array, inputs: Any) -> tuple[Found, Array, Array]:
+    def _found(self, cell: Cell, start: Array, inputs: Any, trusted: Any) -> tuple[Found, Array, Array]:
         """What was found, which samples are all right, and their `z`, which is differentiable if its steps are."""
         if isinstance(self.adjoint, UnrolledGradient):
             z = self.adjoint.iterate(cell, start, inputs)
             detached, fixed = jax.tree.map(lax.stop_gradient, (z, inputs))
             found = measured(self.tolerances(), cell, detached, fixed, self.adjoint.steps)
             return found, jnp.isfinite(found.residual), z
-        found = self.search(cell, lax.stop_gradient(start), jax.tree.map(lax.stop_gradient, inputs))
-        return found, found.converged, found.z
+        found = self.search(cell, lax.stop_gradient(start), jax.tree.map(lax.stop_gradient, inputs), trusted)
+        okay = found.converged
+        return found, okay | jnp.isfinite(found.residual) if self.unconverged == "best" else okay, found.z
 
     def _differentiable(self, cell: Cell, found: Found, z: Array, start: Array, inputs: Any) -> Array:
         """`z` as a function of `inputs`."""

@@ -10,23 +10,27 @@ import optimistix as optx
 from jaxtyping import Array
 
 from ...core import differentiation_mode
+from ..fixed_point import LARGEST_ERROR, gathered, no_evidence
 from ._cell import Cell
 from ._rows import row_norms
 
 _CODES = {
-    name: int(getattr(optx.RESULTS, name)._value) for name in ("successful", "nonfinite", "nonlinear_max_steps_reached")
+    name: int(getattr(optx.RESULTS, name)._value)
+    for name in ("successful", "nonfinite", "nonlinear_max_steps_reached", "nonlinear_divergence")
 }
 
 
 class Found(NamedTuple):
     """Where a solver came to, for each sample.
 
-    `z`: the best iterates, `(samples, size)`; `code`: numbers of items of `optimistix.RESULTS`; `trace`: residuals of every step, if the
-    solver keeps them; `memory`: what it learned of the Jacobian, for a gradient that uses it again.
+    `z`: the best iterates, `(samples, size)`; `error`: the estimated distance to the equilibrium, in the units of
+    `residual`; `code`: numbers of items of `optimistix.RESULTS`; `trace`: residuals of every step, if the solver
+    keeps them; `memory`: what it learned of the Jacobian, for a gradient that uses it again.
     """
 
     z: Array
     residual: Array
+    error: Array
     num_steps: Array
     converged: Array
     code: Array
@@ -42,30 +46,53 @@ class Detached(optx.AbstractAdjoint):
         return primal_fn((*inputs, functools.partial(eqxi.while_loop, kind="lax")))
 
 
-def find(solver: Any, cell: Cell, z0: Array, inputs: Any, max_steps: int) -> Found:
+def find(solver: Any, cell: Cell, z0: Array, inputs: Any, max_steps: int, trusted: Any = False) -> Found:
     """The fixed point that a solver of optimistix reaches from `z0`, a matrix of samples.
 
     Solvers of this package know of each sample whether it converged. Of others, which know only of all, the residuals are
-    evaluated once more.
+    evaluated once more. `trusted`: the samples whose start converged before.
     """
+    ours = hasattr(solver, "batched")
     with differentiation_mode(
         "forward"
     ):  # what a solver needs of a Jacobian; what it finds is differentiated elsewhere
         solution = optx.fixed_point(
-            cell, by_sample(solver), z0, inputs, max_steps=max_steps, adjoint=Detached(), throw=False
+            cell,
+            by_sample(solver),
+            z0,
+            inputs,
+            options={"trusted": trusted} if ours else None,
+            max_steps=max_steps,
+            adjoint=Detached(),
+            throw=False,
         )
     stats, z = solution.stats, solution.value
     samples = z.shape[0]
-    if "converged" in stats:
-        residual, converged = stats["residual"], stats["converged"]
+    if ours:
+        residual, error, converged = stats["residual"], stats["error"], stats["converged"]
+        within = solution.state.error <= 1
     else:
-        residual = row_norms(cell(z, inputs) - z)
-        converged = jnp.full((samples,), solution.result == optx.RESULTS.successful) & jnp.isfinite(residual)
+        new = cell(z, inputs)
+        residual = row_norms(new - z)
+        allowed = jnp.maximum(solver.atol + solver.rtol * row_norms(new), residual)
+        within = jnp.full((samples,), solution.result == optx.RESULTS.successful) & jnp.isfinite(residual)
+        rests, error = rest(cell, z, new, inputs, allowed)
+        converged = within & rests
     num_steps = jnp.broadcast_to(jnp.asarray(stats["num_steps"], jnp.int32), (samples,))
     code = jnp.broadcast_to(jnp.asarray(solution.result._value, jnp.int32), (samples,))  # type: ignore[attr-defined]
-    return Found(
-        z, residual, num_steps, converged, codes(code, residual, converged), stats.get("residuals"), solution.state
-    )
+    code = codes(code, residual, converged, within)
+    return Found(z, residual, error, num_steps, converged, code, stats.get("residuals"), solution.state)
+
+
+def rest(cell: Cell, z: Array, new: Array, inputs: Any, allowed: Array) -> tuple[Array, Array]:
+    """Whether a small residual at `z`, with `new` the image of `z`, is that of a point of rest, by one application more; and the
+    estimated distance to it."""
+    residual, after = new - z, cell(new, inputs) - new
+    size, here = row_norms(residual), jnp.zeros((), jnp.int32)
+    start = gathered(no_evidence(z), z, residual, residual, residual, jnp.isfinite(size), here)
+    moved = gathered(start, new, after, residual, after - residual, jnp.isfinite(row_norms(after)), here + 1)
+    error = jnp.where(size > 0, moved.error * size, size)
+    return start.rounding | (moved.changed & (error <= LARGEST_ERROR * allowed)), error
 
 
 def measured(tolerances: tuple[float, float], cell: Cell, z: Array, inputs: Any, num_steps: Any) -> Found:
@@ -73,16 +100,20 @@ def measured(tolerances: tuple[float, float], cell: Cell, z: Array, inputs: Any,
     rtol, atol = tolerances
     new = cell(z, inputs)
     residual = row_norms(new - z)
-    converged = residual <= atol + rtol * row_norms(new)
-    code = codes(jnp.zeros(z.shape[:1], jnp.int32), residual, converged)
-    return Found(z, residual, jnp.broadcast_to(jnp.asarray(num_steps, jnp.int32), z.shape[:1]), converged, code)
+    allowed = atol + rtol * row_norms(new)
+    rests, error = rest(cell, z, new, inputs, allowed)
+    within = residual <= allowed
+    converged = within & rests
+    code = codes(jnp.zeros(z.shape[:1], jnp.int32), residual, converged, within)
+    return Found(z, residual, error, jnp.broadcast_to(jnp.asarray(num_steps, jnp.int32), z.shape[:1]), converged, code)
 
 
-def codes(code: Array, residual: Array, converged: Array) -> Array:
-    """How each sample ended, given how all of them did."""
+def codes(code: Array, residual: Array, converged: Array, within: Array) -> Array:
+    """How each sample ended, given how all of them did and which have a residual `within` the tolerances."""
     # The solver may have ended because of another sample.
     general = (code == _CODES["successful"]) | (code == _CODES["nonfinite"])
     unfinished = jnp.where(general, jnp.int32(_CODES["nonlinear_max_steps_reached"]), code)
+    unfinished = jnp.where(within, jnp.int32(_CODES["nonlinear_divergence"]), unfinished)
     unfinished = jnp.where(jnp.isfinite(residual), unfinished, jnp.int32(_CODES["nonfinite"]))
     return jnp.where(converged, jnp.int32(_CODES["successful"]), unfinished)
 

@@ -1,16 +1,23 @@
 """What an equilibrium is reported as: in the solution, in the state, in an error."""
 
 import math
+import warnings
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optimistix as optx
+from jax.core import Tracer
 
 from .._failure import Failure
 from ._find import Found
 
 _NONFINITE = int(optx.RESULTS.nonfinite._value)  # type: ignore[attr-defined]
+_ADRIFT = int(optx.RESULTS.nonlinear_divergence._value)  # type: ignore[attr-defined]
+
+# How many times the residual an estimated error is that is worth a warning.
+_WEAK = 1e3
 
 
 def item(code: Any) -> Any:
@@ -36,18 +43,53 @@ def explain(deq: Any, failure: Failure) -> str:
     if failure.result == _NONFINITE or not math.isfinite(failure.largest):
         what = "the model is not finite"
         advice = "look for NaN in x and in the parameters; bound a model that grows without bound in z, as by tanh or a normalization"
+    elif failure.result == _ADRIFT:
+        what = (
+            f"the residual, {failure.largest:.3g}, is within the tolerances, but after {failure.t} steps of {solver} it is not seen to "
+            "go as z moves: either z drifts, as under z -> z + c, and there is no equilibrium, or the model hardly contracts, and the "
+            "equilibrium is far away still"
+        )
+        advice = (
+            f"make the model contract, by lux.SpectralNorm around its layers or jacobian_penalty=JacobianPenalty(); raise "
+            f"max_steps={deq.max_steps}, or start nearer, by init="
+        )
     else:
         what = f"the residual is {failure.largest:.3g} after {failure.t} steps of {solver}"
         advice = (
             f"raise max_steps={deq.max_steps}, loosen rtol or atol, or make the model contract: spectral_radius(...) should be below "
-            "1, jacobian_penalty=JacobianPenalty() and normalized weights keep it so; unrolled(steps=...) trains before there is one"
+            "1, jacobian_penalty=JacobianPenalty() and lux.SpectralNorm around its layers keep it so; unrolled(steps=...) trains before "
+            "there is one"
         )
     return (
         f"{name}: no equilibrium was found{where}: {what}. Try this: {advice}. With throw=False failed samples are NaN, and "
-        "st.solution.converged says which"
+        'st.solution.converged says which; unconverged="best" goes on with the best iterates'
     )
 
 
 def figures(found: Found) -> dict[str, Any]:
     """What is known of each sample."""
-    return {"residual": found.residual, "num_steps": found.num_steps, "converged": found.converged}
+    return {
+        "residual": found.residual,
+        "error": found.error,
+        "num_steps": found.num_steps,
+        "converged": found.converged,
+    }
+
+
+def warn_of_weak_contraction(name: str, found: Found) -> None:
+    """Warns, outside compiled functions, where the residual says little of the error."""
+    known = (found.residual, found.error, found.converged)
+    if any(isinstance(leaf, Tracer) for leaf in known):
+        return
+    residual, error, converged = (np.asarray(leaf) for leaf in known)
+    weak = converged & (residual > 0) & (error > _WEAK * residual)
+    if not weak.any():
+        return
+    i = int(np.argmax(np.where(weak, error / np.where(residual > 0, residual, 1), 0)))
+    times = error[i] / residual[i]
+    warnings.warn(
+        f"{name}: the model contracts weakly, by {1 - 1 / times:.7g} a step or so where sample {i} rests ({weak.sum()} of {weak.size} "
+        f"samples): an error {times:.2g} times the residual is to be expected, about {error[i]:.2g} for a residual of {residual[i]:.2g}. "
+        "Tighten rtol and atol if that is too much, or make the model contract, by lux.SpectralNorm or a JacobianPenalty",
+        stacklevel=4,
+    )

@@ -33,6 +33,8 @@ def check_settings(deq: Any) -> None:
         check_layer(deq.init)
     if isinstance(deq.max_steps, bool) or not isinstance(deq.max_steps, int) or deq.max_steps < 1:
         raise LayerError(f"{name}: max_steps is a whole number, 1 or more, got {deq.max_steps!r}")
+    if deq.unconverged not in ("fail", "best"):
+        raise LayerError(f'{name}: unconverged is "fail" or "best", got {deq.unconverged!r}')
     if deq.jacobian_penalty is not None and not isinstance(deq.jacobian_penalty, JacobianPenalty):
         raise LayerError(
             f"{name}: jacobian_penalty is None or lux.solvers.JacobianPenalty(probes=1), got {deq.jacobian_penalty!r}; "

@@ -44,7 +44,9 @@ class Anderson(FixedPointSolver):
 
     **Arguments:**
 
-    - `rtol`, `atol`: a sample has converged where `norm(f(z) - z) <= atol + rtol norm(f(z))`.
+    - `rtol`, `atol`: a sample has converged where `norm(f(z) - z) <= atol + rtol norm(f(z))` and the residual is seen to go: of the
+      first one a tenth is left, the last step changed what is left, and the error that this lets expect is at most 100 times what is
+      allowed of the residual. A start within the tolerances takes another evaluation to show it; one of residual 0 does not.
     - `norm`: of one sample; the root mean square by default, so that tolerances mean the same for any size.
     - `criterion`: `"mixed"` as above; `"relative"` without `atol`; `"absolute"` without `rtol`.
     - `batched`: whether the first axis of every array counts samples. Each then converges, stops and is frozen on its own, and gets the
@@ -58,11 +60,12 @@ class Anderson(FixedPointSolver):
     - `safeguard`: a step after which the residual is more than so many times as large, or not finite, is undone: the sample takes
       the plain step from where it was and forgets.
 
-    **Call:** `optimistix.fixed_point(f, solver, y0, args)` with any tree of floating or complex arrays. Returns the best iterate of each
-    sample, and in `stats`: `residual` (`norm(f(z) - z)` of what is returned), `num_steps` (evaluations of the map) and `converged`, each
-    `(samples,)` if batched; `residuals` `(steps, samples)`, NaN where a sample was done, if traced. `aux` is that of the last evaluation.
-    `result` is successful if every sample converged. A sample in which the map is not finite ends there, and harms no other; `y0` itself
-    must be finite.
+    **Call:** `optimistix.fixed_point(f, solver, y0, args)` with any tree of floating or complex arrays. Returns the iterate of
+    each sample that converged, or that with the smallest residual, and in `stats`: `residual` (`norm(f(z) - z)` of what is returned),
+    `error` (an estimate of its distance to the fixed point, by the last change of the residual), `num_steps` (evaluations of the
+    map) and `converged`, each `(samples,)` if batched; `residuals` `(steps, samples)`, NaN where a sample was done, if traced. `aux` is
+    that of the last evaluation. `result` is successful if every sample converged. A sample in which the map is not finite ends there,
+    and harms no other; `y0` itself must be finite.
 
     **Errors:** `LayerError` for settings that cannot be; `ShapeError` if batched arrays have first axes of different lengths;
     `ValueError`, by optimistix, if the map returns other shapes than it gets.
@@ -114,6 +117,10 @@ class Anderson(FixedPointSolver):
             size=jnp.full((samples,), jnp.inf, real),
         )
 
+    def since(self, value: Array, residual: Array, memory: Any) -> tuple[Array, Array]:
+        """By the plain step and the residual that are kept."""
+        return value - (memory.plain - self.mixing * memory.residual), residual - memory.residual
+
     def propose(self, point: Point, memory: Any) -> tuple[Inexact[Array, "samples size"], Any, Any]:
         """The plain step, less the combination of earlier steps that takes most from the residual."""
         old: _History = memory
@@ -134,19 +141,18 @@ class Anderson(FixedPointSolver):
             self._damping(plain.dtype),
             pivot=self.kind == 1,
         )
-        proposal = plain - combine(weights, steps)
-        if undo is not None:
-            proposal = jnp.where(undo[:, None], old.plain, proposal)
+        proposal = jnp.where(undo[:, None], old.plain, plain - combine(weights, steps))
         return proposal, _History(plain, point.residual, residuals, steps, products, lengths, used, point.size), 0
 
-    def _used(self, point: Point, old: _History) -> tuple[Array, Array | None]:
+    def _used(self, point: Point, old: _History) -> tuple[Array, Array]:
         """How many of the latest slots each sample may use now, and whether its last step is undone."""
         used = jnp.where(point.step == 0, 0, jnp.minimum(old.used + 1, self.memory))
         if self.restart is not None:
             used = jnp.where(point.step % self.restart == 0, 0, used)
-        if self.safeguard is None:
-            return used, None
-        undo = (old.used > 0) & ~(point.size <= self.safeguard * old.size)
+        bad = point.within < 1
+        if self.safeguard is not None:
+            bad |= ~(point.size <= self.safeguard * old.size)
+        undo = (old.used > 0) & bad
         # Nothing that led here counts, nor the next difference, which starts here.
         return jnp.where(undo, -1, used), undo
 

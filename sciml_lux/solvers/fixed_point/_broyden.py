@@ -75,6 +75,10 @@ class Broyden(RootFinder):
         nothing = jnp.zeros((samples, self.memory, size), value.dtype)
         return _Updates(nothing, nothing, jnp.zeros((samples,), jnp.int32), begin(value))
 
+    def since(self, value: Array, residual: Array, memory: Any) -> tuple[Array, Array]:
+        """From the point that was accepted last."""
+        return value - memory.search.value, residual - memory.search.residual
+
     def propose(self, point: Point, memory: Any) -> tuple[Inexact[Array, "samples size"], Any, Any]:
         """Updates the matrix by the last step, and takes the next."""
         old: _Updates = memory

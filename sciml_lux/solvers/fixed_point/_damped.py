@@ -55,6 +55,10 @@ class Damped(FixedPointSolver):
         mixing = jnp.full(value.shape[:1], self.mixing, value.real.dtype)
         return _Last(jnp.zeros_like(value), mixing)
 
+    def since(self, value: Array, residual: Array, memory: Any) -> tuple[Array, Array]:
+        """By the residual along which the step went."""
+        return memory.mixing.astype(value.dtype)[:, None] * memory.residual, residual - memory.residual
+
     def propose(self, point: Point, memory: Any) -> tuple[Inexact[Array, "samples size"], Any, Any]:
         """One damped step."""
         last: _Last = memory

@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int, PyTree, Scalar
 
 from ...flatten import LayerError, ShapeError
+from ._evidence import GONE, Evidence, at_rest, gathered, no_evidence
 from ._rows import from_rows, row_norms, to_rows
 
 # As many steps as `optimistix.fixed_point` takes unless told otherwise.
@@ -22,24 +23,33 @@ class Point(NamedTuple):
     """Where the samples are, as a method sees it.
 
     `value` is `z`; `residual` is `f(z) - z`, or 0 where that is not finite; `size` its norm, infinite there; `error` is `size` over
-    what the tolerances allow, at most 1 where converged; `step` counts from 0; `evaluate` returns the residual at other values.
+    what the tolerances allow; `done`: which samples stay; `unsure`: which are within the tolerances, but the last step did not change
+    what is left of their residual; `within`: below 1 where the last step is not to be taken, since it went far
+    out without lowering the residual, and then the factor that brings `z` back; `step` counts from 0; `evaluate` returns the residual at
+    other values.
     """
 
     value: Inexact[Array, "samples size"]
     residual: Inexact[Array, "samples size"]
     size: Float[Array, " samples"]
     error: Float[Array, " samples"]
+    done: Bool[Array, " samples"]
+    unsure: Bool[Array, " samples"]
+    within: Float[Array, " samples"]
     step: Int[Array, ""]
     evaluate: Callable[[Array], Array]
 
 
 class Progress(eqx.Module):
-    """What is known of the samples: the best iterates with their errors (converged at 1 or below) and residuals; and what the
-    method remembers."""
+    """What is known of the samples: the best iterates, with their residuals, these relative to what the tolerances allow, and the
+    estimated distances to the equilibrium; what tells rest from drift; and what the method remembers."""
 
     best: Inexact[Array, "samples size"]
     error: Float[Array, " samples"]
     residual: Float[Array, " samples"]
+    distance: Float[Array, " samples"]
+    evidence: Evidence
+    trusted: Bool[Array, " samples"]
     evaluations: Int[Array, " samples"]
     converged: Bool[Array, " samples"]
     failed: Bool[Array, " samples"]
@@ -80,6 +90,12 @@ class Samples(eqx.Module):
         """The memory before the first step; only the shape and dtype of `value` may matter."""
 
     @abc.abstractmethod
+    def since(
+        self, value: Inexact[Array, "samples size"], residual: Inexact[Array, "samples size"], memory: Any
+    ) -> tuple[Inexact[Array, "samples size"], Inexact[Array, "samples size"]]:
+        """What the last step changed the value and the residual by, given both after it and the memory before."""
+
+    @abc.abstractmethod
     def propose(self, point: Point, memory: Any) -> tuple[Inexact[Array, "samples size"], Any, Any]:
         """Where the samples go next, the memory there, and how many evaluations that took of each sample beyond the one at `point`."""
 
@@ -97,7 +113,10 @@ class Samples(eqx.Module):
         aux_struct: Any,
         tags: frozenset[object],
     ) -> Progress:
-        """Nothing is evaluated here; the first step does it."""
+        """Nothing is evaluated here; the first step does it.
+
+        `options["trusted"]`: which samples need no proof that they rest if they start within the tolerances, as they once had it.
+        """
         value = to_rows(y, self.batched)
         _check_same_shape(y, f_struct)
         samples = value.shape[0]
@@ -107,7 +126,19 @@ class Samples(eqx.Module):
         no = jnp.zeros((samples,), bool)
         none = jnp.zeros((samples,), jnp.int32)
         return Progress(
-            value, infinite, infinite, none, no, no, none, jnp.zeros((), jnp.int32), trace, self.start(value)
+            best=value,
+            error=infinite,
+            residual=infinite,
+            distance=infinite,
+            evidence=no_evidence(value),
+            trusted=jnp.broadcast_to(jnp.asarray(options.get("trusted", False)), (samples,)),
+            evaluations=none,
+            converged=no,
+            failed=no,
+            retreats=none,
+            step=jnp.zeros((), jnp.int32),
+            trace=trace,
+            memory=self.start(value),
         )
 
     def step(
@@ -129,15 +160,22 @@ class Samples(eqx.Module):
         # What is not finite ends here: neither the memory of the method nor, through it, the next iterate gets to see it.
         error, size = (jnp.where(finite, number, jnp.inf) for number in (error, size))
         residual = jnp.where(finite[:, None], residual, 0)
-        better = active & finite & ((error < state.error) | (state.step == 0))
-        converged = state.converged | (active & (error <= 1))
+        steps = self.since(value, residual, state.memory)
+        evidence = gathered(state.evidence, value, residual, *steps, finite, state.step)
+        within = active & (error <= 1)
+        arrived = within & (at_rest(evidence, error) | (state.trusted & (state.step == 0)))
+        # The smallest residual, not the smallest relative to `z`, which moving out lowers as well.
+        better = (active & finite & ((size < state.residual) | (state.step == 0))) | arrived
+        converged = state.converged | arrived
         retreats = jnp.where(finite, 0, state.retreats + 1)
         failed = state.failed | (active & (retreats > jnp.where(state.step == 0, 0, self._most_retreats())))
 
         def evaluate(rows: Array) -> Array:
             return self._residual(rows, fn(from_rows(rows, y), args)[0])
 
-        point = Point(value, residual, size, error, state.step, evaluate)
+        # Such a sample shows by a plain step whether its residual goes.
+        unsure = within & ~arrived & (evidence.left <= GONE) & ~evidence.changed
+        point = Point(value, residual, size, error, converged | failed, unsure, evidence.within, state.step, evaluate)
         proposal, memory, extra = self.propose(point, state.memory)
         # A sample that is done stays where it was evaluated last. The iterates stay finite: optimistix ends the solve of all samples
         # at the first number that is not.
@@ -146,6 +184,9 @@ class Samples(eqx.Module):
             best=jnp.where(better[:, None], value, state.best),
             error=jnp.where(better, error, state.error),
             residual=jnp.where(better, size, state.residual),
+            distance=jnp.where(better, _times(evidence.error, size), state.distance),
+            evidence=evidence,
+            trusted=state.trusted,
             evaluations=state.evaluations + jnp.where(active, 1, 0) + jnp.where(converged | failed, 0, extra),
             converged=converged,
             failed=failed,
@@ -176,7 +217,12 @@ class Samples(eqx.Module):
         result: optx.RESULTS,
     ) -> tuple[Any, Any, dict[str, Any]]:
         """The best iterate of each sample, and what is known of it."""
-        stats = {"residual": state.residual, "num_steps": state.evaluations, "converged": state.converged}
+        stats = {
+            "residual": state.residual,
+            "error": state.distance,
+            "num_steps": state.evaluations,
+            "converged": state.converged,
+        }
         if state.trace is not None:
             stats["residuals"] = state.trace
         if not self.batched:
@@ -188,7 +234,7 @@ class Samples(eqx.Module):
         return rows if self._returns_residual else rows - value
 
     def _error(self, value: Array, residual: Array, like: Any) -> tuple[Array, Array]:
-        """The residual over what the tolerances allow, at most 1 where converged; and the residual in the units of `norm`."""
+        """The residual over what the tolerances allow; and the residual in the units of `norm`."""
         # These decide, and are reported; derivatives go through the iterates alone.
         value, residual = lax.stop_gradient((value, residual))
         size = row_norms(self.norm, residual, like, self.batched)
@@ -213,6 +259,11 @@ def _over(size: Array, allowed: Array) -> Array:
     """`size / allowed`, ordered by size where nothing is allowed, and 0 at an exact solution whatever is allowed."""
     tiny = float(jnp.finfo(size.dtype).tiny)
     return jnp.where(size > 0, size / jnp.maximum(allowed, tiny**0.5), size)
+
+
+def _times(factor: Array, size: Array) -> Array:
+    """Their product, and 0 at an exact solution."""
+    return jnp.where(size > 0, factor * size, size)
 
 
 def _record(trace: Array | None, step: Array, sizes: Array) -> Array | None:

@@ -42,13 +42,12 @@ def begin(value: Inexact[Array, "samples size"]) -> Search:
 
 
 def judge(point: Point, search: Search, growth: float, enabled: bool) -> Trial:
-    """Accepts where the residual has grown to at most `growth` times the last accepted one."""
-    if not enabled:
-        everywhere = jnp.ones(point.size.shape, bool)
-        return Trial(everywhere, point.value, point.residual, point.size)
+    """Accepts where the residual has grown to at most `growth` times the last accepted one; all, unless `enabled`, but for steps far
+    out that did not lower it."""
     finite = jnp.isfinite(point.size)
     tired = finite & (search.trials >= MOST_TRIALS)
-    accepted = (point.step == 0) | (finite & (point.size <= growth * search.size)) | tired
+    accepted = (finite & (point.size <= growth * search.size)) | tired if enabled else jnp.ones_like(finite)
+    accepted = (point.step == 0) | (accepted & (point.within >= 1))
     rows = accepted[:, None]
     return Trial(
         accepted,
@@ -62,11 +61,14 @@ def advance(
     point: Point, search: Search, trial: Trial, direction: Inexact[Array, "samples size"]
 ) -> tuple[Inexact[Array, "samples size"], Search]:
     """The next trial: the whole of the new direction where the last one was accepted, less of the old one elsewhere."""
-    direction = jnp.where(trial.accepted[:, None], direction, search.direction)
+    # A step that went too far out is forgotten: what is searched is the part of it that stays near.
+    far = ~trial.accepted & (point.within < 1)
+    nearer = (search.fraction * point.within).astype(direction.dtype)[:, None] * search.direction
+    direction = jnp.where(trial.accepted[:, None], direction, jnp.where(far[:, None], nearer, search.direction))
     # The minimum of the parabola through the squares of both residuals whose slope at the first is that of a Newton step.
     ratio = (point.size / search.size) ** 2
     shorter = search.fraction * jnp.clip(jnp.where(jnp.isfinite(ratio), 1 / (1 + ratio), 0), 0.1, 0.5)
     trials = jnp.where(trial.accepted, 0, search.trials + 1)
-    fraction = jnp.where(trial.accepted | (trials == MOST_TRIALS), 1, shorter)
+    fraction = jnp.where(trial.accepted | far | (trials == MOST_TRIALS), 1, shorter)
     proposal = trial.value + fraction.astype(direction.dtype)[:, None] * direction
     return proposal, Search(trial.value, trial.residual, trial.size, direction, fraction, trials)

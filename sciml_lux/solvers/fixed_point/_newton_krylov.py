@@ -16,6 +16,9 @@ from ._line_search import MOST_TRIALS, Search, advance, begin, judge
 # Eisenstat and Walker (1996), choice 2: the constant and the exponent, and the tolerance above which the last one holds the next up.
 _FACTOR, _EXPONENT, _HELD = 0.9, 2.0, 0.1
 
+# How exactly to solve from a start that is within the tolerance of the solve already.
+_PROOF = 0.3
+
 # A step is accepted once the residual has fallen at all.
 _GROWTH = 1.0
 
@@ -72,14 +75,20 @@ class NewtonKrylov(RootFinder):
         """The first tolerance."""
         return _Forcing(jnp.full(value.shape[:1], self.forcing, value.real.dtype), begin(value))
 
+    def since(self, value: Array, residual: Array, memory: Any) -> tuple[Array, Array]:
+        """From the point that was accepted last."""
+        return value - memory.search.value, residual - memory.search.residual
+
     def propose(self, point: Point, memory: Any) -> tuple[Inexact[Array, "samples size"], Any, Any]:
         """An inexact Newton step."""
         old: _Forcing = memory
         trial = judge(point, old.search, _GROWTH, self.line_search)
         tolerance = jnp.where(trial.accepted, self._tolerance(point, old), old.tolerance)
-        needed = trial.accepted & (point.error > 1)
-        # What was not accepted goes back along its old direction, and needs no system solved.
-        target = jnp.where(needed[:, None], -point.residual, 0)
+        needed = trial.accepted & ~point.done
+        # What was not accepted goes back along its old direction, and needs no system solved. GMRES leaves of a residual what it has
+        # not changed, so that only another step shows whether that goes: a plain one.
+        plain = needed & point.unsure
+        target = jnp.where((needed & ~plain)[:, None], -point.residual, 0)
         _, product = jax.linearize(point.evaluate, point.value)
         if self.linear_solver is None:
             direction, products = gmres(product, target, tolerance, self.krylov)
@@ -87,6 +96,7 @@ class NewtonKrylov(RootFinder):
             operator = lx.FunctionLinearOperator(product, jax.eval_shape(lambda: target))
             direction = lx.linear_solve(operator, target, self.linear_solver, throw=False).value
             products = jnp.zeros(point.size.shape, jnp.int32)
+        direction = jnp.where(plain[:, None], point.residual, direction)
         proposal, search = advance(point, old.search, trial, direction)
         return proposal, _Forcing(tolerance, search), products
 
@@ -96,5 +106,6 @@ class NewtonKrylov(RootFinder):
         held = _FACTOR * old.tolerance**_EXPONENT
         tolerance = jnp.where(held > _HELD, jnp.maximum(tolerance, held), tolerance)
         tolerance = jnp.where(point.step == 0, self.forcing, tolerance)
-        # Half of what is left to reach the tolerance of the solve is enough.
-        return jnp.clip(jnp.maximum(tolerance, 0.5 / point.error), 0.0, self.forcing)
+        # Half of what is left to reach the tolerance of the solve is enough; within it, what shows that the residual goes.
+        left = jnp.where(point.error > 1, 0.5 / point.error, _PROOF)
+        return jnp.clip(jnp.maximum(tolerance, left), 0.0, self.forcing)

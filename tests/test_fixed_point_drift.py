@@ -1,0 +1,169 @@
+"""Small residuals that are not those of a point of rest, and points of rest that are: every solver, alone and as an equilibrium."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import optimistix as optx
+import pytest
+from fixed_points import SOLVERS
+from helpers import setup
+
+import sciml_lux as lux
+from sciml_lux.solvers import Anderson, Broyden, Damped, NewtonKrylov, SolveError
+from sciml_lux.training import FitError
+
+METHODS = {"Anderson": Anderson, "Damped": Damped, "Broyden": Broyden, "NewtonKrylov": NewtonKrylov}
+every_method = pytest.mark.parametrize("make", METHODS.values(), ids=METHODS.keys())
+all_variants = pytest.mark.parametrize(
+    "make", [pytest.param(m, marks=pytest.mark.slow, id=n) for n, m in SOLVERS.items()]
+)
+KINDS = 4
+
+
+def adrift(pair, kind):
+    """No fixed point: a shift, one beside what contracts, an eigenvalue of exactly 1, a turn."""
+    a, b = pair
+    shift, kind = 1 + 0 * a, kind[:, None]
+    new_a = jnp.where(kind == 3, jnp.concatenate([-a[:, 1:], a[:, :1]], axis=1), a + shift)
+    new_a = jnp.where(kind == 2, jnp.mean(a, axis=1, keepdims=True) + shift, new_a)
+    return new_a, jnp.where(kind == 1, 0.5 * b, b + jnp.asarray(1, b.dtype))
+
+
+def check_adrift(make, dtype):
+    size = [1e6 if dtype == jnp.float32 else 1e9, 1e3, 0.0]
+    scale, kind = (leaf.reshape(-1) for leaf in np.meshgrid(size, np.arange(KINDS)))
+    a = jnp.asarray(scale[:, None] * np.ones((1, 2)), dtype)
+    start = (a, jnp.asarray(np.where(kind == 1, 0.0, scale)[:, None], dtype))
+    solution = optx.fixed_point(adrift, make(batched=True), start, jnp.asarray(kind), max_steps=60, throw=False)
+    assert not np.any(solution.stats["converged"])
+    # No step went far out: plain ones move by the residual.
+    assert np.all(np.abs(solution.value[0]).max(axis=1) <= 1e4 * (1 + scale))
+
+
+@every_method
+def test_what_drifts_does_not_converge(make):
+    check_adrift(make, jnp.float64)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+@all_variants
+def test_what_drifts_does_not_converge_by_any_variant(make, dtype):
+    check_adrift(make, dtype)
+
+
+def resting(z, kind):
+    """Fixed points: large from afar, where it starts, at 0, of a map that expands; and at 1e8 and 1e-8."""
+    kind = kind[:, None]
+    goals = jnp.asarray([1e6, 3.0, 0.0, 2.0, 1e8, 1e-8], z.dtype)[kind[:, 0]][:, None]
+    return goals + jnp.where(kind == 3, -3.0, 0.5).astype(z.dtype) * (z - goals)
+
+
+@every_method
+def test_what_rests_converges(make):
+    kind = jnp.arange(6)
+    start = jnp.asarray([0.0, 3.0001, 7e3, 0.0, 0.0, 0.0])[:, None]
+    solver = make(rtol=1e-6, atol=0.0, batched=True, criterion="relative")
+    far = solution = optx.fixed_point(resting, solver, start.at[2].set(0.0), kind, max_steps=60, throw=False)
+    assert np.all(far.stats["converged"])
+    np.testing.assert_allclose(solution.value[:, 0], [1e6, 3.0, 0.0, 2.0, 1e8, 1e-8], rtol=3e-6)
+    # Units are free.
+    np.testing.assert_array_equal(solution.stats["num_steps"][0], solution.stats["num_steps"][4])
+    np.testing.assert_array_equal(solution.stats["num_steps"][4], solution.stats["num_steps"][5])
+
+
+MATRIX = jax.random.normal(jax.random.key(3), (4, 6)) / 3
+
+
+def admm(z_and_x):
+    """A step of the alternating direction method for least squares with an absolute penalty: piecewise linear, it contracts by 0.94."""
+    (z, u), y = z_and_x
+    x = jnp.linalg.solve(MATRIX.T @ MATRIX + jnp.eye(6), (y @ MATRIX + (z - u)).T).T
+    new = jnp.sign(x + u) * jnp.maximum(jnp.abs(x + u) - 0.1, 0)
+    return new, u + x - new
+
+
+@every_method
+def test_no_step_leaves_for_infinity_where_the_residual_is_small_beside_z(make):
+    y = jax.random.normal(jax.random.key(1), (5, 4))
+    deq = lux.DeepEquilibrium(
+        lux.WrappedFunction(admm), solver=make(), throw=False, max_steps=300, init=lambda y: (jnp.zeros((5, 6)),) * 2
+    )
+    (z, _), st = jax.jit(deq)(y, *setup(deq))
+    assert np.all(st.solution.converged)
+    np.testing.assert_allclose(jnp.sum(z**2, axis=1), [6.665, 2.427, 13.82, 5.071, 3.015], rtol=2e-2)
+
+
+SHIFT = lux.WrappedFunction(lambda z_and_x: z_and_x[0] + 1 + 0 * z_and_x[1])
+
+
+@pytest.mark.parametrize("make", [lux.DeepEquilibrium, lux.ContinuousDEQ])
+def test_an_equilibrium_at_infinity_is_refused(make):
+    deq = make(SHIFT, init=lambda x: 1e9 + 0 * x)
+    with pytest.raises(SolveError, match="not seen to go as z moves"):
+        deq(jnp.ones((2, 3)), *setup(deq))
+    foreign = lux.DeepEquilibrium(
+        SHIFT, init=lambda x: 1e9 + 0 * x, throw=False, solver=optx.FixedPointIteration(rtol=1e-4, atol=1e-4)
+    )
+    assert not np.any(foreign(jnp.ones((2, 3)), *setup(foreign))[1].solution.converged)
+
+
+def test_weak_contraction_is_said():
+    deq = lux.DeepEquilibrium(lux.WrappedFunction(lambda z_and_x: 0.99999 * z_and_x[0] + 1e-6 * z_and_x[1]))
+    x = jnp.linspace(-2, 3, 6).reshape(2, 3)
+    with pytest.warns(UserWarning, match=r"contracts weakly, by 0.99999"):
+        z, st = deq(x, *setup(deq))
+    np.testing.assert_allclose(z, 0.1 * x, atol=1e-9)
+    assert np.all(st.solution.error >= np.max(np.abs(z - 0.1 * x)) / 10)
+    damped = lux.DeepEquilibrium(deq.model, solver=Damped(adaptive=False), throw=False)
+    st = damped(x, *setup(damped))[1]
+    assert not np.any(st.solution.converged)  # with a residual of 1e-6
+
+
+def cell_of(dense):
+    @lux.compact(lin=dense)
+    def cell(self, z_and_x):
+        return jnp.tanh(self.lin(z_and_x[0]) + z_and_x[1])
+
+    return cell
+
+
+@pytest.mark.slow
+def test_a_fit_that_stops_names_what_lets_it_go_on():
+    x = jax.random.normal(jax.random.key(0), (128, 16))
+    y = jnp.argmax(x @ jax.random.normal(jax.random.key(1), (16, 4)), 1)
+
+    def fit(dense, **options):
+        model = lux.Chain(lux.DeepEquilibrium(cell_of(dense), **options), lux.Dense(16, 4))
+        ps, st = setup(model)
+
+        def loss(ps, st, data):
+            out, st = model(data[0], ps, st)
+            penalty = st.layer_0.solution.get("jacobian_penalty", jnp.zeros(()))
+            fitted = optax.softmax_cross_entropy_with_integer_labels(out, data[1]).mean()
+            return fitted + 0.1 * jnp.mean(penalty), st
+
+        return lux.fit(loss, ps, st, optax.adam(1e-2), steps=150, data=(x, y))
+
+    plain = lux.Dense(16, 16)
+    with pytest.raises(FitError, match=r"of 128 samples found no equilibrium.*SpectralNorm.*JacobianPenalty"):
+        fit(plain)
+    cures = [
+        (lux.SpectralNorm(plain), {}),
+        (plain, {"jacobian_penalty": lux.solvers.JacobianPenalty()}),
+        (plain, {"unconverged": "best"}),
+    ]
+    for dense, options in cures:
+        assert len(fit(dense, **options).losses) == 150
+
+
+def test_the_best_iterate_of_a_sample_that_did_not_converge():
+    model = lux.WrappedFunction(lambda z_and_x: 0.9 * z_and_x[0] + z_and_x[1])
+    deq = lux.DeepEquilibrium(model, solver=Damped(adaptive=False), max_steps=5, unconverged="best")
+    ps, st = setup(deq)
+    z, new = deq(jnp.ones((2, 1)), ps, st)
+    np.testing.assert_allclose(z, sum(0.9**k for k in range(4)), rtol=1e-12)
+    assert not np.any(new.solution.converged)
+    assert bool(new.solution.result == optx.RESULTS.successful)
+    # The gradient of the linearized equation, which of this model is the equation.
+    np.testing.assert_allclose(jax.grad(lambda x: jnp.sum(deq(x, ps, st)[0]))(jnp.ones((2, 1))), 10.0, rtol=1e-9)
