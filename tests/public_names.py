@@ -507,6 +507,7 @@ PUBLIC = {
         "growing_horizon",
         "minibatches",
         "series",
+        "stack_series",
         "windows",
     ],
 }

@@ -13,7 +13,7 @@ from ...flatten import FlatParams, LayerError
 from .._fit import fit
 from .._result import FitError, Fitted
 from ._multiple_shooting import ShootingLoss
-from ._series import check_count
+from ._checks import check_count
 
 # A round after which the defect is not this much smaller than before makes defects more expensive.
 _ENOUGH = 0.25
