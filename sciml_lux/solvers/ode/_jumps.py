@@ -27,7 +27,6 @@ from ._integrate import integrate
 from ._results import RESULTS, SUCCESSFUL
 from ._values import largest
 
-
 # How far from the solution, in units of the tolerance, a state may be at which a solve is taken up again.
 _FAR = 10
 

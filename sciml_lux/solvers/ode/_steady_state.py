@@ -22,7 +22,8 @@ from ._neural_ode import NeuralODE
 from ._results import ADVICE, RESULTS, SUCCESSFUL, name_of
 from ._values import largest
 
-# How far from an equilibrium explicit steps may stay about it, in units of the tolerance: a few of their own, which are a tenth of it.
+# How far from an equilibrium a solve may be, in units of the tolerance: explicit steps stay about it, a few of their own tolerances away,
+# which are a tenth of it.
 _NEAR = 10
 # Each squares the distance, nearly, which is one of rounding after the second; the third shows it.
 _NEWTON_STEPS = 3
@@ -33,11 +34,16 @@ class SteadyStateODE(NeuralODE):
 
         model(y*, p) = 0,        dy*/dp = -(d model/dy)^-1 (d model/dp)
 
-    The equation is solved, with a tenth of these tolerances, until `rms(dy/dt) < atol + rtol rms(y)`, in the units of `y` and of time,
-    and a step of Newton's method taken from there if that leads nearer. Where the solution stays about the equilibrium of a fast
-    equation, as explicit steps at the limit of stability do, that step decides whether it is one. Gradients come from the implicit
-    function theorem at the equilibrium, not from the solve: they cost one linear system of the size of the state, and no memory
-    for the steps. Which equilibrium is found depends on `y0`; where it lies does not, so that the gradient in `y0` is 0.
+    The equation is solved, with a tenth of these tolerances, until no number would move by more than about its tolerance,
+    `atol + rtol |y|`, in as long as the solve has lasted; then Newton's method decides whether an equilibrium is that near, and finds it to
+    rounding. If none is, the solve goes on for as long again. So each number is judged by itself, in its own units and in no unit of time:
+    what is at rest beside it makes no difference. The start of an orbit that leaves an unstable equilibrium counts as being there if
+    it is within the tolerance.
+
+    Gradients come from the implicit function theorem at the equilibrium, not from the solve: they cost one linear system, and no memory
+    for the steps. With samples along the leading axis, which do not depend on each other, that is one small matrix for each; where
+    they do, GMRES solves the system of all. Which equilibrium is found depends on `y0`; where it lies does not, so that the
+    gradient in `y0` is 0.
 
     **Arguments:** as for every `AbstractODE`, of which `time`, `event` and `adjoint` have no place here. `t1` (default: 1e4) is when to
     give up.
@@ -49,9 +55,10 @@ class SteadyStateODE(NeuralODE):
 
     **States:** as for every `AbstractODE`; `solution.result` is of `lux.solvers.RESULTS`.
 
-    **Errors:** as for every `AbstractODE`; `LayerError` for `ts`; at run time, if no equilibrium is reached by `t1`. Where the Jacobian
-    is singular, as for a conserved quantity, the equilibrium is not a function of the parameters alone, and gradients are NaN:
-    integrate to a late `t1` with a `NeuralODE` instead. A second derivative is an error.
+    **Errors:** as for every `AbstractODE`; `LayerError` for `ts`; at run time, if no equilibrium is reached by `t1`, and in `max_steps`
+    between two looks. Where the Jacobian is singular, as for a conserved quantity, the equilibrium is not a function of the parameters
+    alone, and gradients of what depends on more than them are NaN: integrate to a late `t1` with a `NeuralODE` instead. A second
+    derivative is an error.
 
     **Source:** Bai, Kolter and Koltun 2019, Deep Equilibrium Models; Kidger 2021, On Neural Differential Equations, section 5.1.2.
     """

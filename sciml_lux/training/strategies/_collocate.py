@@ -53,8 +53,8 @@ def collocate_kernel(
 
     **Returns:** a `Collocation`, data for `CollocationLoss`; its `ys` also serve as the starts of `windows`.
 
-    **Errors:** `LayerError` for an option that cannot be, an infinite value, or a component with too few observations; `ShapeError` for times and
-    values that do not go together.
+    **Errors:** `LayerError` for an option that cannot be, an infinite value, or a component with too few observations in a piece;
+    `ShapeError` for times and values that do not go together.
 
     **Source:** Roesch, Rackauckas and Stumpf 2021, Collocation based training of neural ordinary differential equations; Fan and
     Gijbels 1996, Local Polynomial Modelling and Its Applications, chapter 3.

@@ -111,7 +111,7 @@ class MultipleShooting(AbstractContainer):
             y0 = jax.vmap(ravel_pytree(template)[1])(starts)
         else:
             y0 = starts
-        follow = _follow(data)
+        follow = check_segments(data)
         solution, inner = solve_series(self.node, data._replace(y0=y0, seam=None), ps["node"], st["node"])
         ys = jax.tree.map(lambda leaf: jnp.where(follow, leaf, jnp.nan).astype(leaf.dtype), solution.ys)
         if jax.tree.map(lambda leaf: leaf.shape[2:], ys) != jax.tree.map(jnp.shape, template):
@@ -127,7 +127,7 @@ class MultipleShooting(AbstractContainer):
 
     def start_from(self, ps: FlatParams, data: Series) -> FlatParams:
         """Parameters whose starts are those of the segments, `data.y0`. **Errors:** `ShapeError` if these do not follow one another."""
-        _follow(data)
+        check_segments(data)
         starts = _rows(jax.tree.map(jnp.asarray, data.y0)).reshape(self.segments, *self.shape)
         return ps.set("starts", starts.astype(ps.layout.dtype))
 
@@ -151,8 +151,12 @@ def _rows(tree: Any) -> Array:
     return jnp.concatenate(leaves, axis=1)
 
 
-def _follow(data: Series) -> Any:
+def check_segments(data: Any) -> Any:
     """Whether each segment begins where the one before ends. **Errors:** `ShapeError` if it is seen not to."""
+    if not isinstance(data, Series) or np.ndim(data.ts) != 2:
+        raise ShapeError(
+            f"segments are a Series with a leading axis, got {type(data).__name__}; write windows(series(ts, ys), length)"
+        )
     begins, ends = data.ts[1:, 0], data.ts[:-1, -1]
     if isinstance(data.ts, Tracer):
         return jnp.all(begins == ends)
@@ -160,8 +164,8 @@ def _follow(data: Series) -> Any:
     if apart.size:
         k = int(apart[0])
         raise ShapeError(
-            f"MultipleShooting: segment {k + 1} begins at {begins[k]:g} and the one before ends at {ends[k]:g}; segments follow one another, "
-            "in order and without overlap: write windows(series(ts, ys), length), without stride"
+            f"MultipleShooting: segment {k + 1} begins at {begins[k]:g} and the one before ends at {ends[k]:g}; segments follow one "
+            "another, in order and without overlap: write windows(series(ts, ys), length), without stride"
         )
     return jnp.asarray(True)
 

@@ -58,7 +58,8 @@ def series(
     y0 = jax.tree.map(np.asarray, y0)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(y0)):
         raise LayerError(
-            "the state at the start is not known: y0 holds numbers that are not finite; pass y0=, for example collocate_spline(ts, ys).ys[0]"
+            "the state at the start is not known: y0 holds numbers that are not finite; pass y0=, for example "
+            "collocate_spline(ts, ys).ys[0]"
         )
     if t0 is not None and t0 != ts[0]:
         ts = as_times(np.concatenate([np.asarray([t0], ts.dtype), ts]))

@@ -27,8 +27,7 @@ def check_states(name: str, node: Any) -> None:
     if getattr(node, "hides_state", False):
         raise LayerError(
             f"{name}: {type(node).__name__} makes the state that it solves for out of what it is given, or the result out of that state: "
-            "its states within a series are hidden. Solve for the whole state, for example lux.NeuralODE(model) in place of "
-            "lux.AugmentedODE(model, dimensions), with observation= in the loss; or fit whole series, TrajectoryLoss(node)"
+            f"its states within a series are hidden. {_advice(node)}"
         )
 
 
@@ -117,6 +116,17 @@ def _check_seams(node: Any, y0: Any, params: Any, state: State) -> None:
     if lift is not None and lift(y0, params, state) is not y0:
         raise LayerError(
             f"{type(node).__name__} makes the state that it solves for out of what it is given, so that it is not known where a window "
-            "begins within a series. Fit whole series, or solve for the whole state, for example lux.NeuralODE(model) in place of "
-            "lux.AugmentedODE(model, dimensions), from starts= of it, with observation= in the loss"
+            f"begins within a series. {_advice(node)}"
         )
+
+
+def _advice(node: Any) -> str:
+    whole = (
+        "leave out initial= and observation= of the node"
+        if hasattr(node, "observation")
+        else "write lux.NeuralODE(model)"
+    )
+    return (
+        f"Solve for the whole state, which is what windows(..., starts=) begin from: {whole}, and observation=lambda y: ..., what was "
+        "measured of it, in the loss; or fit whole series, TrajectoryLoss(node)"
+    )
