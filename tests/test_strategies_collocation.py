@@ -103,6 +103,8 @@ def test_what_was_never_observed_does_not_count(collocate):
 
 A = np.array([[-0.1, 2.0], [-2.0, -0.3]])
 NEVER = np.stack([np.zeros(9), np.full(9, np.nan)], axis=1)
+APART = np.where([[True, False]] * 10 + [[False, True]] * 10, 1.0, np.nan)
+APART = collocate_spline(np.arange(20.0), APART)
 NODE = lux.NeuralODE(lux.Dense(2, 2, use_bias=False), t1=3.0)
 
 
@@ -156,6 +158,7 @@ def test_the_field_is_given_time_and_inputs():
         (lambda: CollocationLoss(lux.AugmentedODE(lux.Dense(3, 3), 1)), LayerError, "hidden"),
         (lambda: collocate_spline(np.arange(9.0), np.r_[np.inf, np.zeros(8)]), LayerError, "ys[0, 0] is inf"),
         (lambda: collocate_spline(np.arange(9.0), np.full(9, np.nan)), LayerError, "nothing was observed"),
+        (lambda: CollocationLoss(NODE)(*setup(NODE), APART), LayerError, "nothing counts"),
         (lambda: collocate_spline(np.arange(9.0), NEVER), LayerError, "component 1 was observed 0 times"),
         (lambda: collocate_spline(np.arange(9.0), np.zeros(9), at=[np.nan]), ShapeError, "finite"),
         (

@@ -97,6 +97,13 @@ def test_one_component_may_be_missing():
     assert np.isfinite(gradient.vector).all()
 
 
+def test_masked_values_are_missing():
+    masked = series(TS, np.ma.MaskedArray(YS, TS[:, None] * np.ones(2) == 1.0))
+    np.testing.assert_array_equal(masked.mask[:, 0], TS != 1.0)
+    counts = np.ma.MaskedArray(np.arange(10), TS == 1.0)
+    np.testing.assert_array_equal(series(TS, counts).mask, TS != 1.0)
+
+
 # Windows
 
 
@@ -267,6 +274,8 @@ UNTOLD = TrajectoryLoss(DRUG, solve=lambda y0, ps, st, ts, t0: DRUG.solve(y0, ps
         (lambda: LOSS(PS, ST, series(TS, YS[:, :1], y0=YS[0])), lux.flatten.ShapeError, "observation=lambda y: y[0]"),
         (lambda: series(TS, np.where(TS[:, None] == 1.0, np.inf, YS)), lux.flatten.LayerError, "ys[4, 0] is inf"),
         (lambda: series(TS, np.nan * YS, y0=YS[0]), lux.flatten.LayerError, "nothing was observed"),
+        (lambda: series(TS, noisy(range(1, 10))), lux.flatten.LayerError, "after the start"),
+        (lambda: series(TS, 1j * YS), lux.flatten.LayerError, "ys.real"),
         (lambda: LOSS(PS, ST, WHOLE._replace(mask=~WHOLE.mask)), lux.flatten.LayerError, "nothing of this series"),
         (lambda: series(TS, YS, y0=YS[0] / 0.0 * 0.0), lux.flatten.LayerError, "not finite"),
         (lambda: series(TS, YS, doses=(TS, YS[:3])), lux.flatten.ShapeError, "rows"),

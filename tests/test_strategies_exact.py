@@ -78,7 +78,7 @@ STRATEGIES = {
     "horizon": horizon,
     "stacked": stacked,
 }
-FAST = {("doses", "windows"), ("ball", "windows"), ("each", "stacked")}
+FAST = {("doses", "windows"), ("ball", "windows")}
 
 
 def unknown_within(member, strategy):
@@ -228,7 +228,13 @@ def test_windows_do_not_depend_on_the_adjoint(name, adjoint):
 # Collocation
 
 
-@pytest.mark.parametrize("name", ["switched", "doses", "second order", "hamiltonian"])
+SLOPES = [
+    "doses",
+    *[pytest.param(name, marks=pytest.mark.slow) for name in ("switched", "second order", "hamiltonian")],
+]
+
+
+@pytest.mark.parametrize("name", SLOPES)
 def test_the_exact_slopes_have_no_loss(name):
     member, ps, st, states, _ = exact(name)
     slopes, _ = jax.vmap(lambda t, y: member.node.derivative(t, y, ps.params, st, member.inputs))(

@@ -27,6 +27,18 @@ def as_times(ts: Any) -> np.ndarray:
     return times
 
 
+def as_values(name: str, ys: Any) -> np.ndarray:
+    """Measured values as numbers, NaN where an array of NumPy's is masked. **Errors:** `LayerError` for complex ones."""
+    if np.iscomplexobj(ys):
+        raise LayerError(
+            f"{name}: ys are real numbers, got {np.asarray(ys).dtype}; write np.stack([ys.real, ys.imag], axis=-1)"
+        )
+    floating = np.issubdtype(np.asarray(ys).dtype, np.floating)
+    if isinstance(ys, np.ma.MaskedArray):
+        return ys.astype(None if floating else jnp.result_type(float)).filled(np.nan)
+    return np.asarray(ys) if floating else np.asarray(ys, jnp.result_type(float))
+
+
 def check_lengths(ts: np.ndarray, ys: np.ndarray) -> None:
     """Raises `ShapeError` unless `ys` has one row for each of `ts`."""
     if ys.ndim < 1 or ys.shape[0] != ts.size:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.interpolate import make_smoothing_spline
 
 from ...flatten import LayerError, ShapeError
-from ._checks import as_times, check_count, check_lengths, observed
+from ._checks import as_times, as_values, check_count, check_lengths, observed
 
 # Bandwidths that are tried, from the narrowest that holds enough points to half the series.
 _CANDIDATES = 24
@@ -111,7 +111,7 @@ def collocate_spline(
 
 def _by_component(name: str, estimate: Any, ts: Any, ys: Any, at: Any, least: int, breaks: Any) -> Collocation:
     """Estimates of each component from its own observations, computed in double precision, in the dtype of `ys`."""
-    times, ys = as_times(ts), np.asarray(ys)
+    times, ys = as_times(ts), as_values(name, ys)
     check_lengths(times, ys)
     where = times if at is None else np.asarray(at)
     if where.ndim != 1:
@@ -121,7 +121,7 @@ def _by_component(name: str, estimate: Any, ts: Any, ys: Any, at: Any, least: in
     edges = np.sort(np.asarray(breaks, np.float64))
     if edges.ndim != 1 or np.isnan(edges).any():
         raise ShapeError(f"{name}: breaks is a vector of times, got {breaks!r}")
-    dtype = ys.dtype if np.issubdtype(ys.dtype, np.floating) else times.dtype
+    dtype = ys.dtype
     order = np.argsort(times, kind="stable")
     t, columns = times[order].astype(np.float64), ys.reshape(len(ys), -1)[order].astype(np.float64)
     seen, points = observed(name, columns), where.astype(np.float64)

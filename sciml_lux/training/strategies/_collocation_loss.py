@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from ...core import AbstractLayer, State, as_params, as_state
 from ...flatten import LayerError
@@ -57,6 +58,10 @@ class CollocationLoss:
             )
         data = jax.tree.map(jnp.asarray, data)
         counts = _counts(data)
+        if not isinstance(counts, Tracer) and not counts.any():
+            raise LayerError(
+                "CollocationLoss: there is no time at which all components were observed before and after; nothing counts"
+            )
         # Not computed with and then dropped, which would make the gradient NaN all the same.
         harmless = jnp.argmax(counts)
         ys = jax.tree.map(lambda leaf: jnp.where(_leading(counts, leaf), leaf, leaf[harmless]), data.ys)
@@ -72,7 +77,8 @@ class CollocationLoss:
         advanced = jax.tree.map(lambda leaf: leaf[0], children)
         slopes, dys = _joined(slopes), _joined(data.dys)
         mask = jnp.broadcast_to(_leading(counts, slopes), slopes.shape)
-        return self.error(slopes, dys, mask=mask), State({**state, **advanced})
+        value = self.error(slopes, dys, mask=mask)
+        return jnp.where(jnp.any(counts), value, jnp.nan).astype(value.dtype), State({**state, **advanced})
 
 
 def _counts(data: Collocation) -> Any:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ...flatten import LayerError, ShapeError
-from ._checks import as_times, check_lengths, observed
+from ._checks import as_times, as_values, check_lengths, observed
 
 
 class Series(NamedTuple):
@@ -35,25 +34,28 @@ def series(
 ) -> Series:
     """A `Series` out of times and measured values, in which NaN says that nothing was observed.
 
-    **Arguments:** `ts`: `(points,)`, sorted, at any distances, forward or backward; `ys`: `(points, *observed)`; `y0`: the state at
-    the start, before a dose there (default: the first value measured, after it); `t0`: the time of `y0`, if it is not that
-    of the first measurement; `doses`: `(times, amounts)` of this series, for a `lux.JumpODE`; `inputs`: those of this series, a
-    tree of arrays that can be called, such as `lux.solvers.linear_input(ts, values)`.
+    **Arguments:** `ts`: `(points,)`, sorted, at any distances, forward or backward; `ys`: `(points, *observed)`, NaN, or masked by
+    `numpy.ma`, where nothing was observed; `y0`: the state at the start, before a dose there (default: the first value measured,
+    after it); `t0`: the time of `y0`, if it is not that of the first measurement; `doses`: `(times, amounts)` of this series, for a
+    `lux.JumpODE`; `inputs`: those of this series, a tree of arrays that can be called, such as
+    `lux.solvers.linear_input(ts, values)`.
 
     **Returns:** a `Series` of `points` times (one more, unobserved, with a `t0` of its own).
 
     **Errors:** `ShapeError` for times that are not sorted or do not go with the values, and for doses that are not times and
     amounts; `LayerError` for values that are infinite, if nothing was observed, and if there is nothing to start from.
     """
-    ts, ys = as_times(ts), np.asarray(ys)
-    if not np.issubdtype(ys.dtype, np.floating):
-        ys = np.asarray(ys, jnp.result_type(float))
+    ts, ys = as_times(ts), as_values("series", ys)
     check_lengths(ts, ys)
     mask = observed("series", ys)
     resumed = y0 is None
     if y0 is None:
         if t0 is not None and t0 != ts[0]:
             raise LayerError(f"the first value was measured at {ts[0]:g}, not at t0={t0:g}; pass y0=, the state there")
+        if not mask[1:].any():
+            raise LayerError(
+                "series: nothing was observed after the start, which is what a solution begins from; pass y0=, or leave it out"
+            )
         y0 = ys[0]
     y0 = jax.tree.map(np.asarray, y0)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(y0)):

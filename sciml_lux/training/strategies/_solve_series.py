@@ -53,7 +53,7 @@ def solve_series(
     if each and data.ts.ndim == 1:
         rows = jax.tree.map(lambda leaf: leaf[None], data)
         solution, st = solve_series(node, rows, ps, st, solve, initial)
-        return jax.tree.map(lambda leaf: leaf[0] if hasattr(leaf, "shape") else leaf, solution), st
+        return jax.tree.map(lambda leaf: leaf[0], solution), st
 
     def one(y0: Any, ts: Any, given: dict[str, Any]) -> tuple[Any, State]:
         return solve(y0, ps, st, ts=ts, t0=ts[..., 0], **given)
@@ -64,8 +64,12 @@ def solve_series(
     if data.seam is not None:
         first = jax.tree.map(lambda leaf: leaf[0], y0)
         _check_seams(node, first, as_params(ps), as_state(st))
-    if data.ts.ndim == 1 or each:
+    if data.ts.ndim == 1:
         return one(y0, data.ts, given)
+    if each:
+        solution, st = one(y0, data.ts, given)
+        # Settings that are the same for all samples, as those of each, as a map over samples has them.
+        return jax.tree.map(lambda leaf: leaf if jnp.ndim(leaf) else jnp.full(len(data.ts), leaf), solution), st
     resumed = given.get("resume")
     if resumed is not None:
         given["resume"] = jnp.broadcast_to(resumed, data.ts.shape[:1])
