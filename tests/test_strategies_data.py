@@ -277,7 +277,7 @@ UNTOLD = TrajectoryLoss(DRUG, solve=lambda y0, ps, st, ts, t0: DRUG.solve(y0, ps
         (lambda: series(TS, noisy(range(1, 10))), lux.flatten.LayerError, "after the start"),
         (lambda: series(TS, 1j * YS), lux.flatten.LayerError, "ys.real"),
         (lambda: LOSS(PS, ST, WHOLE._replace(mask=~WHOLE.mask)), lux.flatten.LayerError, "nothing of this series"),
-        (lambda: series(TS, YS, y0=YS[0] / 0.0 * 0.0), lux.flatten.LayerError, "not finite"),
+        (lambda: series(TS, YS, y0=np.array([np.inf, 0.0])), lux.flatten.LayerError, "not finite"),
         (lambda: series(TS, YS, doses=(TS, YS[:3])), lux.flatten.ShapeError, "rows"),
         (lambda: series(TS, YS, doses=([np.nan], YS[:1])), lux.flatten.ShapeError, "write inf"),
         (lambda: series(TS, YS, y0=YS[0], doses=([-1.0], YS[:1])), lux.flatten.ShapeError, "before the series starts"),

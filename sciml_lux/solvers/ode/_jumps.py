@@ -155,19 +155,19 @@ class _Pieces(NamedTuple):
     def resumption(self, t: Any, y: Any, resumed: Any, tolerance: Any) -> Departure:
         """Where a state leaves to that may be one after an event, if `resumed`; where it may not, the event is about to happen."""
         plain = self.departure(t, y, None)
-        if self.system.condition is None:
+        system, condition = self.system, self.system.condition
+        if condition is None:
             return plain
         t, y, args = constant((t, y, self.args))
-        system = self.system
-        gradient = jax.grad(lambda y: system.condition(t, y, args))(y)
+        gradient = jax.grad(lambda y: condition(t, y, args))(y)
         errors = jax.tree.map(lambda slope, error: jnp.sum(jnp.abs(slope) * error), gradient, tolerance)
         slack = _FAR * jnp.sum(jnp.stack(jax.tree.leaves(errors)))
         if self.direction is None:
             # Which of two opposite crossings it was, its value alone can tell.
             slack = jnp.zeros_like(slack)
-        after = departure(system.condition, system.field, t, y, args, slack, self.resolution)
-        _, rate = with_rate(system.condition, system.field, t, y, args)
-        value, reflected = with_rate(system.condition, system.field, t, system.jump(t, y, args), args)
+        after = departure(condition, system.field, t, y, args, slack, self.resolution)
+        _, rate = with_rate(condition, system.field, t, y, args)
+        value, reflected = with_rate(condition, system.field, t, system.jump(t, y, args), args)
         counts = jnp.zeros((), bool) if self.direction is None else (rate > 0) == self.direction
         # An event that turns back what comes to it leaves nothing behind that comes to it still.
         before = counts & (rate * reflected < 0) & (jnp.abs(value) <= slack)

@@ -198,8 +198,16 @@ def _root(y: Any, system: Any, residual: Any) -> Any:
 
 @_root.def_jvp
 def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
-    y, (field, t, args), residual = primals
+    y, system, residual = primals
     _, _, dresidual = tangents
+    # What the Jacobian owes to the parameters is not known here.
+    once = eqxi.nondifferentiable(jnp.sum(residual), msg="a steady state can be differentiated once, not twice")
+    return y, _moved(system, y, dresidual + 0 * once)
+
+
+@eqx.filter_jit  # for derivatives that nothing compiles, as the solve
+def _moved(system: Any, y: Any, dresidual: Any) -> Any:
+    field, t, args = system
     vector, unpacked, size = packed(y)
 
     def on_vectors(vector: Any) -> Any:
@@ -209,7 +217,4 @@ def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
         with differentiation_mode("forward"):
             return on_vectors(vector)
 
-    # What the Jacobian owes to the parameters is not known here.
-    once = eqxi.nondifferentiable(jnp.sum(residual), msg="a steady state can be differentiated once, not twice")
-    linear = jacobian(forward, on_vectors, vector, size)
-    return y, unpacked(-linear.solve(dresidual + 0 * once))
+    return unpacked(-jacobian(forward, on_vectors, vector, size).solve(dresidual))

@@ -33,10 +33,9 @@ def as_values(name: str, ys: Any) -> np.ndarray:
         raise LayerError(
             f"{name}: ys are real numbers, got {np.asarray(ys).dtype}; write np.stack([ys.real, ys.imag], axis=-1)"
         )
-    floating = np.issubdtype(np.asarray(ys).dtype, np.floating)
-    if isinstance(ys, np.ma.MaskedArray):
-        return ys.astype(None if floating else jnp.result_type(float)).filled(np.nan)
-    return np.asarray(ys) if floating else np.asarray(ys, jnp.result_type(float))
+    dtype = np.asarray(ys).dtype
+    floats: Any = ys if np.issubdtype(dtype, np.floating) else np.ma.asarray(ys).astype(jnp.result_type(float))
+    return np.ma.filled(floats, np.nan) if np.ma.isMaskedArray(floats) else np.asarray(floats)
 
 
 def check_lengths(ts: np.ndarray, ys: np.ndarray) -> None:

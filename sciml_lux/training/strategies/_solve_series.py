@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ...core import AbstractLayer, State, as_params, as_state
 from ...flatten import LayerError
@@ -47,8 +48,8 @@ def solve_series(
         raise LayerError(f"the data of this loss is a Series, got {type(data).__name__}; pass data=series(ts, ys)")
     data = jax.tree.map(jnp.asarray, data)
     _check_observed(data)
-    solve = node.solve if solve is None else solve
-    given = _given(node, solve, data)
+    call: Callable[..., Any] = node.solve if solve is None else solve
+    given = _given(node, call, data)
     each = getattr(node, "batching", None) == "each"
     if each and data.ts.ndim == 1:
         rows = jax.tree.map(lambda leaf: leaf[None], data)
@@ -56,7 +57,7 @@ def solve_series(
         return jax.tree.map(lambda leaf: leaf[0], solution), st
 
     def one(y0: Any, ts: Any, given: dict[str, Any]) -> tuple[Any, State]:
-        return solve(y0, ps, st, ts=ts, t0=ts[..., 0], **given)
+        return call(y0, ps, st, ts=ts, t0=ts[..., 0], **given)
 
     y0 = data.y0
     if initial is not None:
@@ -97,7 +98,8 @@ def _given(node: Any, solve: Callable[..., Any], data: Series) -> dict[str, Any]
             f"{type(node).__name__} is to know whether a series begins before or after the jumps at its start, and {solve!r} takes no "
             "resume=; write solve=functools.partial(node.solve, doses=...), or a function with **kwargs that passes them on"
         )
-    is_matrix = np.ndim(getattr(data.inputs, "ts", None)) == 2
+    times: Any = getattr(data.inputs, "ts", None)
+    is_matrix = np.ndim(times) == 2
     if data.inputs is not None and data.ts.ndim == 2 and getattr(node, "batching", None) == "each" and not is_matrix:
         raise LayerError(
             'inputs of each series that are no interpolation go with batching="joint"; series are solved each by itself all the same'
@@ -111,7 +113,7 @@ def _takes(function: Callable[..., Any], name: str) -> bool:
 
 
 def _check_observed(data: Series) -> None:
-    if not isinstance(data.mask, jax.core.Tracer) and not np.asarray(data.mask).any():
+    if not isinstance(data.mask, Tracer) and not np.asarray(data.mask).any():
         raise LayerError("nothing of this series was observed, so that any parameters fit it; leave it out")
 
 
