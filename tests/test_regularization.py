@@ -106,7 +106,7 @@ def test_the_steps_are_those_of_the_very_solve():
     node = lux.NeuralODE(decay, solver=diffrax.Heun(), rtol=0.0, atol=1e-3, t1=2.0)
     ps, st = setup(node)
     inputs = lux.solvers.hold_input(np.arange(0.0, 2.0, 0.3), np.ones((7, 1)))
-    solution, _ = solve_with_estimates(node, jnp.ones(1), ps, st, inputs=inputs)
+    solution, _ = solve_with_estimates(node, jnp.ones(1), ps, st, inputs=inputs, steps=64)
     saveat = diffrax.SaveAt(t0=True, steps=True)
     steps, _ = node.solve(jnp.ones(1), ps, st, inputs=inputs, saveat=saveat)
     number = int(steps.stats["num_accepted_steps"])
