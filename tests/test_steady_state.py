@@ -213,6 +213,7 @@ def test_samples_that_depend_on_each_other_have_the_gradient_of_all(reverse):
     np.testing.assert_allclose(found, -np.linalg.solve(in_y.T, weights.ravel()) @ in_ps.vector, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_one_sample_without_a_gradient_leaves_those_of_others():
     class Melting(lux.AbstractLayer):
         def initial_parameters(self, key):
