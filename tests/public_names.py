@@ -532,6 +532,7 @@ PUBLIC = {
         "growing_horizon",
         "minibatches",
         "series",
+        "stack_series",
         "windows",
     ],
 }

@@ -100,6 +100,42 @@ def test_training_on_them_saves_steps_at_equal_loss():
     assert max(regularized) < 0.7 * plain, steps
 
 
+def test_the_steps_are_those_of_the_very_solve():
+    """Onto the jumps of a held input, too, which here changes nothing else."""
+    decay = lux.WrappedFunction(lambda y_and_u: -y_and_u[0] + 0 * y_and_u[1])
+    node = lux.NeuralODE(decay, solver=diffrax.Heun(), rtol=0.0, atol=1e-3, t1=2.0)
+    ps, st = setup(node)
+    inputs = lux.solvers.hold_input(np.arange(0.0, 2.0, 0.3), np.ones((7, 1)))
+    solution, _ = solve_with_estimates(node, jnp.ones(1), ps, st, inputs=inputs, steps=64)
+    saveat = diffrax.SaveAt(t0=True, steps=True)
+    steps, _ = node.solve(jnp.ones(1), ps, st, inputs=inputs, saveat=saveat)
+    number = int(steps.stats["num_accepted_steps"])
+    assert solution.stats["num_accepted_steps"] == number
+    h, y = np.diff(steps.ts[: number + 1]), steps.ys[:number, 0]
+    np.testing.assert_allclose(solution.stats["error_estimate"], np.sum(h * h**2 / 2 * y / 1e-3), rtol=1e-6)
+
+
+def test_each_sample_has_estimates_of_its_own():
+    settings = {"rtol": 1e-6, "atol": 1e-6, "t1": 2.0}
+    each = lux.NeuralODE(lux.Dense(2, 2, jnp.tanh), batching="each", **settings)
+    alone = lux.NeuralODE(lux.Dense(2, 2, jnp.tanh), **settings)
+    (ps, st), (_, alone_st) = setup(each), setup(alone)
+    y0 = jnp.array([[1.0, 0.5], [30.0, -2.0], [0.0, 0.0]])
+    ts = jnp.array([[0.1, 1.0, 1.7], [0.0, 0.5, 2.0], [0.3, 0.3, 0.4]])
+    solution, _ = jax.jit(lambda y0, ts: solve_with_estimates(each, y0, ps, st, ts=ts))(y0, ts)
+    plain, _ = each.solve(y0, ps, st, ts=ts)
+    np.testing.assert_allclose(solution.ys, plain.ys, rtol=1e-12)
+    np.testing.assert_array_equal(solution.ts, ts)
+    one = jax.jit(lambda y0, ts: solve_with_estimates(alone, y0, ps, alone_st, ts=ts)[0].stats)
+    for i in range(3):
+        for name in ("error_estimate", "stiffness_estimate"):
+            np.testing.assert_allclose(solution.stats[name][i], one(y0[i], ts[i])[name], rtol=1e-9)
+
+
+def test_times_that_cannot_be_are_refused_as_by_a_solve():
+    refused(lambda: solve_with_estimates(NODE, Y0, PS, ST, ts=[1.0, 0.5]), lux.flatten.ShapeError, "sorted")
+
+
 @pytest.mark.parametrize(
     ("node", "part"),
     [
@@ -107,6 +143,7 @@ def test_training_on_them_saves_steps_at_equal_loss():
         (lux.NeuralODE(lux.Dense(2, 2), solver=diffrax.Euler(), **FIXED), "Euler"),
         (lux.NeuralODE(lux.Dense(2, 2), event=diffrax.Event(lambda t, y, args, **kwargs: y[0])), "events"),
         (lux.AugmentedODE(lux.Dense(3, 3), 1), "AugmentedODE"),
+        (lux.JumpODE(lux.Dense(2, 2)), "JumpODE"),
     ],
 )
 def test_a_solve_without_estimates_is_refused(node, part):

@@ -77,13 +77,34 @@ def test_each_component_is_estimated_from_its_own_observations(collocate):
 def test_backward_in_time_is_the_same_and_single_precision_stays(collocate):
     ts = np.linspace(0.0, 3.0, 31, dtype=np.float32)
     forward, backward = collocate(ts, np.sin(ts)), collocate(ts[::-1], np.sin(ts[::-1]))
-    assert {leaf.dtype for leaf in forward} == {np.dtype(np.float32)}
+    assert {leaf.dtype for leaf in forward[:3]} == {np.dtype(np.float32)}
     np.testing.assert_allclose(backward.dys[::-1], forward.dys, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("collocate", [collocate_kernel, collocate_spline])
+def test_what_was_never_observed_does_not_count(collocate):
+    """Neither before nor after all observations of any component, since the field depends on all."""
+    ts = np.linspace(0.0, 3.0, 31)
+    ys = np.stack([np.sin(ts), np.cos(ts)], axis=1)
+    ys[:4, 0] = ys[25:, 1] = ys[10, 0] = np.nan
+    got = collocate(ts, ys)
+    expected = np.ones((31, 2), bool)
+    expected[:4, 0] = expected[25:, 1] = False
+    np.testing.assert_array_equal(got.mask, expected)
+    ps, st = setup(NODE)
+    wild = got._replace(ys=np.where(got.mask, got.ys, 1e200), dys=np.where(got.mask, got.dys, -1e200))
+    function = jax.value_and_grad(lambda ps, data: CollocationLoss(NODE)(ps, st, data)[0])
+    inside = Collocation(*(leaf[4:25] for leaf in got))
+    for found, wanted in zip(jax.tree.leaves(function(ps, wild)), jax.tree.leaves(function(ps, inside)), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
 # The field that is found from them
 
 A = np.array([[-0.1, 2.0], [-2.0, -0.3]])
+NEVER = np.stack([np.zeros(9), np.full(9, np.nan)], axis=1)
+APART = np.where([[True, False]] * 10 + [[False, True]] * 10, 1.0, np.nan)
+APART = collocate_spline(np.arange(20.0), APART)
 NODE = lux.NeuralODE(lux.Dense(2, 2, use_bias=False), t1=3.0)
 
 
@@ -134,13 +155,16 @@ def test_the_field_is_given_time_and_inputs():
         (lambda: collocate_spline(np.arange(9.0) // 2, np.zeros(9)), LayerError, "average them"),
         (lambda: CollocationLoss(lux.Dense(2, 2)), LayerError, "derivative"),
         (lambda: CollocationLoss(NODE)(*setup(NODE), (0, 0, 0)), LayerError, "collocate_spline"),
+        (lambda: CollocationLoss(lux.AugmentedODE(lux.Dense(3, 3), 1)), LayerError, "hidden"),
+        (lambda: collocate_spline(np.arange(9.0), np.r_[np.inf, np.zeros(8)]), LayerError, "ys[0, 0] is inf"),
+        (lambda: collocate_spline(np.arange(9.0), np.full(9, np.nan)), LayerError, "nothing was observed"),
+        (lambda: CollocationLoss(NODE)(*setup(NODE), APART), LayerError, "nothing counts"),
+        (lambda: collocate_spline(np.arange(9.0), NEVER), LayerError, "component 1 was observed 0 times"),
+        (lambda: collocate_spline(np.arange(9.0), np.zeros(9), at=[np.nan]), ShapeError, "finite"),
         (
-            lambda: CollocationLoss(lux.AugmentedODE(lux.Dense(3, 3), 1))(
-                *setup(lux.AugmentedODE(lux.Dense(3, 3), 1)),
-                Collocation(np.zeros(2), np.zeros((2, 2)), np.zeros((2, 2))),
-            ),
+            lambda: collocate_spline(np.arange(9.0), np.zeros(9), breaks=[7.0]),
             LayerError,
-            "hidden",
+            "between breaks at 7 and inf",
         ),
     ],
 )

@@ -12,7 +12,14 @@ import pytest
 from helpers import refused, setup
 
 import sciml_lux as lux
-from sciml_lux.training.strategies import TrajectoryLoss, growing_horizon, minibatches, series, windows
+from sciml_lux.training.strategies import (
+    TrajectoryLoss,
+    growing_horizon,
+    minibatches,
+    series,
+    stack_series,
+    windows,
+)
 
 A = np.array([[-0.1, 2.0], [-2.0, -0.1]])
 TS = np.array([0.0, 0.3, 0.4, 0.9, 1.0, 1.2, 1.7, 2.0, 2.6, 3.0])
@@ -88,6 +95,13 @@ def test_one_component_may_be_missing():
     predicted = np.asarray(NODE.solve(jnp.asarray(whole.y0), ELSEWHERE, ST, ts=TS)[0].ys)
     np.testing.assert_allclose(value, np.nanmean((predicted - noisy([(3, 0), (7, 1)])) ** 2), rtol=1e-9)
     assert np.isfinite(gradient.vector).all()
+
+
+def test_masked_values_are_missing():
+    masked = series(TS, np.ma.MaskedArray(YS, TS[:, None] * np.ones(2) == 1.0))
+    np.testing.assert_array_equal(masked.mask[:, 0], TS != 1.0)
+    counts = np.ma.MaskedArray(np.arange(10), TS == 1.0)
+    np.testing.assert_array_equal(series(TS, counts).mask, TS != 1.0)
 
 
 # Windows
@@ -186,6 +200,15 @@ def test_a_solve_ends_at_the_horizon():
     assert 3 * steps[0] < steps[1]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_times_that_differ_by_their_rounding_are_one(dtype, sign):
+    ts = (sign * np.linspace(0.0, 6.0, 61)).astype(dtype)
+    parts = list(growing_horizon(series(ts, np.cos(ts)[:, None]), sign * np.linspace(0.0, 6.0, 21)[1:], 1))
+    assert [int(part.mask.sum()) for part in parts] == list(range(4, 62, 3))
+    assert all((np.diff(part.ts) * sign >= 0).all() for part in parts)
+
+
 def test_horizons_go_backward_as_well():
     whole = series(TS[::-1], YS[::-1])
     first = next(growing_horizon(whole, [1.5, 0.0], 1))
@@ -217,6 +240,10 @@ def test_equal_losses_share_a_compilation():
 # Refusals
 
 WHOLE = series(TS, YS)
+INPUT = lux.solvers.hold_input(TS, YS)
+TWICE = TrajectoryLoss(NODE, solve=functools.partial(NODE.solve, inputs=INPUT))
+DRUG = lux.JumpODE(Linear(), t1=3.0)
+UNTOLD = TrajectoryLoss(DRUG, solve=lambda y0, ps, st, ts, t0: DRUG.solve(y0, ps, st, ts, t0=t0))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +271,24 @@ WHOLE = series(TS, YS)
         (lambda: growing_horizon(WHOLE, [3.0], 0), lux.flatten.LayerError, "steps"),
         (lambda: TrajectoryLoss(lux.Dense(2, 2)), lux.flatten.LayerError, "solve"),
         (lambda: LOSS(PS, ST, (TS, YS)), lux.flatten.LayerError, "series(ts, ys)"),
-        (lambda: LOSS(PS, ST, series(TS, YS[:, :1], y0=YS[0])), lux.flatten.ShapeError, "observe"),
+        (lambda: LOSS(PS, ST, series(TS, YS[:, :1], y0=YS[0])), lux.flatten.ShapeError, "observation=lambda y: y[0]"),
+        (lambda: series(TS, np.where(TS[:, None] == 1.0, np.inf, YS)), lux.flatten.LayerError, "ys[4, 0] is inf"),
+        (lambda: series(TS, np.nan * YS, y0=YS[0]), lux.flatten.LayerError, "nothing was observed"),
+        (lambda: series(TS, noisy(range(1, 10))), lux.flatten.LayerError, "after the start"),
+        (lambda: series(TS, 1j * YS), lux.flatten.LayerError, "ys.real"),
+        (lambda: LOSS(PS, ST, WHOLE._replace(mask=~WHOLE.mask)), lux.flatten.LayerError, "nothing of this series"),
+        (lambda: series(TS, YS, y0=np.array([np.inf, 0.0])), lux.flatten.LayerError, "not finite"),
+        (lambda: series(TS, YS, doses=(TS, YS[:3])), lux.flatten.ShapeError, "rows"),
+        (lambda: series(TS, YS, doses=([np.nan], YS[:1])), lux.flatten.ShapeError, "write inf"),
+        (lambda: series(TS, YS, y0=YS[0], doses=([-1.0], YS[:1])), lux.flatten.ShapeError, "before the series starts"),
+        (lambda: series(TS, YS, inputs=np.sin), lux.flatten.LayerError, "functools.partial(node.solve, inputs=...)"),
+        (lambda: LOSS(PS, ST, series(TS, YS, doses=(TS, YS))), lux.flatten.LayerError, "has doses"),
+        (lambda: TWICE(PS, ST, series(TS, YS, inputs=INPUT)), lux.flatten.LayerError, "given twice"),
+        (lambda: UNTOLD(*setup(DRUG), WHOLE), lux.flatten.LayerError, "functools.partial(node.solve, doses=...)"),
+        (lambda: stack_series([]), lux.flatten.LayerError, "at least one"),
+        (lambda: stack_series([windows(WHOLE, 4)]), lux.flatten.ShapeError, "batch"),
+        (lambda: stack_series([WHOLE, series(TS, YS[:, :1])]), lux.flatten.ShapeError, "series 1"),
+        (lambda: stack_series([WHOLE, series(TS, YS, doses=(TS, YS))]), lux.flatten.LayerError, "has no doses"),
     ],
 )
 def test_what_cannot_be_is_refused(call, kind, part, unchecked):

@@ -45,6 +45,9 @@ LOSS = ShootingLoss(SHOOTING)
 EVALUATE = jax.jit(LOSS)
 
 
+OVERLAPPING = windows(series(TS, CLEAN), 5, stride=2)
+
+
 def trajectory(ps, y0):
     return np.asarray(NODE.solve(jnp.asarray(y0), ps, NODE_ST, ts=TS)[0].ys)
 
@@ -80,6 +83,12 @@ def test_defects_cost_what_the_formula_says():
     gradient = jax.jit(jax.grad(lambda ps: LOSS(ps, state, SEGMENTS)[0]))(ps)
     difference = directional_difference(lambda v: EVALUATE(ps.replace(v), state, SEGMENTS)[0], ps.vector, direction)
     np.testing.assert_allclose(gradient.vector @ direction, difference, rtol=1e-5)
+
+
+def test_segments_that_do_not_follow_one_another_have_no_loss_within_a_program():
+    order = np.array([1, 0, 2, 3, 4])
+    value, *_ = EVALUATE(PS, ST, jax.tree.map(lambda leaf: leaf[order], SEGMENTS))
+    assert np.isnan(value)
 
 
 def test_its_parameters_are_those_of_the_node_and_the_starts():
@@ -136,6 +145,13 @@ def test_an_augmented_lagrangian_that_ends_too_early_says_so():
         (lambda: MultipleShooting(NODE, 3, 2, penalty=-1.0), LayerError, "penalty"),
         (lambda: SHOOTING(series(TS, YS, y0=CLEAN[0]), PS, ST), ShapeError, "windows"),
         (lambda: SHOOTING(windows(series(TS, CLEAN), 3), PS, ST), ShapeError, "5 segments"),
+        (
+            lambda: SHOOTING.start_from(PS, OVERLAPPING),
+            ShapeError,
+            "segment 1 begins at 0.666667 and the one before ends at 1.33333",
+        ),
+        (lambda: SHOOTING(jax.tree.map(lambda leaf: leaf[::-1], SEGMENTS), PS, ST), ShapeError, "follow one another"),
+        (lambda: MultipleShooting(lux.AugmentedODE(lux.Dense(3, 3), 1), 2, 2), LayerError, "hidden"),
         (lambda: ShootingLoss(NODE), LayerError, "MultipleShooting"),
         (
             lambda: fit_augmented_lagrangian(TrajectoryLoss(NODE), PS, ST, optax.sgd(0.1), data=0),
@@ -152,13 +168,6 @@ def test_an_augmented_lagrangian_that_ends_too_early_says_so():
 )
 def test_shooting_refuses_what_cannot_be(call, kind, part, unchecked):
     refused(call, kind, part)
-
-
-def test_hidden_states_are_refused():
-    node = lux.AugmentedODE(lux.Dense(3, 3), 1)
-    shooting = MultipleShooting(node, 2, 2)
-    data = windows(series(np.linspace(0.0, 1.0, 3), CLEAN[:3]), 2)
-    refused(lambda: shooting(data, *setup(shooting)), LayerError, "hidden")
 
 
 # Ensembles

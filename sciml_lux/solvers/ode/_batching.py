@@ -87,10 +87,11 @@ def solve_each(
     t0, ts, length = (None if leaf is None else jnp.asarray(leaf) for leaf in (problem.t0, problem.ts, problem.length))
     problem = problem._replace(t0=t0, ts=ts, length=length)
     one = functools.partial(_isolated, solve=solve) if isolated else (lambda pair: solve(*pair))
-    return eqx.filter_vmap(one, in_axes=((_axes(problem, input_axes), None),))((problem, shared))
+    return eqx.filter_vmap(one, in_axes=((sample_axes(problem, input_axes), None),))((problem, shared))
 
 
-def _axes(problem: Problem, input_axes: Any) -> Any:
+def sample_axes(problem: Problem, input_axes: Any) -> Any:
+    """Which arrays of a problem have a leading axis, the samples, as for `equinox.filter_vmap`."""
     return Problem(
         given=eqx.if_array(0),
         t0=0 if np.ndim(problem.t0) else None,
@@ -103,7 +104,7 @@ def _axes(problem: Problem, input_axes: Any) -> Any:
 def advance_each(advance: Callable[[Problem], Any], problem: Problem, input_axes: Any, state: Any, okay: Any) -> Any:
     """The state after a call: the mean over the samples that succeeded of what `advance` makes of each, where it is a floating-point
     number, and the first sample's where it is not; `state` as it was, if none succeeded."""
-    many = eqx.filter_vmap(advance, in_axes=(_axes(problem, input_axes),))(problem)
+    many = eqx.filter_vmap(advance, in_axes=(sample_axes(problem, input_axes),))(problem)
     number = jnp.sum(okay)
 
     def merged(rows: Any, old: Any) -> Any:

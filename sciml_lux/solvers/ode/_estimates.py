@@ -1,6 +1,6 @@
 """What a solver thinks of an equation while it solves it: its estimates of the local error and of the stiffness, to be trained down."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -13,10 +13,12 @@ from jaxtyping import Array
 
 from ...core import State, as_params, as_state
 from ...flatten import LayerError
+from .._constant import constant
+from ._batching import Problem, sample_axes
 from ._components import per_component
+from ._integrate import integrate
 from ._ode import AbstractODE
-from ._tolerances import default_controller
-from ._values import time_dtype
+from ._values import as_array, check_times, time_dtype
 
 
 def solve_with_estimates(
@@ -48,10 +50,11 @@ def solve_with_estimates(
     **Arguments:** `node`; `y0`, `ps`, `st`, `ts`, `t0`, `inputs`: as for `node.solve`; `steps`: of how many steps the stages
     are computed. If there are more, so many at equal distances stand for all.
 
-    **Returns:** `(solution, st)`. `stats` has `stiffness_estimate` for methods with two such stages (`Tsit5`, `Dopri5`, `Dopri8`).
+    **Returns:** `(solution, st)`, of that very solve; with `batching="each"` the estimates have a leading axis, the samples.
+    `stats` has `stiffness_estimate` for methods with two such stages (`Tsit5`, `Dopri5`, `Dopri8`).
 
-    **Errors:** `LayerError` for a method that is not explicit or has no embedded formula, for a node with events, and for one whose
-    solution is not the state that it solves for.
+    **Errors:** `LayerError` for a method that is not explicit or has no embedded formula, for a node with events or jumps, and for one
+    whose solution is not the state that it solves for.
 
     **Source:** Pal, Ma, Shah and Rackauckas 2021, Opening the blackbox: accelerating neural differential equations by regularizing internal
     solver heuristics (arXiv 2105.03918), where the stiffness is summed without `h_n`; the estimate is that of Hairer and
@@ -61,26 +64,73 @@ def solve_with_estimates(
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise LayerError(f"solve_with_estimates: steps is a whole number, 1 or more, got {steps!r}")
     params, state = as_params(ps), as_state(st)
-    start = node.lift(jax.tree.map(jnp.asarray, y0), params, state)
-    _check_observed(node, start, params, state)
-    time = time_dtype(start).type
+    given = jax.tree.map(jnp.asarray, y0)
+    lifted = node.lift(jax.tree.map(lambda leaf: leaf[0], given) if node.batching == "each" else given, params, state)
+    _check_observed(node, lifted, params, state)
+    time = time_dtype(lifted).type
+    if ts is not None:
+        check_times(
+            type(node).__name__, as_array(ts), node.t0 if t0 is None else t0, node.t1, None, node.batching == "each"
+        )
     ts = jnp.asarray([node.t1] if ts is None else ts, time)
     first = jnp.asarray(node.t0 if t0 is None else t0, time)
-    begin, end, weight = _recorded(node, solver, start, (params, state, inputs), first, ts[-1], steps)
+    request = _Request(node, solver, params, state, steps)
+    problem = Problem(given, first, ts, None, inputs)
 
     # One solve for what was asked for and for the states that the steps begin from, so that derivatives go through both.
-    every = jnp.concatenate([ts, begin])
-    order = jnp.argsort(every * np.sign(node.t1 - node.t0).astype(every.dtype), stable=True)
-    solution, st = node.solve(y0, ps, st, ts=every[order], t0=first, inputs=inputs)
-    back = jnp.argsort(order)
-    both = jax.tree.map(lambda leaf: leaf[back], solution.ys)
-    saved, states = jax.tree.map(lambda leaf: leaf[: ts.size], both), jax.tree.map(lambda leaf: leaf[ts.size :], both)
-    estimates = _estimates(node, solver, begin, end, states, (params, state, inputs))
-    stats = {
-        name: jnp.sum(weight * jnp.abs(end - begin).astype(value.dtype) * value) for name, value in estimates.items()
-    }
-    changed = (ts, saved, {**solution.stats, **stats})
+    recorded = request.of_each(request.record, problem)
+    solution, st = node.solve(y0, ps, st, ts=recorded.every, t0=first, inputs=inputs)
+    changed = request.of_each(request.estimate, problem, recorded, solution.ys, solution.stats)
     return eqx.tree_at(lambda s: (s.ts, s.ys, s.stats), solution, changed), st
+
+
+class _Recorded(NamedTuple):
+    """Where steps begin and end, the weight of each, all times to save at in their order, and the way back from it."""
+
+    begin: Array
+    end: Array
+    weight: Array
+    every: Array
+    back: Array
+
+
+class _Request(NamedTuple):
+    """Whose steps are looked at, and how many."""
+
+    node: Any
+    solver: Any
+    params: Any
+    state: Any
+    steps: int
+
+    def of_each(self, function: Any, problem: Problem, *own: Any) -> Any:
+        """`function(problem, *own)`; of each sample with its own of all of them, where each is solved by itself."""
+        if self.node.batching == "joint":
+            return function(problem, *own)
+        axes = (sample_axes(problem, self.node.input_axes(problem.inputs)), *[eqx.if_array(0)] * len(own))
+        return eqx.filter_vmap(function, in_axes=axes)(problem, *own)
+
+    def record(self, problem: Problem) -> _Recorded:
+        node, ts = self.node, problem.ts
+        start = node.lift(problem.given, self.params, self.state)
+        args = (self.params, self.state, problem.inputs)
+        begin, end, weight = _recorded(node, start, args, problem.t0, ts, self.steps)
+        every = jnp.concatenate([ts, begin])
+        order = jnp.argsort(every * np.sign(node.t1 - node.t0).astype(every.dtype), stable=True)
+        return _Recorded(begin, end, weight, every[order], jnp.argsort(order))
+
+    def estimate(self, problem: Problem, recorded: _Recorded, ys: Any, stats: Any) -> tuple[Any, Any, dict[str, Any]]:
+        """The times that were asked for, the states at them, and `stats` with the estimates."""
+        begin, end, weight, _, back = recorded
+        number = problem.ts.size
+        both = jax.tree.map(lambda leaf: leaf[back], ys)
+        states = jax.tree.map(lambda leaf: leaf[number:], both)
+        args = (self.params, self.state, problem.inputs)
+        sums = {
+            name: jnp.sum(weight * jnp.abs(end - begin).astype(value.dtype) * value)
+            for name, value in _estimates(self.node, self.solver, begin, end, states, args).items()
+        }
+        return problem.ts, jax.tree.map(lambda leaf: leaf[:number], both), {**stats, **sums}
 
 
 def _method(node: AbstractODE) -> Any:
@@ -91,8 +141,11 @@ def _method(node: AbstractODE) -> Any:
         raise LayerError(
             f"solve_with_estimates takes an explicit Runge-Kutta method with an error estimate, such as diffrax.Tsit5(), got {name}"
         )
-    if node.event is not None:
-        raise LayerError("solve_with_estimates takes no events; their steps end where the solver did not choose")
+    if node.event is not None or hasattr(node, "jump"):
+        raise LayerError(
+            "solve_with_estimates takes no events, jumps or doses, where steps end that the solver did not choose; "
+            f"got {type(node).__name__}"
+        )
     return solver
 
 
@@ -104,25 +157,15 @@ def _check_observed(node: AbstractODE, y: Any, params: Any, state: Any) -> None:
         )
 
 
-def _recorded(node: Any, solver: Any, y0: Any, args: Any, t0: Any, t1: Any, number: int) -> tuple[Array, Array, Array]:
+def _recorded(node: Any, y0: Any, args: Any, t0: Any, ts: Any, number: int) -> tuple[Array, Array, Array]:
     """Where `number` of the accepted steps begin and end, and the weight of each; those that there are not have no length."""
-    y0, args, t0, t1 = jax.tree.map(
-        lambda leaf: lax.stop_gradient(leaf) if eqx.is_inexact_array(leaf) else leaf, (y0, args, t0, t1)
-    )
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(node.terms(solver)),
-        solver,
-        t0=t0,
-        t1=t1,
-        dt0=None if node.dt0 is None else jnp.asarray(node.dt0, t0.dtype),
-        y0=y0,
-        args=args,
-        saveat=diffrax.SaveAt(t0=True, steps=True, fn=lambda t, y, args: None),
-        stepsize_controller=node.stepsize_controller or default_controller(node, solver, y0),
-        max_steps=node.max_steps or 4096,
-        adjoint=diffrax.ForwardMode(),
-        throw=False,
-    )
+    y0, args, t0, ts = constant((y0, args, t0, ts))
+    t1 = ts[-1]
+    settings = node._settings(y0, t0, t1, time_dtype(y0).type)
+    settings["max_steps"] = node.max_steps or 4096
+    saveat = diffrax.SaveAt(t0=True, steps=True, fn=_nothing)
+    field = node.terms(settings["solver"])
+    solution = integrate(field, y0, args, None, saveat, settings, diffrax.ForwardMode(), None)
     times: Any = solution.ts
     taken = solution.stats["num_accepted_steps"].astype(jnp.int32)
     index = jnp.arange(number, dtype=jnp.int32) * jnp.maximum(taken, number) // number
@@ -132,6 +175,10 @@ def _recorded(node: Any, solver: Any, y0: Any, args: Any, t0: Any, t1: Any, numb
     counted = jnp.minimum(taken, number)
     dtype = jnp.finfo(jax.tree.leaves(y0)[0].dtype).dtype
     return begin, end, taken.astype(dtype) / jnp.maximum(counted, 1).astype(dtype)
+
+
+def _nothing(t: Any, y: Any, args: Any) -> None:
+    return None
 
 
 def _estimates(node: Any, solver: Any, begin: Any, end: Any, states: Any, args: Any) -> dict[str, Array]:

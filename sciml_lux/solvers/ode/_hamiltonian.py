@@ -66,6 +66,10 @@ class HamiltonianODE(AbstractODE):
         check_pair("HamiltonianODE", "(q, p), positions and momenta", y0)
         return y0
 
+    @property
+    def hides_state(self) -> bool:
+        return False
+
     def terms(self, solver: diffrax.AbstractSolver) -> Any:
         if not takes_two_terms(solver):
             return super().terms(solver)

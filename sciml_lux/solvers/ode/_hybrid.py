@@ -124,6 +124,10 @@ class HybridODE(AbstractODE):
             return y
         return apply(self.observation, "observation", y, Terms(self.children(), params, state))
 
+    @property
+    def hides_state(self) -> bool:
+        return self.initial is not None or self.observation is not None
+
     def advance(self, t0: Any, given: Any, y0: Any, params: Any, state: State, inputs: Any) -> State:
         terms = Terms(self.children(), params, state)
         if self.initial is not None:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Key
 from ...core import AbstractLayer, State
 from ...flatten import LayerError, ShapeError, is_traced, known
 from ..adjoints import AdjointChoice
+from ._components import per_component
 from ._jumps import Jumping, solve_with_jumps
 from ._neural_ode import NeuralODE
 from ._results import ADVICE, RESULTS, name_of
@@ -20,10 +21,11 @@ from ._values import as_array
 
 
 class _Driven(NamedTuple):
-    """What drives an equation from outside: `inputs`, and `doses`, a pair of times and amounts."""
+    """What drives an equation from outside: `inputs`, and `doses`, a pair of times and amounts; and whether the start is `resume`d from."""
 
     inputs: Any
     doses: Any
+    resume: Any = False
 
 
 class JumpODE(NeuralODE):
@@ -109,7 +111,8 @@ class JumpODE(NeuralODE):
         return ADVICE.get(name_of(result))
 
     def derivative(self, t: Any, y: Any, params: Any, state: State, inputs: Any) -> tuple[Any, State]:
-        dy, children = super().derivative(t, y, params, state, inputs.inputs)
+        forcing = inputs.inputs if isinstance(inputs, _Driven) else inputs
+        dy, children = super().derivative(t, y, params, state, forcing)
         return dy, State({name: children.get(name, state[name]) for name in self.children()})
 
     def __call__(self, y0: Any, ps: Any, st: Any, *, inputs: Any = None, doses: Any = None) -> tuple[Any, State]:
@@ -127,9 +130,13 @@ class JumpODE(NeuralODE):
         t0: Any = None,
         inputs: Any = None,
         doses: Any = None,
+        resume: Any = False,
         saveat: diffrax.SaveAt | None = None,
     ) -> tuple[diffrax.Solution, State]:
         """The solution at the times `ts`, by default at `t1` alone, and the state: as for every `AbstractODE`, with `doses` as for a call.
+
+        `resume`: whether `y0` is the state of a solution at `t0`, which is the one after all jumps there: doses until `t0` have been given,
+        and an event at `t0` has happened. A truth value, which may be traced; with `batching="each"` one for each sample, or one for all.
 
         `solution.stats` has `num_jumps`, the number of events, and `jump_times`, `(max_jumps,)`, which end in `inf`; derivatives go
         through them. `saveat` has no place here. With `batching="each"`, times of doses that are a matrix give each sample its own.
@@ -142,7 +149,7 @@ class JumpODE(NeuralODE):
                 raise ShapeError(f"{name}: doses are a pair (times, amounts), got {doses!r}")
             # A list is numbers, not a tree of them.
             doses = jax.tree.map(as_array, doses, is_leaf=lambda node: isinstance(node, list))
-        return super().solve(y0, ps, st, ts, lengths=lengths, t0=t0, inputs=_Driven(inputs, doses))
+        return super().solve(y0, ps, st, ts, lengths=lengths, t0=t0, inputs=_Driven(inputs, doses, resume))
 
     def choose_adjoint(self, y0: Any, ps: Any, st: Any, *, inputs: Any = None, doses: Any = None) -> AdjointChoice:
         """How a solve between two jumps is differentiated, and why, to be printed. Arguments as for a call."""
@@ -150,17 +157,29 @@ class JumpODE(NeuralODE):
 
     def input_axes(self, inputs: Any) -> Any:
         each = inputs.doses is not None and jnp.ndim(inputs.doses[0]) == 2
-        return _Driven(super().input_axes(inputs.inputs), eqx.if_array(0) if each else None)
+        return _Driven(
+            super().input_axes(inputs.inputs),
+            eqx.if_array(0) if each else None,
+            eqx.if_array(0) if jnp.ndim(inputs.resume) else None,
+        )
 
     def _solution(self, y0: Any, args: Any, t0: Any, ts: Any, saveat: Any, time: Any) -> diffrax.Solution:
         ts = jnp.asarray(self.t1, time)[None] if ts is None else ts
-        doses = self._sorted_doses(y0, args[2].doses, t0, time)
+        params, state, driven = args
+        doses = self._sorted_doses(y0, driven.doses, t0, time, driven.resume)
+        args = params, state, driven._replace(resume=False)
         settings = self._settings(y0, t0, ts[-1], time)
         condition = None if self.condition is None else jax.tree_util.Partial(JumpODE._condition, self)
         jump, dose = (jax.tree_util.Partial(method, self) for method in (JumpODE._jump, JumpODE._dose))
         system = Jumping(self.terms(settings["solver"]), condition, jump, dose)
         events = self._events()
-        return solve_with_jumps(system, self.direction, events, y0, args, ts, doses, settings, self.adjoint)
+        resumed = None if driven.resume is False else (jnp.asarray(driven.resume), self._tolerance(y0))
+        return solve_with_jumps(system, self.direction, events, y0, args, ts, doses, settings, self.adjoint, resumed)
+
+    def _tolerance(self, y: Any) -> Any:
+        """How far from the solution a state may be that was solved for."""
+        atol = per_component(f"{type(self).__name__}: atol", self.atol, y)
+        return jax.tree.map(lambda atol, leaf: jnp.asarray(atol, leaf.dtype) + self.rtol * jnp.abs(leaf), atol, y)
 
     def _events(self) -> int:
         return 0 if self.condition is None else self.max_jumps
@@ -195,8 +214,8 @@ class JumpODE(NeuralODE):
             )
         return new
 
-    def _sorted_doses(self, y0: Any, doses: Any, t0: Any, time: Any) -> tuple[Any, Any]:
-        """Times and amounts in the order of time, in the precision of the solve."""
+    def _sorted_doses(self, y0: Any, doses: Any, t0: Any, time: Any, resume: Any) -> tuple[Any, Any]:
+        """Times and amounts in the order of time, in the precision of the solve; those that were given before it never come."""
         name = type(self).__name__
         if doses is None:
             return jnp.zeros(0, time), None
@@ -206,8 +225,14 @@ class JumpODE(NeuralODE):
         given = known(doses[0])
         if given is not None and np.isnan(given).any():
             raise ShapeError(f"{name}: the times of doses hold NaN; write inf for a dose that is not given")
-        if given is not None and not is_traced(t0) and np.min(given, initial=np.inf).astype(time) < t0:
-            raise ShapeError(f"{name}: a dose at {np.min(given):g} comes before the solve starts, at {float(t0):g}")
+        begins = resume is False and given is not None and not is_traced(t0)
+        if begins and np.min(given, initial=np.inf).astype(time) < t0:
+            raise ShapeError(
+                f"{name}: a dose at {np.min(given):g} comes before the solve starts, at {float(t0):g}; leave it out, or write "
+                "resume=True if y0 is the state after it"
+            )
+        if resume is not False:
+            times = jnp.where(jnp.asarray(resume) & (times <= t0), jnp.asarray(jnp.inf, time), times)
         amounts = jax.tree.map(jnp.asarray, doses[1])
         if self.dose is None:
             expected = jax.tree.map(lambda leaf: (times.size, *leaf.shape), y0)

@@ -26,6 +26,9 @@ from ._integrate import integrate
 from ._results import RESULTS, SUCCESSFUL
 from ._values import largest
 
+# How far from the solution, in units of the tolerance, a state may be at which a solve is taken up again.
+_FAR = 10
+
 
 class Jumping(NamedTuple):
     """An equation and its jumps, as pytrees that can be called.
@@ -57,11 +60,12 @@ class _Progress(NamedTuple):
 @eqx.filter_jit  # for calls that nothing compiles: the loop would be compiled anew each time
 def solve_with_jumps(
     system: Jumping, direction: bool | None, max_jumps: int, y0: Any, args: Any, ts: Any, doses: Any,
-    settings: dict[str, Any], adjoint: Any,
+    settings: dict[str, Any], adjoint: Any, resumed: Any = None,
 ) -> diffrax.Solution:  # fmt: skip
     """The solution at the times `ts`, at a jump the value after it, with `num_jumps` and `jump_times` among its `stats`.
 
-    **Arguments:** `y0`, `args`; `ts`: sorted; `doses`: `(times, amounts)`, sorted; `settings`, `adjoint`: as for `integrate`.
+    **Arguments:** `y0`, `args`; `ts`: sorted; `doses`: `(times, amounts)`, sorted; `settings`, `adjoint`: as for `integrate`;
+    `resumed`: whether `y0` is the state after an event at the start, and how far from the solution it may be.
     """
     t0, t1 = (jnp.asarray(settings[name], ts.dtype) for name in ("t0", "t1"))
     span = constant(jnp.maximum(jnp.maximum(jnp.abs(t0), jnp.abs(t1)), t1 - t0))
@@ -72,7 +76,9 @@ def solve_with_jumps(
     start = _Progress(
         t=t0,
         y=y0,
-        leaves=pieces.departure(t0, y0, jnp.zeros((), ts.dtype), jnp.zeros((), bool)),
+        leaves=pieces.departure(t0, y0, jnp.zeros((), ts.dtype), jnp.zeros((), bool))
+        if resumed is None
+        else pieces.resumption(t0, y0, *resumed),
         doses=zero,
         jumps=zero,
         done=~okay,
@@ -146,6 +152,29 @@ class _Pieces(NamedTuple):
         t, y, args = constant((t, y, self.args))
         condition, field = self.system.condition, self.system.field
         return departure(condition, self.direction, field, t, y, args, slack, self.resolution, jumped)
+
+    def resumption(self, t: Any, y: Any, resumed: Any, tolerance: Any) -> Departure:
+        """Where a state leaves to that may be one after an event, if `resumed`; where it may not, the event is about to happen."""
+        plain = self.departure(t, y, jnp.zeros((), t.dtype), jnp.zeros((), bool))
+        system, condition = self.system, self.system.condition
+        if condition is None:
+            return plain
+        t, y, args = constant((t, y, self.args))
+        gradient = jax.grad(lambda y: condition(t, y, args))(y)
+        errors = jax.tree.map(lambda slope, error: jnp.sum(jnp.abs(slope) * error), gradient, tolerance)
+        slack = _FAR * jnp.sum(jnp.stack(jax.tree.leaves(errors)))
+        if self.direction is None:
+            # Which of two opposite crossings it was, its value alone can tell.
+            slack = jnp.zeros_like(slack)
+        jumped = jnp.ones((), bool)
+        after = departure(condition, self.direction, system.field, t, y, args, slack, self.resolution, jumped)
+        _, rate = with_rate(condition, system.field, t, y, args)
+        value, reflected = with_rate(condition, system.field, t, system.jump(t, y, args), args)
+        counts = jnp.zeros((), bool) if self.direction is None else (rate > 0) == self.direction
+        # An event that turns back what comes to it leaves nothing behind that comes to it still.
+        before = counts & (rate * reflected < 0) & (jnp.abs(value) <= slack)
+        side = jnp.where(before & (after.side == jnp.sign(rate)), -jnp.sign(rate), after.side)
+        return Departure(*(jnp.where(resumed, new, old) for new, old in zip((side, after.until), plain, strict=True)))
 
     def _slope(self, t: Any, y: Any) -> Any:
         return self.system.field(t, y, self.args)

@@ -126,6 +126,12 @@ class AbstractODE(AbstractContainer):
         """What is returned of a state that was solved for."""
         return y
 
+    @property
+    def hides_state(self) -> bool:
+        """Whether what is given and returned is another thing than the state that is solved for, so that a solve cannot be taken up
+        again from what it returned."""
+        return type(self).lift is not AbstractODE.lift or type(self).observe is not AbstractODE.observe
+
     def terms(self, solver: diffrax.AbstractSolver) -> Any:
         """The derivative as a callable pytree of `(t, y, args)`; a tuple of them for a solver that takes several terms, such as
         `diffrax.SemiImplicitEuler()`. `args` are `(params, state, inputs)`."""

@@ -60,6 +60,10 @@ class SecondOrderODE(AbstractODE):
         check_pair("SecondOrderODE", "(x, v), positions and velocities", y0)
         return y0
 
+    @property
+    def hides_state(self) -> bool:
+        return False
+
     def terms(self, solver: diffrax.AbstractSolver) -> Any:
         if not takes_two_terms(solver):
             return super().terms(solver)

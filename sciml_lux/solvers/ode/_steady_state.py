@@ -1,26 +1,32 @@
 """`SteadyStateODE`: where `dy/dt = model(y)` comes to rest."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
 import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
-import optimistix
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Key
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Key
 
 from ...core import differentiation_mode, with_fields
 from ...flatten import LayerError
 from .._constant import constant
+from ._components import per_component
 from ._integrate import integrate
+from ._jacobian import jacobian, packed
 from ._neural_ode import NeuralODE
 from ._results import ADVICE, RESULTS, SUCCESSFUL, name_of
+from ._values import largest
 
-# How far from an equilibrium explicit steps may stay about it, in units of the tolerance: a few of their own, which are a tenth of it.
+# How far from an equilibrium a solve may be, in units of the tolerance: explicit steps stay about it, a few of their own tolerances away,
+# which are a tenth of it.
 _NEAR = 10
+# Each squares the distance, nearly, which is one of rounding after the second; the third shows it.
+_NEWTON_STEPS = 3
 
 
 class SteadyStateODE(NeuralODE):
@@ -28,11 +34,16 @@ class SteadyStateODE(NeuralODE):
 
         model(y*, p) = 0,        dy*/dp = -(d model/dy)^-1 (d model/dp)
 
-    The equation is solved, with a tenth of these tolerances, until `rms(dy/dt) < atol + rtol rms(y)`, in the units of `y` and of time,
-    and a step of Newton's method taken from there if that leads nearer. Where the solution stays about the equilibrium of a fast
-    equation, as explicit steps at the limit of stability do, that step decides whether it is one. Gradients come from the implicit
-    function theorem at the equilibrium, not from the solve: they cost one linear system of the size of the state, and no memory
-    for the steps. Which equilibrium is found depends on `y0`; where it lies does not, so that the gradient in `y0` is 0.
+    The equation is solved, with a tenth of these tolerances, until no number would move by more than about its tolerance,
+    `atol + rtol |y|`, in as long as the solve has lasted; then Newton's method decides whether an equilibrium is that near, and finds it to
+    rounding. If none is, the solve goes on for as long again. So each number is judged by itself, in its own units and in no unit of time:
+    what is at rest beside it makes no difference. The start of an orbit that leaves an unstable equilibrium counts as being there if
+    it is within the tolerance.
+
+    Gradients come from the implicit function theorem at the equilibrium, not from the solve: they cost one linear system, and no memory
+    for the steps. With samples along the leading axis, which do not depend on each other, that is one small matrix for each; where
+    they do, GMRES solves the system of all. Which equilibrium is found depends on `y0`; where it lies does not, so that the
+    gradient in `y0` is 0.
 
     **Arguments:** as for every `AbstractODE`, of which `time`, `event`, `jump_ts` and `adjoint` have no place here. `t1` (default: 1e4)
     is when to give up.
@@ -44,9 +55,10 @@ class SteadyStateODE(NeuralODE):
 
     **States:** as for every `AbstractODE`; `solution.result` is of `lux.solvers.RESULTS`.
 
-    **Errors:** as for every `AbstractODE`; `LayerError` for `ts`; at run time, if no equilibrium is reached by `t1`. Where the Jacobian
-    is singular, as for a conserved quantity, the equilibrium is not a function of the parameters alone, and gradients are NaN:
-    integrate to a late `t1` with a `NeuralODE` instead. A second derivative is an error.
+    **Errors:** as for every `AbstractODE`; `LayerError` for `ts`; at run time, if no equilibrium is reached by `t1`, and in `max_steps`
+    between two looks. Where the Jacobian is singular, as for a conserved quantity, the equilibrium is not a function of the parameters
+    alone, and gradients of what depends on more than them are NaN: integrate to a late `t1` with a `NeuralODE` instead. A second
+    derivative is an error.
 
     **Source:** Bai, Kolter and Koltun 2019, Deep Equilibrium Models; Kidger 2021, On Neural Differential Equations, section 5.1.2.
     """
@@ -82,66 +94,129 @@ class SteadyStateODE(NeuralODE):
             )
         closer = with_fields(self, rtol=0.1 * self.rtol, atol=jax.tree.map(lambda atol: 0.1 * atol, self.atol))
         settings = closer._settings(y0, t0, time(self.t1), time)
-        field = self.terms(settings["solver"])
-        tolerances = self.rtol, min(jax.tree.leaves(self.atol))
-        event = diffrax.Event(diffrax.steady_state_event(*tolerances, optimistix.rms_norm))
-        start, constants = constant((y0, args))
-        solution = integrate(field, start, constants, None, None, settings, diffrax.ForwardMode(), event)
+        atol = per_component(f"{type(self).__name__}: atol", self.atol, y0)
+        tolerance = jax.tree.map(
+            lambda atol, leaf: jnp.asarray(np.broadcast_to(atol, leaf.shape), leaf.dtype), atol, y0
+        )
+        return _solved(self.terms(settings["solver"]), y0, args, self.rtol, tolerance, settings)
+
+
+class _Progress(NamedTuple):
+    """Where a solve is: `wait`, how long it lasts before it may be at rest."""
+
+    t: Any
+    y: Any
+    wait: Any
+    num_steps: Any
+    result: Any
+    done: Any
+
+
+@eqx.filter_jit  # for calls that nothing compiles: the loop would be compiled anew each time
+def _solved(field: Any, y0: Any, args: Any, rtol: float, atol: Any, settings: dict[str, Any]) -> diffrax.Solution:
+    """The equation solved until it is at rest, which is looked at where nothing moves by more than the tolerance in as long as the solve
+    lasts; where it is not at rest after all, it goes on for as long again."""
+    start, constants, t0, t1 = constant((y0, args, settings["t0"], settings["t1"]))
+    time = jnp.result_type(t0)
+
+    def advance(at: _Progress) -> _Progress:
+        event = diffrax.Event(jax.tree_util.Partial(_seems_at_rest, field, (rtol, atol), t0, at.wait))
+        of_piece = {**settings, "t0": at.t, "t1": t1}
+        solution = integrate(field, at.y, constants, None, None, of_piece, diffrax.ForwardMode(), event)
+        t, y = jax.tree.map(lambda leaf: leaf[-1], (solution.ts, solution.ys))
+        t = jnp.asarray(t, time)
+        settled, at_rest = _settled(field, t, y, constants, rtol, atol, t1 - t0)
+        num_steps = at.num_steps + jnp.asarray(solution.stats["num_steps"], jnp.int32)
         result = RESULTS.promote(solution.result)
-        result = RESULTS.where(result == RESULTS.successful, RESULTS.no_steady_state, result)
-        result = RESULTS.where(result == RESULTS.event_occurred, SUCCESSFUL, result)
-        reached: Any = solution.ts
-        last = jax.tree.map(lambda leaf: leaf[-1], solution.ys)
-        y, is_near = _equilibrium(field, reached[-1], last, args, tolerances)
-        stopped = (result == RESULTS.no_steady_state) | (result == RESULTS.max_steps_reached)
-        result = RESULTS.where(stopped & is_near, SUCCESSFUL, result)
-        ys = jax.tree.map(lambda leaf: leaf[None], y)
-        return eqx.tree_at(lambda s: (s.ys, s.result), solution, (ys, result))
+        goes_on = (result == RESULTS.event_occurred) & ((t1 - t) * (t1 - t0) > 0)
+        stopped = (result == RESULTS.successful) | (result == RESULTS.event_occurred)
+        result = RESULTS.where(stopped, RESULTS.no_steady_state, result)
+        okay = at_rest & ((result == RESULTS.no_steady_state) | (result == RESULTS.max_steps_reached))
+        result = RESULTS.where(okay, SUCCESSFUL, result)
+        y = jax.tree.map(lambda new, old: jnp.where(okay, new, old), settled, y)
+        return _Progress(t, y, 2 * jnp.abs(t - t0), num_steps, result, okay | ~goes_on)
+
+    zero = jnp.zeros((), jnp.int32)
+    begin = _Progress(
+        jnp.asarray(t0, time), start, jnp.zeros((), time), zero, RESULTS.no_steady_state, jnp.asarray(False)
+    )
+    end = lax.while_loop(lambda at: ~at.done, advance, begin)
+    y = _root(end.y, (field, end.t, constants), packed(field(end.t, end.y, args))[0])
+    stats = {"num_steps": end.num_steps, "t_reached": end.t, "y_largest": largest(end.y, time)}
+    return diffrax.Solution(
+        t0=t0, t1=t1, ts=end.t[None], ys=jax.tree.map(lambda leaf: leaf[None], y), interpolation=None, stats=stats,
+        result=end.result, solver_state=None, controller_state=None, made_jump=None, event_mask=None,
+    )  # fmt: skip
 
 
-def _equilibrium(field: Any, t: Any, y: Any, args: Any, tolerances: tuple[float, float]) -> tuple[Any, Any]:
-    """`y`, where the field is 0, as a function of `args`; and whether it is, and was nearly there before Newton's step."""
-    vector, tree = ravel_pytree(y)
+def _seems_at_rest(
+    field: Any, tolerances: Any, begin: Any, wait: Any, t: Any, y: Any, args: Any, **kwargs: Any
+) -> Bool[Array, ""]:
+    """Whether no number would move by more than about its tolerance in as long as the solve has lasted: in no unit of time."""
+    del kwargs
+    (rtol, atol), elapsed = tolerances, jnp.abs(t - begin)
 
-    def on_vectors(vector: Any, args: Any) -> Any:
-        return ravel_pytree(field(t, tree(vector), args))[0]
+    def slow(dy: Any, y: Any, atol: Any) -> Any:
+        return jnp.all(jnp.abs(dy) * elapsed.astype(dy.dtype) <= _NEAR * (atol + rtol * jnp.abs(y)))
 
-    known = constant(args)
+    parts = jax.tree.leaves(jax.tree.map(slow, field(t, y, args), y, atol))
+    return jnp.all(jnp.stack([elapsed > wait, *parts]))
 
-    def jacobian(vector: Any, args: Any) -> Any:
+
+def _settled(field: Any, t: Any, y: Any, args: Any, rtol: Any, atol: Any, span: Any) -> tuple[Any, Bool[Array, ""]]:
+    """The equilibrium next to `y` by Newton's method with one Jacobian, and whether it is one and that near.
+
+    Where the Jacobian is singular, nothing moves: there `y` is at rest if the field leads to where it is 0, and what leads nowhere
+    would not move by the tolerance in the whole span.
+    """
+    vector, unpacked, size = packed(y)
+    tolerance = packed(atol)[0] + rtol * jnp.abs(vector)
+
+    def on_vectors(vector: Any) -> Any:
         with differentiation_mode("forward"):
-            return jax.jacfwd(on_vectors)(vector, args)
+            return packed(field(t, unpacked(vector), args))[0]
 
-    # A step of Newton's method, if it leads nearer.
-    start, residual = vector, on_vectors(vector, known)
-    nearer = vector - jnp.linalg.solve(jacobian(vector, known), residual)
-    better = jnp.linalg.norm(on_vectors(nearer, known)) < jnp.linalg.norm(residual)
-    vector = jnp.where(better, nearer, vector)
-    rms, (rtol, atol) = optimistix.rms_norm, tolerances
-    allowed = atol + rtol * rms(vector)
-    is_near = (rms(on_vectors(vector, known)) < allowed) & (rms(vector - start) < _NEAR * allowed)
-    inverse = _inverse(jacobian(vector, known))
-    return tree(_root(vector, inverse, on_vectors(vector, args))), is_near
+    linear = jacobian(on_vectors, on_vectors, vector, size)
 
+    def step(_: Any, at: Any) -> Any:
+        x, *_ = at
+        step, left, regular = linear.nearest(on_vectors(x))
+        return jnp.where(regular, x - step, x), step, left, regular
 
-def _inverse(matrix: Any) -> Any:
-    """The inverse of a matrix, NaN if it has none up to rounding."""
-    left, values, right = jnp.linalg.svd(matrix)
-    smallest = len(matrix) * jnp.finfo(matrix.dtype).eps * jnp.max(values, initial=0)
-    values = jnp.where(jnp.min(values, initial=jnp.inf) > smallest, values, jnp.nan)
-    return (right.T / values[None, :]) @ left.T
+    start = (vector, vector, vector, jnp.zeros(vector.shape, bool))
+    x, last, left, regular = lax.fori_loop(0, _NEWTON_STEPS, step, start)
+    of_regular = (jnp.abs(x - vector) <= _NEAR * tolerance) & (jnp.abs(last) <= tolerance)
+    drift = jnp.abs(left) * jnp.abs(span).astype(left.dtype)
+    of_singular = (jnp.abs(last) <= _NEAR * tolerance) & (drift <= tolerance)
+    return unpacked(x), jnp.all(jnp.where(regular, of_regular, of_singular))
 
 
-@jax.custom_jvp
-def _root(y: Any, inverse: Any, residual: Any) -> Any:
-    """`y`, which moves with the residual so as to keep it 0."""
+@eqx.filter_custom_jvp
+def _root(y: Any, system: Any, residual: Any) -> Any:
+    """`y`, which moves with the residual so as to keep it 0. `system`: the field, the time and its arguments, as constants."""
+    del system, residual
     return y
 
 
-@_root.defjvp
+@_root.def_jvp
 def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
-    y, inverse, residual = primals
-    dy, _, dresidual = tangents
-    # What the inverse owes to the parameters is not known here.
+    y, system, residual = primals
+    _, _, dresidual = tangents
+    # What the Jacobian owes to the parameters is not known here.
     once = eqxi.nondifferentiable(jnp.sum(residual), msg="a steady state can be differentiated once, not twice")
-    return y, dy - (inverse + 0 * once) @ dresidual
+    return y, _moved(system, y, dresidual + 0 * once)
+
+
+@eqx.filter_jit  # for derivatives that nothing compiles, as the solve
+def _moved(system: Any, y: Any, dresidual: Any) -> Any:
+    field, t, args = system
+    vector, unpacked, size = packed(y)
+
+    def on_vectors(vector: Any) -> Any:
+        return packed(field(t, unpacked(vector), args))[0]
+
+    def forward(vector: Any) -> Any:
+        with differentiation_mode("forward"):
+            return on_vectors(vector)
+
+    return unpacked(-jacobian(forward, on_vectors, vector, size).solve(dresidual))

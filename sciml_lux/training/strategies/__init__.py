@@ -20,6 +20,7 @@ from ._multiple_shooting import MultipleShooting as MultipleShooting
 from ._multiple_shooting import ShootingLoss as ShootingLoss
 from ._series import Series as Series
 from ._series import series as series
+from ._series import stack_series as stack_series
 from ._trajectory import TrajectoryLoss as TrajectoryLoss
 from ._windows import minibatches as minibatches
 from ._windows import windows as windows

@@ -12,8 +12,8 @@ from ...core import State, failure_mode
 from ...flatten import FlatParams, LayerError
 from .._fit import fit
 from .._result import FitError, Fitted
-from ._multiple_shooting import ShootingLoss
-from ._series import check_count
+from ._checks import check_count
+from ._multiple_shooting import ShootingLoss, check_segments
 
 # A round after which the defect is not this much smaller than before makes defects more expensive.
 _ENOUGH = 0.25
@@ -49,7 +49,7 @@ def fit_augmented_lagrangian(
     **Returns:** `Fitted`; `losses` and `stats["defect"]` of all rounds end to end.
 
     **Errors:** `FitError` if a fit stopped, or the rounds ended before the segments met; `error.fitted` holds what was reached.
-    `LayerError` for another loss, or an option that cannot be.
+    `LayerError` for another loss, or an option that cannot be; `ShapeError` for segments that do not follow one another.
 
     **Source:** Nocedal and Wright 2006, Numerical Optimization, section 17.3; Bertsekas 1982, Constrained Optimization and
     Lagrange Multiplier Methods.
@@ -61,6 +61,7 @@ def fit_augmented_lagrangian(
     check_count("fit_augmented_lagrangian", "rounds", rounds, 1)
     if not growth > 1 or not tolerance > 0:
         raise LayerError(f"growth is above 1 and tolerance above 0, got growth={growth!r}, tolerance={tolerance!r}")
+    check_segments(data)
     defects_at = jax.jit(lambda ps, st, data: loss.shooting(data, ps, st)[1])
     history: list[Fitted] = []
     largest = np.inf

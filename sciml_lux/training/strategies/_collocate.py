@@ -6,7 +6,7 @@ import numpy as np
 from scipy.interpolate import make_smoothing_spline
 
 from ...flatten import LayerError, ShapeError
-from ._series import as_times, check_count, check_lengths
+from ._checks import as_times, as_values, check_count, check_lengths, observed
 
 # Bandwidths that are tried, from the narrowest that holds enough points to half the series.
 _CANDIDATES = 24
@@ -15,11 +15,16 @@ _REACH = {"epanechnikov": 1.001, "gaussian": 1 / 3}
 
 
 class Collocation(NamedTuple):
-    """Estimated states `ys` and time derivatives `dys`, both `(points, *observed)`, at times `ts`."""
+    """Estimated states `ys` and time derivatives `dys`, both `(points, *observed)`, at times `ts`.
+
+    `mask`, of the same shape: where a component was observed before and after, in the same piece; elsewhere the estimates are
+    extrapolated, and do not count. `None`: all count.
+    """
 
     ts: Any
     ys: Any
     dys: Any
+    mask: Any = None
 
 
 def collocate_kernel(
@@ -30,6 +35,7 @@ def collocate_kernel(
     kernel: Literal["epanechnikov", "gaussian"] = "epanechnikov",
     degree: int = 2,
     bandwidth: float | None = None,
+    breaks: Any = (),
 ) -> Collocation:
     """Estimates by local polynomials: at each time `t` the polynomial that fits the measurements nearby best.
 
@@ -42,12 +48,13 @@ def collocate_kernel(
     **Arguments:** `ts`: `(points,)`, sorted; `ys`: `(points, *observed)`, NaN where nothing was observed; `at`: where to
     estimate (default: `ts`); `kernel`; `degree`: of the polynomials, 1 or more; `bandwidth`: `h`, in the units of `ts`
     (default: for each component the one with the least error at points left out, each in turn). Where fewer than `degree + 2`
-    points lie within, it is wider.
+    points lie within, it is wider; `breaks`: times at which the state jumps, such as those of doses: what lies between two of them is
+    estimated by itself, a break with what follows it.
 
     **Returns:** a `Collocation`, data for `CollocationLoss`; its `ys` also serve as the starts of `windows`.
 
-    **Errors:** `LayerError` for an option that cannot be, or a component with too few observations; `ShapeError` for times and
-    values that do not go together.
+    **Errors:** `LayerError` for an option that cannot be, an infinite value, or a component with too few observations in a piece;
+    `ShapeError` for times and values that do not go together.
 
     **Source:** Roesch, Rackauckas and Stumpf 2021, Collocation based training of neural ordinary differential equations; Fan and
     Gijbels 1996, Local Polynomial Modelling and Its Applications, chapter 3.
@@ -63,10 +70,12 @@ def collocate_kernel(
         coefficients, _ = _local_polynomials(t, y, at, kernel, degree, h)
         return coefficients[:, 0], coefficients[:, 1]
 
-    return _by_component("collocate_kernel", estimate, ts, ys, at, degree + 3)
+    return _by_component("collocate_kernel", estimate, ts, ys, at, degree + 3, breaks)
 
 
-def collocate_spline(ts: Any, ys: Any, *, at: Any = None, smoothing: float | None = None) -> Collocation:
+def collocate_spline(
+    ts: Any, ys: Any, *, at: Any = None, smoothing: float | None = None, breaks: Any = ()
+) -> Collocation:
     """Estimates by a smoothing spline: the natural cubic spline `f` that minimises
 
         sum_i (y_i - f(t_i))^2 + smoothing * integral f''(t)^2 dt,     y(t) = f(t),    dy/dt(t) = f'(t).
@@ -74,11 +83,12 @@ def collocate_spline(ts: Any, ys: Any, *, at: Any = None, smoothing: float | Non
     Each component has a spline of its own, through the points at which it was observed.
 
     **Arguments:** `ts`: `(points,)`, sorted, all different; `ys`: `(points, *observed)`, NaN where nothing was observed; `at`:
-    where to estimate (default: `ts`); `smoothing`: 0 or more (default: for each component by generalised cross-validation).
+    where to estimate (default: `ts`); `smoothing`: 0 or more (default: for each component by generalised cross-validation);
+    `breaks`: times at which the state jumps, as for `collocate_kernel`.
 
     **Returns:** a `Collocation`, data for `CollocationLoss`; its `ys` also serve as the starts of `windows`.
 
-    **Errors:** `LayerError` for a negative smoothing, for equal times, or a component with fewer than five observations;
+    **Errors:** `LayerError` for a negative smoothing, for equal times, an infinite value, or a component with fewer than five observations;
     `ShapeError` for times and values that do not go together.
 
     **Source:** `scipy.interpolate.make_smoothing_spline`; Wahba 1990, Spline Models for Observational Data; as a start of a
@@ -96,30 +106,55 @@ def collocate_spline(ts: Any, ys: Any, *, at: Any = None, smoothing: float | Non
         scaled = (at - t[0]) / unit
         return spline(scaled), spline.derivative()(scaled) / unit
 
-    return _by_component("collocate_spline", estimate, ts, ys, at, 5)
+    return _by_component("collocate_spline", estimate, ts, ys, at, 5, breaks)
 
 
-def _by_component(name: str, estimate: Any, ts: Any, ys: Any, at: Any, least: int) -> Collocation:
+def _by_component(name: str, estimate: Any, ts: Any, ys: Any, at: Any, least: int, breaks: Any) -> Collocation:
     """Estimates of each component from its own observations, computed in double precision, in the dtype of `ys`."""
-    times, ys = as_times(ts), np.asarray(ys)
+    times, ys = as_times(ts), as_values(name, ys)
     check_lengths(times, ys)
     where = times if at is None else np.asarray(at)
     if where.ndim != 1:
         raise ShapeError(f"{name}: at is a vector of times, got shape {where.shape}")
-    dtype = ys.dtype if np.issubdtype(ys.dtype, np.floating) else times.dtype
+    if not np.isfinite(where).all():
+        raise ShapeError(f"{name}: at is a vector of finite times, got {where}")
+    edges = np.sort(np.asarray(breaks, np.float64))
+    if edges.ndim != 1 or np.isnan(edges).any():
+        raise ShapeError(f"{name}: breaks is a vector of times, got {breaks!r}")
+    dtype = ys.dtype
     order = np.argsort(times, kind="stable")
     t, columns = times[order].astype(np.float64), ys.reshape(len(ys), -1)[order].astype(np.float64)
-    estimates = []
-    for index, column in enumerate(columns.T):
-        seen = np.isfinite(column)
-        if seen.sum() < least:
-            raise LayerError(
-                f"{name}: component {index} was observed {seen.sum()} times, which is too few; at least {least} are needed"
-            )
-        estimates.append(estimate(t[seen], column[seen], where.astype(np.float64)))
+    seen, points = observed(name, columns), where.astype(np.float64)
+    estimates = [
+        _by_piece(f"{name}: component {index}", estimate, t[keep], column[keep], points, least, edges)
+        for index, (column, keep) in enumerate(zip(columns.T, seen.T, strict=True))
+    ]
     shape = (where.size, *ys.shape[1:])
-    values, slopes = (np.stack(parts, axis=1).reshape(shape).astype(dtype) for parts in zip(*estimates, strict=True))
-    return Collocation(where.astype(dtype), values, slopes)
+    values, slopes, mask = (np.stack(parts, axis=1).reshape(shape) for parts in zip(*estimates, strict=True))
+    return Collocation(where.astype(dtype), values.astype(dtype), slopes.astype(dtype), mask)
+
+
+def _by_piece(
+    name: str, estimate: Any, t: np.ndarray, y: np.ndarray, at: np.ndarray, least: int, edges: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Estimates from the observations of the piece that a time is in, and whether it lies between two of them."""
+    values, slopes, mask = np.zeros(at.size), np.zeros(at.size), np.zeros(at.size, bool)
+    piece_of_t, piece_of_at = (np.searchsorted(edges, times, side="right") for times in (t, at))
+    for piece in np.unique(piece_of_at):
+        own, wanted = piece_of_t == piece, piece_of_at == piece
+        if own.sum() < least:
+            between = f" between breaks at {_span(edges, piece)}" if edges.size else ""
+            raise LayerError(
+                f"{name} was observed {own.sum()} times{between}, which is too few; at least {least} are needed"
+            )
+        values[wanted], slopes[wanted] = estimate(t[own], y[own], at[wanted])
+        mask[wanted] = (at[wanted] >= t[own][0]) & (at[wanted] <= t[own][-1])
+    return values, slopes, mask
+
+
+def _span(edges: np.ndarray, piece: int) -> str:
+    begin, end = np.concatenate([[-np.inf], edges, [np.inf]])[[piece, piece + 1]]
+    return f"{begin:g} and {end:g}"
 
 
 def _local_polynomials(

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from ...flatten import LayerError
-from ._series import Series, check_count, check_one
+from ._checks import check_count
+from ._series import Series, check_one
 
 
 def growing_horizon(whole: Series, horizons: Sequence[float] | np.ndarray, steps: int) -> Iterator[Series]:
@@ -43,6 +44,11 @@ def growing_horizon(whole: Series, horizons: Sequence[float] | np.ndarray, steps
 
 def _until(whole: Series, end: Any) -> Series:
     ts = np.asarray(whole.ts)
-    reached = ts <= end if ts[-1] > ts[0] else ts >= end
+    direction = np.sign(ts[-1] - ts[0])
+    # What differs by the rounding of sums and products, such as those of linspace, is one time.
+    slack = 8 * np.finfo(ts.dtype).eps * max(np.abs(ts).max(), abs(end))
+    reached = (end - ts) * direction >= -slack
+    last = ts[reached][-1] if reached.any() else ts[0]
+    end = end if (end - last) * direction > slack else last
     clipped = np.where(reached, ts, np.asarray(end, ts.dtype))
     return whole._replace(ts=clipped, mask=whole.mask & reached.reshape(-1, *([1] * (whole.mask.ndim - 1))))

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from ...flatten import LayerError, ShapeError
-from ._series import Series, check_count, check_one
+from ._checks import check_count
+from ._series import Series, check_one
 
 
 def windows(whole: Series, length: int, *, stride: int | None = None, starts: Any = None) -> Series:
@@ -15,12 +16,12 @@ def windows(whole: Series, length: int, *, stride: int | None = None, starts: An
 
     Window `k` begins at point `k * stride`, from the state there. Its first point is what it starts from, so that it does not
     count, except in the first window. With the default stride a window begins where the one before ends: every observation
-    counts exactly once, and a solution without jumps has the loss of the whole series. The last window is filled up with its
-    last time, which does not count again.
+    counts exactly once, and a solution has the loss of the whole series. The last window is filled up with its last time, which
+    does not count again. A window that begins at a jump begins after it: it does not give a dose again, nor repeat an event.
 
     **Arguments:** `whole`: one series; `length`: points of a window, both ends included; `stride`: from 1 to `length - 1`, the
     default; `starts`: the states at all times of the series, a tree of arrays with `points` rows, such as `collocate_spline(ts,
-    ys).ys` (default: the values measured).
+    ys).ys`, at a jump the one after it (default: the values measured).
 
     **Returns:** a `Series` with a leading axis of windows.
 
@@ -39,7 +40,20 @@ def windows(whole: Series, length: int, *, stride: int | None = None, starts: An
     index = np.minimum(index, points - 1)
     mask = whole.mask[index] & inside.reshape(*inside.shape, *([1] * (whole.mask.ndim - 1)))
     mask[1:, 0] = False
-    return Series(whole.ts[index], whole.ys[index], mask, _starts(whole, first, starts))
+    seam = np.arange(first.size) > 0
+    doses, inputs = jax.tree.map(
+        lambda leaf: np.broadcast_to(leaf, (first.size, *np.shape(leaf))), (whole.doses, whole.inputs)
+    )
+    return Series(
+        whole.ts[index],
+        whole.ys[index],
+        mask,
+        _starts(whole, first, starts),
+        seam | whole.resumed | (starts is not None),
+        doses,
+        inputs,
+        seam if first.size > 1 else None,
+    )
 
 
 def _starts(whole: Series, first: np.ndarray, starts: Any) -> Any:
@@ -50,7 +64,7 @@ def _starts(whole: Series, first: np.ndarray, starts: Any) -> Any:
             raise ShapeError(f"starts are the states at all {points} times of the series, got arrays of shape {shapes}")
         taken = jax.tree.map(lambda leaf: np.asarray(leaf)[first], starts)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(taken)):
-            raise LayerError("starts hold NaN where a window begins")
+            raise LayerError("starts hold numbers that are not finite where a window begins")
         return taken
     if not isinstance(whole.y0, np.ndarray) or whole.y0.shape != whole.ys.shape[1:]:
         raise LayerError(
