@@ -10,10 +10,10 @@ import numpy as np
 import optimistix as optx
 from jax.core import Tracer
 
-from ..core import State, as_state, differentiation_mode, failure_mode
+from ..core import Kept, State, as_state, differentiation_mode, failure_mode, keep, ravel_maps
 from ..flatten import FlatParams, Layout, ParameterError, Params, ShapeError, SolveError
 from ..solvers import LevenbergMarquardt
-from ._evaluate import Evaluation, Residual, check_start, describe_point, evaluate, residual_vector
+from ._evaluate import Evaluation, check_start, describe_point, evaluate, residual_vector
 from ._labels import estimated_names, shown
 from ._result import LeastSquaresResult
 from ._uncertainty import Uncertainty, uncertainty
@@ -46,8 +46,10 @@ def least_squares(
     `absolute_sigma`: whether the residuals are in units of standard deviations that are known, so that `s^2` is 1;
     `throw`: whether a solve that fails raises.
 
-    **Returns:** a `LeastSquaresResult`; `print` it. Compiled once for each `residual`, layout and shape of data: define
-    `residual` once, outside a loop. A function for scripts: it runs on concrete arrays, not inside `jax.jit`.
+    **Returns:** a `LeastSquaresResult`; `print` it. Compiled once for each `residual`, layout and shape of data, and anew when
+    anything that `residual` reads has changed: globals, closures, attributes, the elements of arrays, and so on through what it
+    calls. A function whose reach cannot be seen (it draws from NumPy's generators, reads files or the clock, or evaluates text)
+    is compiled at every call. A function for scripts: it runs on concrete arrays, not inside `jax.jit`.
 
     **Errors:** `ValueError` for data that are not finite; `ShapeError` for fewer residuals than parameters, or a batch of vectors;
     `LayerError` for a residual that does not return `(r, st)`; `SolveError` for a residual that is not finite at the start, and
@@ -59,15 +61,16 @@ def least_squares(
     _check_parameters(ps)
     st = State() if st is None else as_state(st)
     solver = LevenbergMarquardt() if solver is None else solver
-    with differentiation_mode("forward"), failure_mode("nan"):
-        start = evaluate(residual, ps, st, data)
+    kept = keep((residual, solver, ravel_maps(ps.layout)))
+    with kept, differentiation_mode("forward"), failure_mode("nan"):
+        start = evaluate(kept, ps, st, data)
         check_start(start, ps, data)
         vector, num_steps, result = ps.vector, 0, optx.RESULTS.successful
         if ps.layout.size:
-            vector, steps, result = _solve(residual, solver, ps.layout, ps.vector, (st, data), max_steps)
+            vector, steps, result = _solve(kept, ps.layout, ps.vector, (st, data), max_steps)
             num_steps = int(steps)
         fitted = ps.replace(vector)
-        end = evaluate(residual, fitted, st, data)
+        end = evaluate(kept, fitted, st, data)
     outcome = _outcome(end, fitted, num_steps, result, absolute_sigma)
     if throw and not outcome.successful:
         raise SolveError(_explain(outcome, start, max_steps))
@@ -89,7 +92,8 @@ def _check_parameters(ps: Any) -> None:
 
 
 @eqx.filter_jit
-def _solve(residual: Residual, solver: Any, layout: Layout, vector: Any, args: Any, max_steps: int) -> Any:
+def _solve(kept: Kept, layout: Layout, vector: Any, args: Any, max_steps: int) -> Any:
+    residual, solver, _ = kept.use()
     # Both spellings of forward mode: that of the solvers here and in optimistix. Solvers that know neither ignore it.
     solution = optx.least_squares(
         lambda vector, args: residual_vector(residual, layout, vector, args),
