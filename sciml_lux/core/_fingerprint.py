@@ -14,6 +14,7 @@ import hashlib
 import inspect
 import sys
 import types
+import weakref
 from typing import Any
 
 import jax
@@ -362,6 +363,7 @@ _VISITS: dict[type, Any] = {
     functools.cached_property: _parts("func", "attrname"),
     functools.partial: _parts("func", "args", "keywords", "__dict__"),
     type(functools.lru_cache(lambda: None)): _parts("__wrapped__"),
+    weakref.ref: lambda self, value: self._visit(value()),
     np.ufunc: _leaf,
     Layout: _leaf,
     _PJIT: Fingerprint._jitted,
