@@ -35,27 +35,41 @@ def fit(
     """Minimises `loss` over the parameter vector.
 
     Steps run in compiled chunks, several hundred to a dispatch. A step whose loss or gradient is not finite, or in which a solve failed,
-    is not taken: the parameters move halfway back to the last good ones and the optimiser's state stays as it was.
+    is not taken: the parameters move halfway back to the last good ones and the optimiser's state stays as it was. The loss at the
+    end is evaluated as well, and the best point of all is kept beside the last.
 
     **Arguments:**
 
     - `loss`: `loss(ps, st, batch)` returns `(value, st)` or `(value, st, stats)`, with a scalar `value`. Within a fit, adapters whose solve
       fails return NaN and say why in their state, rather than raise.
     - `ps`, `st`: from `lux.setup`.
-    - `optimizer`: an optax transformation (`optax.adam(1e-2)`, `optax.lbfgs()`), an optimistix minimiser
+    - `optimizer`: an optax transformation (`optax.adam(1e-2)`, `optax.lbfgs()`, `optax.MultiSteps(...)`), an optimistix minimiser
       (`optimistix.BFGS(rtol, atol)`), or a list of stages, `[(optax.adam(1e-2), 500), (optimistix.BFGS(...), 200)]`.
+      A transformation that treats parameters by their shapes or names (Muon, LAMB, LARS, Adafactor, adaptive clipping, masks and labels)
+      is found by trying it on a few numbers, and sees them one by one as arrays (`lux.training.per_leaf`); any other sees the one
+      vector. A schedule-free one ends at its average, Lookahead at its fast parameters. SAM runs with `opaque_mode=True`.
       A minimiser sees a function that does not change: random keys in the state are held while it runs.
-    - `steps`: how many steps; each stage of a list names its own. An iterator of data may end a fit earlier, and so may
+    - `steps`: how many steps; each stage of a list names its own. Batches that end may end a fit earlier, and so may
       a minimiser that has converged.
-    - `data`: `None`, a tree of arrays given whole to every step, or an iterator of batches, one a step.
+    - `data`: `None`; a tree of arrays given whole to every step; an iterator of batches, one a step; or a loader of batches, such as
+      PyTorch's `DataLoader`, which is looped over once, or as often as `steps` needs. Arrays may be of JAX, NumPy or PyTorch, and are
+      copied as they come, so that a loader may use its buffers again. The last batch of a loader may have fewer rows, at the price
+      of a second compilation.
     - `progress`: whether to draw a bar with loss and rate (needs the extra `progress`).
     - `max_failures`: how many steps in a row may fail before the fit stops.
-    - `throw`: whether a fit that stops so raises.
+    - `throw`: whether a fit that is no success raises.
 
-    **Returns:** `Fitted`, with `ps`, `st`, `losses`.
+    **Returns:** `Fitted`, with `ps`, `st`, `losses`, `value`, `best`. It is no success if the fit stopped, if no step was taken, if it came to
+    no good point beside its start, or if the loss has risen: all of the last tenth of the losses are above all of the first, or
+    it has more than doubled in fewer than 20 steps. Losses of different batches count as risen if the start is better on the last
+    batch, too.
 
-    **Errors:** `FitError` if the fit stopped; it says at which step and why, and `error.fitted` holds what was reached. `LayerError` for a
-    loss that returns something else, an optimiser that is neither, or a missing number of steps.
+    Compiled once for each loss, optimiser, layout and shape of data, and anew when anything has changed that the loss or the
+    optimiser reads: globals, closures, attributes, elements of arrays (`lux.estimation.least_squares` says what is seen).
+
+    **Errors:** `FitError` if the fit was no success; it says why, and `error.fitted` holds what was reached. Anything else that is raised
+    on the way, by the loss, a loader or the user's interrupt, gets this attribute, too. `LayerError` for a loss that returns
+    something else, an optimiser that is neither, or a missing number of steps.
     """
     if not isinstance(ps, FlatParams):
         raise LayerError(f"fit takes the FlatParams that lux.setup returned, got {type(ps).__name__}")

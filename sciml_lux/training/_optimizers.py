@@ -16,7 +16,14 @@ from ._per_leaf import per_leaf, stored_arrays
 _LARGEST_SIDE = 130  # of the arrays that are tried: above 128, from which on Adafactor factorises
 _MOST_LEAVES = 64
 _MOST_TRIES, _TRIED = 70, 3  # steps, and how many of them must have moved: gradients may be accumulated first
-_LINE_SEARCH = ("ScaleByLBFGSState", "EmptyState", "ScaleByZoomLinesearchState", "ZoomLinesearchInfo")  # optax.lbfgs(), which knows inner products only
+_ROUNDING = 64  # units of it by which updates may differ: norms of all parameters are summed in another order
+# Transformations of optax that act on each number by itself, by sums over all of them, or by inner products: the same on a vector.
+_ALIKE = frozenset(
+    "add_decayed_weights clip clip_by_global_norm ema identity scale scale_by_adam scale_by_adamax scale_by_amsgrad scale_by_backtracking_linesearch "
+    "scale_by_belief scale_by_lbfgs scale_by_lion scale_by_radam scale_by_rms scale_by_rss scale_by_schedule scale_by_sign scale_by_stddev "
+    "scale_by_yogi scale_by_zoom_linesearch trace zero_nans".split()
+)
+_COMBINATIONS = frozenset({"chain", "with_extra_args_support"})
 
 
 def as_transformation(optimizer: Any) -> Any:
@@ -36,7 +43,7 @@ def on_vector(kept: Kept, layout: Layout) -> optax.GradientTransformationExtraAr
 
 
 def _choose(optimizer: Any, layout: Layout) -> optax.GradientTransformationExtraArgs:
-    if not layout.size:
+    if not layout.size or _is_alike(optimizer.update):
         return _adapted(optimizer)
     small = _stand_in(layout)
     failed: Exception | None = None
@@ -49,8 +56,6 @@ def _choose(optimizer: Any, layout: Layout) -> optax.GradientTransformationExtra
             continue
         if states[0] is None or states[1] is None:
             return routes[states[0] is None]
-        if _types(states[0]) == _LINE_SEARCH:
-            return routes[0]
         return routes[0] if _move_alike(routes, tried) else routes[1]
     raise LayerError(
         f"the optimizer can run neither on one vector nor on the parameters leaf by leaf: {failed}; write masks and labels as functions, "
@@ -92,31 +97,55 @@ def extra_arguments(state: Any, value: Any, gradient: Any, value_fn: Any) -> dic
 def _move_alike(routes: list[Any], layout: Layout) -> bool:
     """Whether both ways of running move a quadratic function's parameters alike to rounding, over a few steps from a random point."""
     random = np.random.default_rng(0)
-    draw = lambda: jnp.asarray(random.normal(size=layout.size), layout.dtype)  # noqa: E731
     # Of very different sizes, so that a weak decay of the large ones is seen beside the gradient of the small ones.
-    start = FlatParams(draw() * jnp.asarray(10.0 ** random.integers(0, 4, layout.size), layout.dtype), layout)
-    curvature, minimum = jnp.exp(draw()), draw()
+    sizes = 10.0 ** random.integers(0, 4, layout.size)
+    start, curvature, minimum = (
+        numbers.astype(layout.dtype)
+        for numbers in (
+            sizes * random.normal(size=layout.size),
+            np.exp(random.normal(size=layout.size)),
+            random.normal(size=layout.size),
+        )
+    )
 
     def value_fn(flat: FlatParams) -> Any:
         return jnp.sum(curvature * (flat.vector - minimum) ** 2) / 2
 
-    points, states, steps = [start, start], [route.init(start) for route in routes], []
-    for route in routes:
-        steps.append(jax.jit(functools.partial(_updated, route, value_fn=value_fn)))
-    moved = 0
-    epsilon = float(jnp.finfo(layout.dtype).eps)
-    for _ in range(_MOST_TRIES):
-        with jax.numpy_dtype_promotion("standard"):
-            outcomes = [step(point, state) for step, point, state in zip(steps, points, states, strict=True)]
-            points = [optax.apply_updates(point, update) for point, (update, _) in zip(points, outcomes, strict=True)]  # type: ignore[arg-type]
-        states = [state for _, state in outcomes]
-        here, there = (np.asarray(update.vector, np.float64) for update, _ in outcomes)
-        if not np.all(np.abs(here - there) <= 64 * epsilon * (np.abs(here) + np.mean(np.abs(here)))):
-            return False
-        moved += bool(np.any(here))
-        if moved == _TRIED:
-            break
-    return True
+    @jax.jit
+    def first(flat: FlatParams) -> Any:
+        return [(flat, route.init(flat)) for route in routes]
+
+    @jax.jit
+    def following(places: Any) -> Any:
+        moves = [_updated(route, *place, value_fn) for route, place in zip(routes, places, strict=True)]
+        moved = [optax.apply_updates(place[0], update) for place, (update, _) in zip(places, moves, strict=True)]
+        return list(zip(moved, [state for _, state in moves], strict=True)), [update.vector for update, _ in moves]
+
+    epsilon, moved = float(jnp.finfo(layout.dtype).eps), 0
+    with jax.numpy_dtype_promotion("standard"):
+        places = first(FlatParams(start, layout))
+        for _ in range(_MOST_TRIES):
+            places, updates = following(places)
+            here, there = (np.asarray(update, np.float64) for update in updates)
+            if not np.all(np.abs(here - there) <= _ROUNDING * epsilon * (np.abs(here) + np.mean(np.abs(here)))):
+                return False
+            moved += bool(np.any(here))
+            if moved == _TRIED:
+                break
+    return moved > 0
+
+
+def _is_alike(update: Any) -> bool:
+    """Whether a function of optax, and all that it combines, is one of `_ALIKE`, with numbers for its settings."""
+    maker = getattr(update, "__qualname__", "").partition(".")[0]
+    if not getattr(update, "__module__", "").startswith("optax.") or maker not in _ALIKE | _COMBINATIONS:
+        return False
+    contents = [cell.cell_contents for cell in update.__closure__ or ()]
+    if maker in _COMBINATIONS:
+        parts = [part for content in contents for part in (content if type(content) is tuple else [content])]
+        return all(_is_alike(getattr(part, "update", part)) for part in parts)
+    settled = (bool, int, float, str, np.dtype, type, type(None))
+    return all(callable(content) or isinstance(content, settled) for content in contents)
 
 
 def _stand_in(layout: Layout) -> Layout:

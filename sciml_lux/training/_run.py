@@ -127,12 +127,14 @@ def _run_stage(
         # The best of an ensemble; NaN if the step was not taken.
         bar.update(count, float(np.fmin.reduce(running.stage.losses[-1][-1], axis=None)))
         chunk = _next_chunk(chunk, seconds, batches.streamed)
-    ps, st = compiled.finish(carry, batches.first)
-    stage = running.stage._replace(ps=ps, st=st)
+    stage = running.stage
+    if not hasattr(stepper, "at") or not stage.losses:  # else what was reached last is the end
+        ps, st = compiled.finish(carry, batches.first)
+        stage = stage._replace(ps=ps, st=st)
     if int(carry.failures) >= max_failures:
-        return stage._replace(message=explain_failures(carry, ps, batches, stage.steps, max_failures))
+        return stage._replace(message=explain_failures(carry, stage.ps, batches, stage.steps, max_failures))
     if stage.steps and np.isnan(np.concatenate(stage.losses)).all():
-        return stage._replace(message=explain_no_step(carry, ps, batches, stage.steps))
+        return stage._replace(message=explain_no_step(carry, stage.ps, batches, stage.steps))
     if stage.best is None:
         return stage
     return _judged(stage, stepper, compiled, carry, batches, batches.same_again(data, count))
