@@ -30,11 +30,9 @@ class Batches:
             if not self._pending and self._failure is not None:
                 raise self._failure
             if not self._pending:
-                raise ValueError(
-                    "data is an iterator that is already exhausted; pass a fresh one"
-                    if self._loader is None
-                    else f"data is a {type(data).__name__} that holds no batch"
-                )
+                if self._loader is not None:
+                    raise LayerError(f"data is a {type(data).__name__} that holds no batch")
+                raise ValueError("data is an iterator that is already exhausted; pass a fresh one")
         self.first = self._pending[0]  # for its shapes
         self.latest = self._pending[:1]  # what was taken last, to look for the cause of a failure
 

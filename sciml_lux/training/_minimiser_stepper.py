@@ -33,15 +33,16 @@ class MinimiserCarry(NamedTuple):
 def _objective(kept: Kept) -> Any:
     """The function that is minimised. Compiled by itself, so that the solver's several uses of it share one trace.
 
-    Beside each evaluation it returns the point: solvers return that of another point than the one they have moved to.
+    Beside each evaluation it returns the point, since solvers return that of another point than the one they have moved to, and that
+    it was made at all, since some return what they have filled in before they have made one.
     """
 
     @jax.jit
-    def function(ps: FlatParams, args: tuple[State, Any]) -> tuple[Array, tuple[Evaluation, FlatParams]]:
+    def function(ps: FlatParams, args: tuple[State, Any]) -> tuple[Array, tuple[Evaluation, FlatParams, Any]]:
         base_st, batch = args
         evaluation = evaluate(kept.use().loss, ps, base_st, batch)
         okay = jnp.isfinite(evaluation.value) & all_solved(evaluation.st)
-        return jnp.where(okay, evaluation.value, jnp.inf), (evaluation, ps)
+        return jnp.where(okay, evaluation.value, jnp.inf), (evaluation, ps, jnp.asarray(True))
 
     return function
 
@@ -79,8 +80,8 @@ class MinimiserStepper:
     def step(self, carry: MinimiserCarry, batch: Any) -> tuple[MinimiserCarry, Evaluation, Bool[Array, ""]]:
         """The next carry, the evaluation that the solver holds, and whether that is a good one."""
         state = eqx.combine(carry.solver_state, self._static["state"])
-        ps, state, (evaluation, point) = self._call("step", carry.ps, carry.base_st, batch, state=state)
-        okay = jnp.isfinite(evaluation.value) & all_solved(evaluation.st)
+        ps, state, (evaluation, point, made) = self._call("step", carry.ps, carry.base_st, batch, state=state)
+        okay = made & jnp.isfinite(evaluation.value) & all_solved(evaluation.st)
         done, _ = self._call("terminate", ps, carry.base_st, batch, state=state)
         moved = MinimiserCarry(
             ps=jax.tree.map(lambda new, old: jnp.where(jnp.isfinite(new), new, old), ps, carry.ps),
@@ -88,7 +89,7 @@ class MinimiserStepper:
             base_st=carry.base_st,
             solver_state=eqx.filter(state, eqx.is_array),
             failed_st=jax.tree.map(lambda new, old: jnp.where(okay, old, new), evaluation.st, carry.failed_st),
-            failures=jnp.where(okay, 0, carry.failures + 1),
+            failures=jnp.where(okay, 0, jnp.where(made, carry.failures + 1, carry.failures)),
             done=done & okay,
             best=carry.best.improved(okay, point, carry.base_st, evaluation.value),
         )
@@ -111,5 +112,5 @@ class MinimiserStepper:
 
     def judge(self, ps: FlatParams, carry: MinimiserCarry, batch: Any) -> tuple[Array, Bool[Array, ""]]:
         """The loss at `ps`, and whether it is a good one."""
-        value, (evaluation, _) = _objective(self.kept)(ps, (carry.base_st, batch))
+        value, (evaluation, _, _) = _objective(self.kept)(ps, (carry.base_st, batch))
         return evaluation.value, jnp.isfinite(value)

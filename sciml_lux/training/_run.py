@@ -70,6 +70,7 @@ def run_stages(
                 with Progress(progress, title, stage_steps) as bar:
                     done = _run_stage(stepper, running, batches, stage_steps, max_failures, bar)
                 history.append(done)
+                running.earlier += done.steps
                 ps, st = done.ps, done.st
                 if done.message:
                     break
@@ -77,7 +78,8 @@ def run_stages(
     except BaseException as error:
         if running.stage is not None and getattr(error, "fitted", None) is None:
             reached = [*history, running.stage][: len(history) + 1]
-            error.fitted = _fitted(reached, _interrupted(error, reached))  # type: ignore[attr-defined]
+            result = optimistix.RESULTS.nonlinear_max_steps_reached  # the nearest there is to having been ended early
+            error.fitted = _fitted(reached, _interrupted(error, reached), result)  # type: ignore[attr-defined]
         raise
 
 
@@ -85,6 +87,7 @@ class _Running:
     """What has been reached in the stage that is running: what is left if it raises."""
 
     stage: Stage | None = None
+    earlier: int = 0  # steps of the stages before
 
 
 def _interrupted(error: BaseException, history: list[Stage]) -> str:
@@ -137,7 +140,8 @@ def _run_stage(
         return stage._replace(message=explain_no_step(carry, stage.ps, batches, stage.steps))
     if stage.best is None:
         return stage
-    return _judged(stage, stepper, compiled, carry, batches, batches.same_again(data, count))
+    stage = _judged(stage, stepper, compiled, carry, batches, batches.same_again(data, count))
+    return stage if not running.earlier else stage._replace(message="")  # which has come somewhere before
 
 
 def _after(stage: Stage, report: "_Report", count: int, reached: Any) -> Stage:
@@ -264,7 +268,9 @@ def _best(history: list[Stage]) -> BestPoint | None:
     return found
 
 
-def _fitted(history: list[Stage], message: str) -> Fitted:
+def _fitted(
+    history: list[Stage], message: str, result: optimistix.RESULTS = optimistix.RESULTS.nonlinear_divergence
+) -> Fitted:
     last = history[-1]
     losses = [np.asarray(chunk, np.float64) for stage in history for chunk in stage.losses]
     chunks = [chunk for stage in history for chunk in stage.stats]
@@ -279,7 +285,7 @@ def _fitted(history: list[Stage], message: str) -> Fitted:
         joined,
         stats,
         int(np.isnan(joined).sum()),
-        optimistix.RESULTS.nonlinear_divergence if message else optimistix.RESULTS.successful,
+        result if message else optimistix.RESULTS.successful,
         message,
         last.value,
         _best(history),
