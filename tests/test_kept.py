@@ -165,12 +165,18 @@ CHANGES = {
     "attribute of a bound self": lambda: of_machine(lambda machine: machine.curve),
     "attribute of a closed-over object": lambda: of_machine(lambda machine: lambda x: machine.gain * x),
     "property": lambda: of_machine(lambda machine: lambda x: machine.double * x),
-    "computed attribute": lambda: (lambda thing: of_object(lambda x: getattr(thing, "ga" + "in") * x, thing))(Slotted()),
+    "computed attribute": lambda: (lambda thing: of_object(lambda x: getattr(thing, "ga" + "in") * x, thing))(
+        Slotted()
+    ),
     "callable object": lambda: of_machine(lambda machine: machine),
     "slots": lambda: (lambda thing: of_object(thing, thing))(Slotted()),
-    "class attribute": lambda: (lambda cls: of_object(lambda x: cls.offset + x, cls, "offset", cls.offset + 1.0))(Machine),
+    "class attribute": lambda: (lambda cls: of_object(lambda x: cls.offset + x, cls, "offset", cls.offset + 1.0))(
+        Machine
+    ),
     "method of a class": of_class,
-    "partial": lambda: (lambda held: (functools.partial(lambda k, x: k[0] * x, held), lambda: held.append(held.pop() + 1)))([1.0]),
+    "partial": lambda: (
+        lambda held: (functools.partial(lambda k, x: k[0] * x, held), lambda: held.append(held.pop() + 1))
+    )([1.0]),
     "default": of_default,
     "keyword default": of_keyword_default,
     "code": of_code,
@@ -178,30 +184,49 @@ CHANGES = {
     "array in place": lambda: of_container(np.ones(3), lambda a: a[1], lambda a: a.__setitem__(1, 5.0)),
     "array of a global in place": lambda: ((lambda x: ARRAY[2] * x), lambda: ARRAY.__setitem__(2, ARRAY[2] + 1)),
     "view of an array": of_view,
-    "sign of a zero": lambda: of_container(np.zeros(1), lambda a: np.copysign(1.0, a[0]), lambda a: a.__setitem__(0, -0.0)),
-    "array of objects": lambda: of_container(np.array([[1.0], None], dtype=object), lambda a: a[0][0], lambda a: a[0].append(a[0].pop(0) + 1)),
+    "sign of a zero": lambda: of_container(
+        np.zeros(1), lambda a: np.copysign(1.0, a[0]), lambda a: a.__setitem__(0, -0.0)
+    ),
+    "array of objects": lambda: of_container(
+        np.array([[1.0], None], dtype=object), lambda a: a[0][0], lambda a: a[0].append(a[0].pop(0) + 1)
+    ),
     "list": lambda: of_container([1.0], lambda a: a[0], lambda a: a.__setitem__(0, 5.0)),
     "dict": lambda: of_container({"a": 1.0}, lambda a: a["a"], lambda a: a.update(a=5.0)),
-    "nested containers": lambda: ((lambda x: TABLE["a"][1]["b"] * x), lambda: TABLE["a"][1].update(b=TABLE["a"][1]["b"] + 1)),
+    "nested containers": lambda: (
+        (lambda x: TABLE["a"][1]["b"] * x),
+        lambda: TABLE["a"][1].update(b=TABLE["a"][1]["b"] + 1),
+    ),
     "set": lambda: of_container({1.0}, lambda a: max(a), lambda a: a.add(5.0)),
     "deque": lambda: of_container(collections.deque([1.0]), lambda a: a[0], lambda a: a.appendleft(5.0)),
     "namespace": lambda: of_object(*(lambda space: (lambda x: space.gain * x, space))(types.SimpleNamespace(gain=1.0))),
     "another module": lambda: of_object(lambda x: MODULE.scale * x, MODULE, "scale", MODULE.scale + 1.0),
     "a function of another module": lambda: of_object(lambda x: MODULE.helper(x), MODULE, "scale", MODULE.scale + 1.0),
-    "a list of another module": lambda: ((lambda x: MODULE.helper(x)), lambda: MODULE.limits.append(MODULE.limits.pop() + 1.0)),
-    "a module by a computed name": lambda: of_object(lambda x: getattr(MODULE, "sc" + "ale") * x, MODULE, "scale", MODULE.scale + 1.0),
+    "a list of another module": lambda: (
+        (lambda x: MODULE.helper(x)),
+        lambda: MODULE.limits.append(MODULE.limits.pop() + 1.0),
+    ),
+    "a module by a computed name": lambda: of_object(
+        lambda x: getattr(MODULE, "sc" + "ale") * x, MODULE, "scale", MODULE.scale + 1.0
+    ),
     "import inside": of_imported,
     "vmap": lambda: (jax.vmap(lambda x: SCALE * x), set_global),
     "grad": lambda: (jax.grad(lambda x: SCALE * x**2), set_global),
     "checkpoint": lambda: (jax.checkpoint(lambda x: SCALE * x), set_global),
     "jit inside": of_jit,
     "layer": lambda: ((lambda x: Scaled()(x, {}, {})[0]), set_global),
-    "activation of a layer": lambda: ((lambda layer: lambda x: layer(x, {}, {})[0])(lux.WrappedFunction(lambda x: SCALE * x)), set_global),
+    "activation of a layer": lambda: (
+        (lambda layer: lambda x: layer(x, {}, {})[0])(lux.WrappedFunction(lambda x: SCALE * x)),
+        set_global,
+    ),
     "globals()": lambda: ((lambda x: globals()["SCALE"] * x), set_global),
     "eval": lambda: ((lambda x: eval("SCALE") * x), set_global),
-    "iterator": lambda: (lambda numbers: ((lambda x: next(numbers) * x), lambda: None))(iter(np.arange(1.0, 9.0).tolist())),
-    "random numbers of NumPy": lambda: (lambda rng: ((lambda x: rng.normal() * x), lambda: None))(np.random.default_rng(0)),
-    "global random numbers": lambda: ((lambda x: np.random.normal() * random.random() * x), lambda: None),  # noqa: NPY002
+    "iterator": lambda: (lambda numbers: ((lambda x: next(numbers) * x), lambda: None))(
+        iter(np.arange(1.0, 9.0).tolist())
+    ),
+    "random numbers of NumPy": lambda: (lambda rng: ((lambda x: rng.normal() * x), lambda: None))(
+        np.random.default_rng(0)
+    ),
+    "global random numbers": lambda: ((lambda x: np.random.normal() * random.random() * x), lambda: None),
     "clock": lambda: ((lambda x: time.perf_counter() * x), lambda: None),
 }
 
@@ -228,7 +253,15 @@ def test_what_a_function_reads_is_seen_to_change(name):
         assert not np.array_equal(np.asarray(function(x)), before)
     assert after is not first
     assert after is not again
-    known = {"globals()", "eval", "iterator", "random numbers of NumPy", "global random numbers", "clock", "a module by a computed name"}
+    known = {
+        "globals()",
+        "eval",
+        "iterator",
+        "random numbers of NumPy",
+        "global random numbers",
+        "clock",
+        "a module by a computed name",
+    }
     assert unbounded == (name in known)
 
 
@@ -241,7 +274,9 @@ def test_functions_made_anew_are_the_same_while_what_they_read_is():
     assert keep(make(2.0, np.ones(3))) is not first
     assert keep(make(1.0, np.zeros(3))) is not first
     assert keep(optax.adam(1e-2)) is keep(optax.adam(1e-2)) is not keep(optax.adam(2e-2))
-    assert keep(optimistix.BFGS(1e-3, 1e-3)) is keep(optimistix.BFGS(1e-3, 1e-3)) is not keep(optimistix.BFGS(1e-4, 1e-3))
+    assert (
+        keep(optimistix.BFGS(1e-3, 1e-3)) is keep(optimistix.BFGS(1e-3, 1e-3)) is not keep(optimistix.BFGS(1e-4, 1e-3))
+    )
 
 
 def test_what_a_kept_function_traces_is_what_was_passed_last():

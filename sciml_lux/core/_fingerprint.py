@@ -12,6 +12,7 @@ import enum
 import functools
 import hashlib
 import inspect
+import pickle
 import sys
 import types
 import weakref
@@ -22,21 +23,8 @@ import numpy as np
 
 from ..flatten import Layout
 from ._names_in_code import names_in
+from ._settled import BOOKKEEPING, UNBOUNDED, is_settled
 
-# Packages whose functions are as they are: their globals are not looked into. What they close over or are given is.
-_SETTLED = frozenset(
-    "jax jaxlib numpy scipy sciml_lux equinox diffrax optimistix optax lineax jaxtyping beartype chex quax "
-    "abc _abc builtins cmath collections _collections contextlib copy dataclasses enum functools _functools inspect itertools math "
-    "numbers operator _operator statistics types typing warnings".split()
-)
-# Builtins by which code reaches what it does not name.
-_UNBOUNDED = frozenset("__import__ breakpoint compile eval exec globals input locals open vars".split())
-# What the machinery of classes leaves in them, which says nothing of what their instances do.
-_BOOKKEEPING = frozenset(
-    "__abstractmethods__ __annotations__ __dataclass_fields__ __dataclass_params__ __dict__ __doc__ __firstlineno__ __match_args__ "
-    "__module__ __orig_bases__ __parameters__ __qualname__ __slots__ __static_attributes__ __weakref__ _abc_impl "
-    "__annotate__ __annotate_func__ __annotations_cache__ __classdictcell__".split()
-)
 # Containers that classes may extend, and how to see what is in them.
 _CONTENTS: dict[type, Any] = {
     tuple: tuple,
@@ -51,7 +39,7 @@ _FEW_NUMBERS = 16  # of an array of JAX, which is otherwise known by its identit
 _PJIT = type(jax.jit(lambda: None))
 
 
-class _Opaque(Exception):
+class _OpaqueError(Exception):
     """Raised where something cannot be enumerated."""
 
 
@@ -89,7 +77,7 @@ class Fingerprint:
                 pass
             self.key: Any = tuple(self._atoms)
             hash(self.key)
-        except (_Opaque, RecursionError):
+        except (_OpaqueError, RecursionError):
             self.key = None
 
     def _visit(self, value: Any) -> None:
@@ -108,7 +96,7 @@ class Fingerprint:
         self._seen[id(value)] = len(self._seen)
         self._held.append(value)
         if len(self._held) > _MOST_NODES:
-            raise _Opaque
+            raise _OpaqueError
         atoms.append(kind)
         visit = _VISITS.get(kind)
         if visit is not None:
@@ -159,8 +147,8 @@ class Fingerprint:
                 self._chain(modules[root], attributes)
             elif root in known:
                 self._chain(known[root], attributes)
-            elif root in _UNBOUNDED:
-                raise _Opaque
+            elif root in UNBOUNDED:
+                raise _OpaqueError
             else:  # a builtin, or nothing so far
                 self._atoms.append(root)
         for name, wanted in used.imports:
@@ -183,13 +171,13 @@ class Fingerprint:
         if is_settled(module.__name__):
             return getattr(module, name, None)
         if "__getattr__" in found:
-            raise _Opaque
+            raise _OpaqueError
         return None
 
     def _member(self, parent: Any, value: Any) -> None:
         if isinstance(value, types.ModuleType):
             if not is_settled(value.__name__):
-                raise _Opaque  # handed on as a whole: nobody knows what is read of it
+                raise _OpaqueError  # handed on as a whole: nobody knows what is read of it
             self._atoms.append(_Same(value))
         elif parent is not None and is_settled(parent.__name__) and not isinstance(value, types.BuiltinMethodType):
             self._atoms.append(_Same(value))
@@ -210,8 +198,8 @@ class Fingerprint:
         owner = function.__self__
         self._atoms.append(function.__name__)
         if owner is None or isinstance(owner, types.ModuleType):
-            if not is_settled(function.__module__ or "") or function.__name__ in _UNBOUNDED:
-                raise _Opaque
+            if not is_settled(function.__module__ or "") or function.__name__ in UNBOUNDED:
+                raise _OpaqueError
             self._atoms.append(function.__module__)
         else:
             self._visit(owner)
@@ -239,7 +227,9 @@ class Fingerprint:
         self._all([part for item in extra.items() for part in item])
 
     def _jax_array(self, array: Any) -> None:
-        concrete = not isinstance(array, jax.core.Tracer) and not jax.dtypes.issubdtype(array.dtype, jax.dtypes.extended)
+        concrete = not isinstance(array, jax.core.Tracer) and not jax.dtypes.issubdtype(
+            array.dtype, jax.dtypes.extended
+        )
         if not concrete or array.size > _FEW_NUMBERS or not array.is_fully_addressable or array.is_deleted():
             self._atoms.append(_Same(array))
         else:
@@ -262,7 +252,7 @@ class Fingerprint:
             everything = "getattr" in self._names or any(is_settled(base.__module__) for base in cls.__mro__[:-1])
             for name, member in list(vars(cls).items()):
                 wanted = everything or name in self._names or (name.startswith("__") and name.endswith("__"))
-                if not wanted or name in done or name in _BOOKKEEPING:
+                if not wanted or name in done or name in BOOKKEEPING:
                     continue
                 done.add(name)
                 found = True
@@ -277,11 +267,20 @@ class Fingerprint:
         if native is None and package in ("jax", "jaxlib") and cls.__hash__ not in (None, object.__hash__):
             self._atoms.append(value)  # devices, shardings, structures of trees: they compare by value
             return
-        if native is None and package in ("pandas", "polars", "torch", "xarray", "decimal", "datetime", "re", "_decimal"):
+        if native is None and package in (
+            "pandas",
+            "polars",
+            "torch",
+            "xarray",
+            "decimal",
+            "datetime",
+            "re",
+            "_decimal",
+        ):
             self._atoms.append(_pickled(value))
             return
         if native is None and cls is not types.SimpleNamespace:
-            raise _Opaque
+            raise _OpaqueError
         self._class(cls)
         if native in _CONTENTS:
             self._all(_CONTENTS[native](value))
@@ -292,11 +291,6 @@ class Fingerprint:
         for name in copyreg._slotnames(cls):  # type: ignore[attr-defined]
             if name != "_params":  # of a FlatParams: what it computes once from the rest
                 self._visit(getattr(value, name, None))
-
-
-def is_settled(module: str) -> bool:
-    """Whether functions of the module of this name are taken as they are."""
-    return module.partition(".")[0] in _SETTLED and not module.startswith("numpy.random")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -321,12 +315,10 @@ def _is_from_c(cls: type) -> bool:
 
 
 def _pickled(value: Any) -> bytes:
-    import pickle
-
     try:
         return hashlib.blake2b(pickle.dumps(value)).digest()
     except Exception as error:
-        raise _Opaque from error
+        raise _OpaqueError from error
 
 
 def _leaf(self: Fingerprint, value: Any) -> None:

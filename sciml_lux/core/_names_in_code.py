@@ -5,7 +5,16 @@ import functools
 import types
 from typing import NamedTuple
 
-_ROOTS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FROM_DICT_OR_DEREF"})
+_ROOTS = frozenset(
+    {
+        "LOAD_GLOBAL",
+        "LOAD_NAME",
+        "LOAD_DEREF",
+        "LOAD_CLASSDEREF",
+        "LOAD_FROM_DICT_OR_GLOBALS",
+        "LOAD_FROM_DICT_OR_DEREF",
+    }
+)
 _ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 # Instructions that stand between a name and its attribute without doing anything to it.
 _NOTHING = frozenset({"PUSH_NULL", "CACHE", "EXTENDED_ARG", "NOP"})

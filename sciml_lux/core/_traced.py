@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from ..flatten import LayerError
-from ._fingerprint import is_settled
+from ._settled import is_settled
 
 UNTRACEABLE = (
     jax.errors.ConcretizationTypeError,  # the one of `if` among them
@@ -23,7 +23,7 @@ _MOST_OF_A_LINE = 100
 
 
 def explain_untraceable(error: Exception, what: str) -> LayerError:
-    """The error to raise in place of one of `UNTRACEABLE` from inside `what`, a function that the user passed: where, why, what to write."""
+    """The error to raise in place of one of `UNTRACEABLE` from inside `what`, a function of the user: where, why, what to write."""
     where, source = _users_line(error)
     used = _LIBRARY.search(source)
     match error:

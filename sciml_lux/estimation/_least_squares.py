@@ -143,7 +143,16 @@ def _outcome(
         absolute_sigma=absolute_sigma,
         num_steps=num_steps,
         result=result,
-        warnings=find_warnings(ps, found, unidentified, degrees_of_freedom, absolute_sigma) if successful else (),
+        warnings=find_warnings(
+            ps,
+            unidentified,
+            degrees_of_freedom,
+            absolute_sigma,
+            jacobian,
+            np.asarray(end.residual, np.float64),
+        )
+        if successful
+        else (),
     )
 
 

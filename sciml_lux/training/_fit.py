@@ -59,9 +59,9 @@ def fit(
     - `max_failures`: how many steps in a row may fail before the fit stops.
     - `throw`: whether a fit that is no success raises.
 
-    **Returns:** `Fitted`, with `ps`, `st`, `losses`, `value`, `best`. It is no success if the fit stopped, if no step was taken, if it came to
-    no good point beside its start, or if the loss has risen: all of the last tenth of the losses are above all of the first, or
-    it has more than doubled in fewer than 20 steps. Losses of different batches count as risen if the start is better on the last
+    **Returns:** `Fitted`, with `ps`, `st`, `losses`, `value`, `best`. It is no success if the fit stopped, if no step was taken,
+    if it came to no good point beside its start, or if the loss has risen: all of the last tenth of the losses are above all of
+    the first, or it has more than doubled in fewer than 20 steps. Losses of different batches count as risen if the start is better on the last
     batch, too.
 
     Compiled once for each loss, optimiser, layout and shape of data, and anew when anything has changed that the loss or the

@@ -73,9 +73,7 @@ class GradientStepper:
         taken = GradientCarry(
             moved, ps, evaluation.st, optimizer_state, carry.failed_st, jnp.zeros_like(carry.failures), best
         )  # type: ignore[arg-type]
-        refused = GradientCarry(
-            retreat, carry.safe, st, carry.optimizer_state, evaluation.st, carry.failures + 1, best
-        )
+        refused = GradientCarry(retreat, carry.safe, st, carry.optimizer_state, evaluation.st, carry.failures + 1, best)
         return jax.tree.map(lambda new, old: jnp.where(okay, new, old), taken, refused), evaluation, okay
 
     def is_done(self, carry: GradientCarry) -> Bool[Array, ""]:

@@ -73,9 +73,7 @@ class MinimiserStepper:
     def init(self, ps: FlatParams, st: State, batch: Any) -> MinimiserCarry:
         """The carry before the first step."""
         dynamic, self._static["state"] = eqx.partition(self._call("init", ps, st, batch), eqx.is_array)
-        return MinimiserCarry(
-            ps, st, st, dynamic, st, jnp.zeros((), jnp.int32), jnp.asarray(False), no_best(ps, st)
-        )
+        return MinimiserCarry(ps, st, st, dynamic, st, jnp.zeros((), jnp.int32), jnp.asarray(False), no_best(ps, st))
 
     def step(self, carry: MinimiserCarry, batch: Any) -> tuple[MinimiserCarry, Evaluation, Bool[Array, ""]]:
         """The next carry, the evaluation that the solver holds, and whether that is a good one."""

@@ -19,9 +19,31 @@ _MOST_TRIES, _TRIED = 70, 3  # steps, and how many of them must have moved: grad
 _ROUNDING = 64  # units of it by which updates may differ: norms of all parameters are summed in another order
 # Transformations of optax that act on each number by itself, by sums over all of them, or by inner products: the same on a vector.
 _ALIKE = frozenset(
-    "add_decayed_weights clip clip_by_global_norm ema identity scale scale_by_adam scale_by_adamax scale_by_amsgrad scale_by_backtracking_linesearch "
-    "scale_by_belief scale_by_lbfgs scale_by_lion scale_by_radam scale_by_rms scale_by_rss scale_by_schedule scale_by_sign scale_by_stddev "
-    "scale_by_yogi scale_by_zoom_linesearch trace zero_nans".split()
+    [
+        "add_decayed_weights",
+        "clip",
+        "clip_by_global_norm",
+        "ema",
+        "identity",
+        "scale",
+        "scale_by_adam",
+        "scale_by_adamax",
+        "scale_by_amsgrad",
+        "scale_by_backtracking_linesearch",
+        "scale_by_belief",
+        "scale_by_lbfgs",
+        "scale_by_lion",
+        "scale_by_radam",
+        "scale_by_rms",
+        "scale_by_rss",
+        "scale_by_schedule",
+        "scale_by_sign",
+        "scale_by_stddev",
+        "scale_by_yogi",
+        "scale_by_zoom_linesearch",
+        "trace",
+        "zero_nans",
+    ]
 )
 _COMBINATIONS = frozenset({"chain", "with_extra_args_support"})
 

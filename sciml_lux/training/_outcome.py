@@ -20,7 +20,10 @@ def explain_failures(carry: Any, ps: FlatParams, batches: Batches, step: int, ma
     """Why the last steps were not taken, as far as can be told from outside the loss."""
     when, advice = "from the very first step", "start elsewhere"
     if step != max_failures:
-        when, advice = f"after {step} steps", "lower the learning rate, or clip the gradient with optax.clip_by_global_norm"
+        when, advice = (
+            f"after {step} steps",
+            "lower the learning rate, or clip the gradient with optax.clip_by_global_norm",
+        )
     return (
         f"the fit stopped {when}: {max_failures} steps in a row had a loss or gradient that is not finite, or a failed solve"
         f"{_reasons(carry, ps, batches)}. Try to {advice}; the last good parameters are in error.fitted.ps"

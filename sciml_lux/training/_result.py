@@ -48,7 +48,11 @@ class Fitted:
     def __repr__(self) -> str:
         finite = self.losses[np.isfinite(self.losses)]
         last = self.value if np.isfinite(self.value) else finite[-1] if finite.size else np.nan
-        best = min(finite.min(), self.best.value if self.best and np.isfinite(self.best.value) else np.inf, last) if finite.size else np.nan
+        best = (
+            min(finite.min(), self.best.value if self.best and np.isfinite(self.best.value) else np.inf, last)
+            if finite.size
+            else np.nan
+        )
         span = f"loss {finite[0]:.4g} -> {last:.4g}, best {best:.4g}" if finite.size else "no finite loss"
         rejected = f", {self.num_rejected} not taken" if self.num_rejected else ""
         outcome = self.message or "successful"

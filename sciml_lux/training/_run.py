@@ -163,7 +163,7 @@ def _judged(stage: Stage, stepper: Any, compiled: "_Compiled", carry: Any, batch
         return stage._replace(value=float(value), best=best)
     # By one more step, which compiles nothing, and of which only the evaluation is used.
     after, report = compiled.run(stepper.at(carry, _own(stage.ps)), data, 1, np.iinfo(np.int32).max)
-    ps, st, best = compiled.reached(after)
+    ps, _, best = compiled.reached(after)
     value = float(np.asarray(report.losses)[0])
     if not np.isnan(value):
         return stage._replace(value=value, best=best)
