@@ -60,9 +60,9 @@ def fit(
     - `throw`: whether a fit that is no success raises.
 
     **Returns:** `Fitted`, with `ps`, `st`, `losses`, `value`, `best`. It is no success if the fit stopped, if no step was taken,
-    if it came to no good point beside its start, or if the loss has risen: all of the last tenth of the losses are above all of
-    the first, or it has more than doubled in fewer than 20 steps. Losses of different batches count as risen if the start is better on the last
-    batch, too.
+    if it came to no good point beside its start, or if the loss has risen: all of the last tenth of the losses are above all
+    of the first, or it has more than doubled in fewer than 20 steps. Losses of different batches count as risen if the start
+    is better on the last batch, too.
 
     Compiled once for each loss, optimiser, layout and shape of data, and anew when anything has changed that the loss or the
     optimiser reads: globals, closures, attributes, elements of arrays (`lux.estimation.least_squares` says what is seen).

@@ -87,7 +87,16 @@ def fit_ensemble(
     losses = fitted.losses.reshape(-1, final.size)
     rows = None if fitted.stats is None else jax.tree.map(lambda leaf: leaf[:, best], fitted.stats)
     rejected = int(np.isnan(losses[:, best]).sum())
-    alone_best = Fitted(pick(fitted.ps, best), member, losses[:, best], rows, rejected, fitted.result, fitted.message)
+    alone_best = Fitted(
+        pick(fitted.ps, best),
+        member,
+        losses[:, best],
+        rows,
+        rejected,
+        fitted.result,
+        fitted.message,
+        float(final[best]),
+    )
     if fitted.message and throw:
         raise FitError(f"every member of the ensemble stopped; of the first: {fitted.message}", alone_best)
     return FittedEnsemble(fitted.ps, fitted.st, losses, final, alone_best)
