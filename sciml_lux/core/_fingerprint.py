@@ -19,7 +19,9 @@ import weakref
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ..flatten import Layout
 from ._names_in_code import names_in

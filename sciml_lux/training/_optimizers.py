@@ -139,7 +139,7 @@ def _move_alike(routes: list[Any], layout: Layout) -> bool:
 
     @jax.jit
     def following(places: Any) -> Any:
-        moves = [_updated(route, *place, value_fn) for route, place in zip(routes, places, strict=True)]
+        moves = [_updated(route, point, state, value_fn) for route, (point, state) in zip(routes, places, strict=True)]
         moved = [optax.apply_updates(place[0], update) for place, (update, _) in zip(places, moves, strict=True)]
         return list(zip(moved, [state for _, state in moves], strict=True)), [update.vector for update, _ in moves]
 
