@@ -229,9 +229,7 @@ class Fingerprint:
         self._all([part for item in extra.items() for part in item])
 
     def _jax_array(self, array: Any) -> None:
-        concrete = not isinstance(array, jax.core.Tracer) and not jax.dtypes.issubdtype(
-            array.dtype, jax.dtypes.extended
-        )
+        concrete = not isinstance(array, Tracer) and not jnp.issubdtype(array.dtype, jax.dtypes.extended)
         if not concrete or array.size > _FEW_NUMBERS or not array.is_fully_addressable or array.is_deleted():
             self._atoms.append(_Same(array))
         else:
