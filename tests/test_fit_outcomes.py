@@ -148,7 +148,11 @@ def test_what_a_loader_raises_carries_what_was_reached(error):
     assert fitted.result != optimistix.RESULTS.successful
 
 
-@pytest.mark.parametrize("optimizer", [optax.sgd(0.1), optimistix.BFGS(0.0, 0.0)], ids=["sgd", "BFGS"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [optax.sgd(0.1), pytest.param(optimistix.BFGS(0.0, 0.0), marks=pytest.mark.slow)],
+    ids=["sgd", "BFGS"],
+)
 def test_an_interrupt_between_chunks_carries_what_was_reached(optimizer, monkeypatch):
     calls = []
 

@@ -314,6 +314,7 @@ def test_a_curve_that_reads_a_global_is_fitted_anew(monkeypatch):
         np.testing.assert_allclose(result.values.a, 2 / scale)
 
 
+@pytest.mark.slow
 def test_a_curve_whose_jit_reads_a_global_is_fitted_anew(monkeypatch):
     curve = jax.jit(lambda x, a: SCALE * a * x)
     for scale in (1.0, 2.0):
@@ -333,6 +334,7 @@ def test_a_residual_that_reads_an_array_is_solved_anew():
         np.testing.assert_allclose(result.values.a, value)
 
 
+@pytest.mark.slow
 def test_a_map_that_reads_a_global_is_solved_anew(monkeypatch):
     class Shifted(lux.flatten.AbstractConstraint):
         def forward(self, unconstrained):
