@@ -102,6 +102,7 @@ def test_what_is_known_to_be_alike():
     assert not _optimizers._is_alike(optax.scale(np.ones(3)).update)  # of the length of one of the two
 
 
+@pytest.mark.slow
 def test_a_large_model_is_tried_on_few_numbers_of_every_kind():
     model = lux.Chain(*[lux.Dense(500, 500) for _ in range(100)], lux.Conv(300, 200, (3, 3)))
     small = _optimizers._stand_in(lux.layout(model))
@@ -110,6 +111,7 @@ def test_a_large_model_is_tried_on_few_numbers_of_every_kind():
     assert small.size < 300_000
 
 
+@pytest.mark.slow
 def test_settings_made_for_the_vector_stay_with_it():
     decay = lux.flatten.per_group(PS, {"*.weight": 0.5, "*.bias": 0.0})
     fitted = lux.fit(loss, PS, ST, optax.chain(optax.add_decayed_weights(decay), optax.sgd(0.05)), steps=5)

@@ -55,9 +55,12 @@ OPTIMIZERS = {
 
 
 SLOW = ("NelderMead", "OptaxMinimiser")
+COSTLY = (*SLOW, "BFGS", "stages")
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in OPTIMIZERS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in COSTLY)) for name in OPTIMIZERS]
+)
 def test_the_best_is_the_least_of_all_that_was_evaluated(name):
     optimizer, steps = OPTIMIZERS[name]
     fitted = lux.fit(parabola, PS, ST, optimizer, steps=steps, data=TARGET)
@@ -171,6 +174,7 @@ def test_an_interrupt_between_chunks_carries_what_was_reached(optimizer, monkeyp
     assert np.isfinite(fitted.ps.vector).all()
 
 
+@pytest.mark.slow
 def test_what_a_callback_raises_carries_what_was_reached():
     def checked(value):
         if value < 0.5:
