@@ -1,16 +1,23 @@
 """Least squares over a parameter vector and curve fitting: against SciPy, the delta method, what is flagged, what is refused."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import optimistix as optx
 import pytest
 import scipy.optimize
+import scipy.special
+from helpers import refused
 
 import sciml_lux as lux
+from sciml_lux.core import keep
 from sciml_lux.estimation import curve_fit, least_squares
+from sciml_lux.estimation._evaluate import evaluate
+from sciml_lux.estimation._warnings import find_warnings
 
 RANDOM = np.random.default_rng(0)
 X = np.linspace(0.1, 5.0, 30)
@@ -313,7 +320,14 @@ BAD = {
     "integers": (
         lambda: least_squares(lambda ps, st, data: (jnp.arange(5), st), model_parameters()),
         TypeError,
-        "floating-point",
+        "floating-point numbers, got int64, which have no derivative",
+    ),
+    "complex": (
+        lambda: least_squares(
+            lambda ps, st, data: (jax.lax.complex(ps.a, ps.b) * jnp.ones(9, complex), st), model_parameters()
+        ),
+        TypeError,
+        r"real numbers, got complex128; write jnp.stack\(\[r.real, r.imag\]\)",
     ),
     "NaN in data": (
         lambda: least_squares(decay_residual, model_parameters(), data=(DATA[0], jnp.asarray(nan_at(3)))),
@@ -330,10 +344,79 @@ def test_bad_input(name, unchecked):
         call()
 
 
-def test_numpy_inside_a_curve_is_explained():
-    with pytest.raises(jax.errors.TracerArrayConversionError) as caught:
-        curve_fit(lambda x, a: np.exp(a) * x, X, Y, (1.0,))
-    assert any("jax.numpy" in note for note in caught.value.__notes__)
+def power(x, a):
+    return np.exp(a) * x
+
+
+def branch(x, a):
+    return x * a if a > 0 else -x * a
+
+
+def number(x, a):
+    return math.exp(a) * x
+
+
+def masked(x, a):
+    curve = a * x
+    return curve[curve > 0]
+
+
+def special(x, a):
+    return scipy.special.erf(a * x)
+
+
+def cast(x, a):
+    return x * float(a)
+
+
+def counted(x, a):
+    return sum(x for _ in range(a.astype(int)))
+
+
+# A curve that needs numbers, what is said of it, and the curve that follows what is said.
+UNTRACEABLE = {
+    "numpy": (power, ["np.exp(a) * x", "np.exp, which needs numbers", "write jnp.exp"], lambda x, a: jnp.exp(a) * x),
+    "if": (
+        branch,
+        ["if a > 0", "decides by a value", "write jnp.where(condition, a, b)"],
+        lambda x, a: jnp.where(a > 0, x * a, -x * a),
+    ),
+    "math": (
+        number,
+        ["math.exp(a) * x", "math.exp, which needs numbers", "write jnp.exp"],
+        lambda x, a: jnp.exp(a) * x,
+    ),
+    "mask": (
+        masked,
+        ["curve[curve > 0]", "by a mask", "write jnp.where(mask, values, 0.0)"],
+        lambda x, a: jnp.where(a * x > 0, a * x, 0.0),
+    ),
+    "scipy": (special, ["scipy.special.erf", "write jax.scipy.special.erf"], lambda x, a: jax.scipy.special.erf(a * x)),
+    "float": (cast, ["float(a)", "leave float() and .item() out"], lambda x, a: x * a),
+    "range": (counted, ["range(a.astype(int))", "write jax.lax.fori_loop"], None),
+}
+
+
+@pytest.mark.parametrize("name", UNTRACEABLE)
+def test_a_curve_that_needs_numbers_is_told_where_and_what_to_write(name):
+    curve, parts, advised = UNTRACEABLE[name]
+    text = refused(
+        lambda: curve_fit(curve, X, Y, (1.0,)), lux.flatten.LayerError, "f, the curve, is compiled", __file__, *parts
+    )
+    assert len(text) < 500
+    residual = lambda ps, st, data: (curve(X, ps.a) - Y, st)  # noqa: E731
+    refused(
+        lambda: least_squares(residual, model_parameters()), lux.flatten.LayerError, "the residual is compiled", *parts
+    )
+    loss = lambda ps, st, data: (jnp.mean(curve(X, ps.a)), st)  # noqa: E731
+    refused(
+        lambda: lux.fit(loss, model_parameters(), {}, optax.sgd(0.1), steps=2),
+        lux.flatten.LayerError,
+        "the loss is compiled",
+        *parts,
+    )
+    if advised is not None:
+        assert np.all(np.isfinite(jax.jit(jax.grad(lambda a: jnp.sum(advised(jnp.asarray(X), a))))(0.5)))
 
 
 def test_what_is_taken_for_a_start():
@@ -396,3 +479,53 @@ def test_an_optimum_at_a_bound_is_found(declare):
         np.testing.assert_allclose(result.values.b, 0.0, atol=1e-5)
         np.testing.assert_allclose(result.values.a * unit, free.values.a, rtol=1e-4)
         assert "at a bound" in str(result)
+
+
+# At a bound
+
+
+def constant(ps, st, data):
+    return jnp.ravel(ps["b"])[-1] + 0.0 * data - data, st
+
+
+# A value next to an edge of its map, and one in the middle, in units of `scale`.
+EDGES = {
+    "positive": (lambda s: lux.positive(1e-20 * s), lambda s: lux.positive(s), -1.0),
+    "softplus": (
+        lambda s: lux.positive(1e-20 * s, via="softplus", scale=s),
+        lambda s: lux.positive(s, via="softplus", scale=s),
+        -1.0,
+    ),
+    "upper": (
+        lambda s: lux.bounded(s * (1 - 1e-14), -np.inf, s),
+        lambda s: lux.bounded(0.5 * s, -np.inf, s),
+        2.0,
+    ),
+    "between": (lambda s: lux.bounded(s * (1 - 1e-14), 0.0, s), lambda s: lux.bounded(0.5 * s, 0.0, s), 2.0),
+    "ordered": (
+        lambda s: lux.flatten.ordered(np.array([0.0, 1e-20]) * s),
+        lambda s: lux.flatten.ordered(np.array([0.0, 1.0]) * s),
+        -1.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_what_is_held_by_the_edge_of_any_map_is_flagged_in_any_units(name, scale):
+    at_edge, inside, beyond = EDGES[name]
+    noise = 0.01 * scale * np.resize([1.0, -1.0], 30)
+    for declared, flagged in ((at_edge(scale), True), (inside(scale), False)):
+        ps = lux.flatten.flatten({"b": declared})
+        # Data whose mean lies beyond the edge, or is the value itself, so that the residual is orthogonal to its derivative.
+        level = beyond * scale if flagged else float(jnp.ravel(ps["b"])[-1])
+        found = evaluate(keep((constant, None, ())), ps, lux.State(), jnp.asarray(level + noise))
+        jacobian, residual = np.asarray(found.jacobian), np.asarray(found.residual)
+        sentences = find_warnings(ps, (), 29, False, jacobian, residual)
+        assert ("at a bound, where standard errors mean little: b" in " ".join(sentences)) == flagged
+
+
+def test_a_number_without_bounds_is_never_at_one():
+    ps = lux.flatten.flatten({"b": lux.real(1.0), "m": lux.flatten.symmetric(np.eye(2))})
+    jacobian, residual = np.zeros((30, 4)), np.ones(30)
+    assert find_warnings(ps, (), 26, False, jacobian, residual) == ()

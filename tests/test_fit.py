@@ -11,7 +11,7 @@ import pytest
 from helpers import Counted, bits, setup
 
 import sciml_lux as lux
-from sciml_lux.training import _fit
+from sciml_lux.training import _run
 
 MINIMUM = np.array([1.0, 2.0, -0.5])
 
@@ -133,7 +133,7 @@ def test_chunks_of_steps_are_a_loop_written_by_hand(optimizer, monkeypatch):
     ps, st, losses = loop(quadratic, PS, ST, optimizer, [None] * number)
     for chunk in (1, 9, number):
         sizes = []
-        monkeypatch.setattr(_fit, "_next_chunk", lambda *_: sizes.append(chunk) or chunk)  # noqa: B023
+        monkeypatch.setattr(_run, "_next_chunk", lambda *_: sizes.append(chunk) or chunk)  # noqa: B023
         fitted = lux.fit(quadratic, PS, ST, optimizer, steps=number)
         assert len(sizes) == 1 + -(-(number - 1) // chunk)  # the first chunk is one step
         assert bits(fitted.losses) == bits(losses)

@@ -202,11 +202,11 @@ def test_a_failed_solve_is_reported_with_its_reason_and_does_not_raise_inside(op
 # What is refused
 
 
-class Loader:
-    """Something to loop over, and not an iterator."""
+class Empty:
+    """Something to loop over with nothing in it."""
 
     def __iter__(self):
-        return iter([np.ones(2)])
+        return iter([])
 
 
 @pytest.mark.parametrize("optimizer", [SGD, optimistix.BFGS(1e-6, 1e-6)], ids=["sgd", "BFGS"])
@@ -245,8 +245,9 @@ def test_losses_that_return_something_else(output, parts, optimizer):
         ([(SGD, "3")], {}, ["steps is a whole number", "got '3'"]),
         ([(3, SGD)], {}, ["takes an optax transformation", "got 3"]),
         (optimistix.BFGS(1e-3, 1e-3), {"data": iter([1.0])}, ["a minimiser needs the same data at every step"]),
-        (SGD, {"steps": 3, "data": {"a": "text"}}, ["a tree of arrays", "holds a str"]),
-        (SGD, {"steps": 3, "data": Loader()}, ["a tree of arrays", "holds a Loader", "iter(loader)"]),
+        (SGD, {"steps": 3, "data": {"a": "text"}}, ["a tree of arrays", "data['a'] is a str"]),
+        (SGD, {"steps": 3, "data": [object()]}, ["a tree of arrays", "data[0] is a object"]),
+        (SGD, {"steps": 3, "data": Empty()}, ["data is a Empty that holds no batch"]),
     ],
 )
 def test_settings_that_cannot_be(optimizer, options, parts):

@@ -224,7 +224,8 @@ def test_an_ensemble_that_fails_as_a_whole_says_so():
     with pytest.raises(lux.FitError, match="every member") as caught:
         fit_ensemble(valley_loss, hopeless, st, optax.sgd(1e-2), steps=50, data=SHIFT, max_failures=3)
     assert len(caught.value.fitted.losses) == 3
-    assert fit_ensemble(valley_loss, hopeless, st, optax.sgd(1e-2), steps=9, data=SHIFT, throw=False).best.message == ""
+    short = fit_ensemble(valley_loss, hopeless, st, optax.sgd(1e-2), steps=9, data=SHIFT, throw=False)
+    assert "no step was taken" in short.best.message
 
 
 def test_streamed_data_are_judged_by_those_that_are_given():

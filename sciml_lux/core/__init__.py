@@ -14,6 +14,9 @@ from ._declared import parameter_length as parameter_length
 from ._declared import state_length as state_length
 from ._fast_forms import may_stand_in as may_stand_in
 from ._fast_forms import stands_for as stands_for
+from ._kept import Kept as Kept
+from ._kept import keep as keep
+from ._kept import ravel_maps as ravel_maps
 from ._layer import AbstractLayer as AbstractLayer
 from ._modes import differentiation_mode as differentiation_mode
 from ._modes import failure_mode as failure_mode
@@ -42,3 +45,5 @@ from ._state import Training as Training
 from ._state import test_mode as test_mode
 from ._state import train_mode as train_mode
 from ._state import update_state as update_state
+from ._traced import UNTRACEABLE as UNTRACEABLE
+from ._traced import explain_untraceable as explain_untraceable

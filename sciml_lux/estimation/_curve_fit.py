@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core import State
+from ..core import UNTRACEABLE, State, explain_untraceable
 from ..flatten import FlatParams, Parameter, ParameterError, ShapeError, as_array, bounded, flatten, real
 from ._evaluate import check_finite
 from ._least_squares import least_squares
@@ -46,7 +46,8 @@ def curve_fit(
 
     **Returns:** a `LeastSquaresResult`; SciPy's `popt` and `pcov` are `list(result.values.values())` and
     `result.covariance`. Numbers are of JAX's default float: SciPy's digits need `jax.config.update("jax_enable_x64", True)`, and
-    the report says so where that is off. Calling it again with the same `f` and shapes compiles nothing.
+    the report says so where that is off. Calling it again with the same shapes and an `f` of which nothing has changed, in its
+    code or in what it reads, compiles nothing (`least_squares` says what is seen).
 
     **Errors:** `ValueError` for numbers that are not finite, bounds the wrong way round, or `p0` outside them; `ShapeError` for
     lengths that do not agree; `ParameterError` for `p0` that does not fit the arguments of `f`; those of `least_squares`.
@@ -83,7 +84,10 @@ class _CurveResidual:
 
     def __call__(self, ps: FlatParams, st: State, data: Any) -> tuple[Any, State]:
         x, y, weights = data
-        curve = self.f(x, *ps.params.values())
+        try:
+            curve = self.f(x, *ps.params.values())
+        except UNTRACEABLE as error:
+            raise explain_untraceable(error, "f, the curve,") from error
         if jnp.shape(curve) != y.shape:
             raise ShapeError(
                 f"f(x, *p) has shape {jnp.shape(curve)}, expected that of y, {y.shape}"

@@ -11,7 +11,7 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from ..core import State, as_state
+from ..core import UNTRACEABLE, Kept, State, as_state, explain_untraceable
 from ..flatten import FlatParams, LayerError, Layout, ShapeError, SolveError, leaf_paths
 from ._labels import shown
 
@@ -35,9 +35,8 @@ def call_residual(residual: Residual, ps: FlatParams, st: State, data: Any) -> t
     """Calls `residual` and checks what it returns. **Errors:** `LayerError` for anything but `(r, st)` with real arrays."""
     try:
         output = residual(ps, st, data)
-    except jax.errors.TracerArrayConversionError as error:
-        error.add_note("the residual is compiled and differentiated: write it with jax.numpy instead of numpy")
-        raise
+    except UNTRACEABLE as error:
+        raise explain_untraceable(error, "the residual") from error
     if not isinstance(output, tuple) or len(output) != 2:
         raise LayerError(f"a residual returns (r, st), got {type(output).__name__}; write `return r, st`")
     r, new = output
@@ -47,8 +46,13 @@ def call_residual(residual: Residual, ps: FlatParams, st: State, data: Any) -> t
             f"a residual returns an array of differences first, or a tree of arrays, got {r!r}; write `return model - data, st`"
         )
     odd = [leaf.dtype for leaf in leaves if not jnp.issubdtype(leaf.dtype, jnp.floating)]
+    if odd and jnp.issubdtype(odd[0], jnp.complexfloating):
+        raise LayerError(f"a residual returns real numbers, got {odd[0]}; write jnp.stack([r.real, r.imag])")
     if odd:
-        raise LayerError(f"a residual returns real floating-point numbers, got {odd[0]}; write r.astype(float)")
+        raise LayerError(
+            f"a residual returns floating-point numbers, got {odd[0]}, which have no derivative by the parameters; "
+            "compute it from them without round, floor, // or astype(int), such as `return model - data, st`"
+        )
     return r, as_state(new)
 
 
@@ -70,9 +74,9 @@ def estimated_values(layout: Layout, vector: Any) -> Float[Array, " names"]:
 
 
 @eqx.filter_jit
-def evaluate(residual: Residual, ps: FlatParams, st: State, data: Any) -> Evaluation:
-    """The residual and its Jacobian at `ps`, column by column in forward mode."""
-    layout = ps.layout
+def evaluate(kept: Kept, ps: FlatParams, st: State, data: Any) -> Evaluation:
+    """The residual, the first of what is kept, and its Jacobian at `ps`, column by column in forward mode."""
+    residual, layout = kept.use()[0], ps.layout
 
     def residual_of(vector: Any) -> Any:
         returned, new = call_residual(residual, FlatParams(vector, layout), st, data)

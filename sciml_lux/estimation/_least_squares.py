@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
-from ..core import State, as_state, differentiation_mode, failure_mode
+from ..core import Kept, State, as_state, differentiation_mode, failure_mode, keep, ravel_maps
 from ..flatten import (
     FlatParams,
     Layout,
@@ -22,7 +22,7 @@ from ..flatten import (
     is_traced,
 )
 from ..solvers import LevenbergMarquardt
-from ._evaluate import Evaluation, Residual, check_start, describe_point, evaluate, residual_vector
+from ._evaluate import Evaluation, check_start, describe_point, evaluate, residual_vector
 from ._labels import estimated_names, shown
 from ._result import LeastSquaresResult
 from ._uncertainty import Uncertainty, uncertainty
@@ -56,8 +56,10 @@ def least_squares(
     `absolute_sigma`: whether the residuals are in units of standard deviations that are known, so that `s^2` is 1;
     `throw`: whether a solve that fails raises.
 
-    **Returns:** a `LeastSquaresResult`; `print` it. Compiled once for each `residual`, layout and shape of data: define
-    `residual` once, outside a loop. A function for scripts: it runs on concrete arrays, not inside `jax.jit`.
+    **Returns:** a `LeastSquaresResult`; `print` it. Compiled once for each `residual`, layout and shape of data, and anew when
+    anything that `residual` reads has changed: globals, closures, attributes, the elements of arrays, and so on through what it
+    calls. A function whose reach cannot be seen (it draws from NumPy's generators, reads files or the clock, or evaluates text)
+    is compiled at every call. A function for scripts: it runs on concrete arrays, not inside `jax.jit`.
 
     **Errors:** `ValueError` for data that are not finite, or beyond the range of JAX's dtype; `ShapeError` for fewer residuals than
     parameters, or a batch of vectors;
@@ -71,16 +73,17 @@ def least_squares(
     st = State() if st is None else as_state(st)
     solver = LevenbergMarquardt() if solver is None else solver
     data = jax.tree.map(lambda leaf: as_array(leaf, what="data") if isinstance(leaf, np.ndarray) else leaf, data)
-    with differentiation_mode("forward"), failure_mode("nan"):
-        start = evaluate(residual, ps, st, data)
+    kept = keep((residual, solver, ravel_maps(ps.layout)))
+    with kept, differentiation_mode("forward"), failure_mode("nan"):
+        start = evaluate(kept, ps, st, data)
         check_start(start, ps, data)
         vector, num_steps, result = ps.vector, 0, optx.RESULTS.successful
         if ps.layout.size:
-            vector, steps, result = _solve(residual, solver, ps.layout, ps.vector, (st, data), max_steps)
+            vector, steps, result = _solve(kept, ps.layout, ps.vector, (st, data), max_steps)
             num_steps = int(steps)
         fitted = ps.replace(vector)
-        end = evaluate(residual, fitted, st, data)
-        where, result = ending(residual, ps, fitted, end, (st, data), result)
+        end = evaluate(kept, fitted, st, data)
+        where, result = ending(kept, ps, fitted, end, (st, data), result)
     outcome = _outcome(end, fitted, num_steps, result, where, absolute_sigma)
     if throw and not outcome.successful:
         raise SolveError(_explain(outcome, start, where, max_steps))
@@ -102,7 +105,8 @@ def _check_parameters(ps: Any) -> None:
 
 
 @eqx.filter_jit
-def _solve(residual: Residual, solver: Any, layout: Layout, vector: Any, args: Any, max_steps: int) -> Any:
+def _solve(kept: Kept, layout: Layout, vector: Any, args: Any, max_steps: int) -> Any:
+    residual, solver, _ = kept.use()
     # Both spellings of forward mode: that of the solvers here and in optimistix. Solvers that know neither ignore it.
     solution = optx.least_squares(
         lambda vector, args: residual_vector(residual, layout, vector, args),
@@ -149,21 +153,22 @@ def _outcome(
         absolute_sigma=absolute_sigma,
         num_steps=num_steps,
         result=result,
-        warnings=_warnings(ps, found, unidentified, where, degrees_of_freedom, absolute_sigma) if successful else (),
+        warnings=_warnings(ps, unidentified, where, degrees_of_freedom, absolute_sigma, end) if successful else (),
     )
 
 
 def _warnings(
     ps: FlatParams,
-    found: Uncertainty,
     unidentified: tuple[str, ...],
     where: Ending,
     degrees_of_freedom: int,
     absolute_sigma: bool,
+    end: Evaluation,
 ) -> tuple[str, ...]:
     flat = _without_influence(ps.layout, where)
     others = tuple(name for name in unidentified if name.partition("[")[0] not in flat)
-    sentences = find_warnings(ps, found, others, degrees_of_freedom, absolute_sigma)
+    jacobian, residual = (np.asarray(array, np.float64) for array in (end.jacobian, end.residual))
+    sentences = find_warnings(ps, others, degrees_of_freedom, absolute_sigma, jacobian, residual)
     if not flat:
         return sentences
     return (f"{_no_influence(flat)}, so that nothing is known of {_them(flat)}; {_cure(flat)}", *sentences)

@@ -1,18 +1,20 @@
 """What a person should know before believing an estimate."""
 
-import math
-
 import numpy as np
 
-from ..flatten import Bounded, FlatParams
-from ._labels import Shown, shown
-from ._uncertainty import Uncertainty
+from ..flatten import AbstractConstraint, AbstractRavelMap, ComplexAsReals, FlatParams, Scaled, Symmetric, Triangular
+from ._labels import shown
 
-_AT_BOUND = 1e-6  # of the distance between the bounds, or of the value (at least 1) if one of them is infinite
+_HELD = 0.01  # the cosine; where a solver converged freely it is the root of its tolerance at most
 
 
 def find_warnings(
-    ps: FlatParams, found: Uncertainty, unidentified: tuple[str, ...], degrees_of_freedom: int, absolute_sigma: bool
+    ps: FlatParams,
+    unidentified: tuple[str, ...],
+    degrees_of_freedom: int,
+    absolute_sigma: bool,
+    jacobian: np.ndarray,
+    residual: np.ndarray,
 ) -> tuple[str, ...]:
     """Whole sentences, most serious first."""
     sentences = []
@@ -26,7 +28,7 @@ def find_warnings(
             f"the data do not determine {_listed(unidentified)}: the Jacobian is rank deficient, so {theirs} infinite; "
             f"fix {which} with lux.fixed(...)"
         )
-    at_bound = [label for array in shown(ps.layout) for label in _at_bound(ps, array)]
+    at_bound = _at_bound(ps, jacobian, residual)
     if at_bound:
         sentences.append(f"at a bound, where standard errors mean little: {_listed(at_bound)}")
     if ps.layout.dtype.itemsize < 8 and ps.layout.size:
@@ -41,13 +43,39 @@ def _listed(names: tuple[str, ...] | list[str], most: int = 12) -> str:
     return f"{', '.join(names[:most])}{more}"
 
 
-def _at_bound(ps: FlatParams, array: Shown) -> list[str]:
-    ravel_map = array.entry.ravel_map
-    if not isinstance(ravel_map, Bounded):
+def _at_bound(ps: FlatParams, jacobian: np.ndarray, residual: np.ndarray) -> list[str]:
+    """What is held where it is by the edge of its constraint.
+
+    The solver has converged, so that the residual is orthogonal to its derivative by every number that is free to move. A number
+    whose column is not orthogonal to it still lowers the sum of squares as it moves, and moves no more only because its map has
+    run into an edge: there the column has shrunk until nothing that a step changes is resolved. The cosine between the two knows
+    no units, and the map may be any. That the edge is within reach of the data, not just of a loose tolerance, is asked as well:
+    a standard error of the stored number beyond 1 takes it past what is left between the value and the edge.
+    """
+    norms = np.linalg.norm(jacobian, axis=0)
+    size = float(np.linalg.norm(residual))
+    if not size or not jacobian.size:
         return []
-    lower, upper = ravel_map.lower, ravel_map.upper
-    both = math.isfinite(lower) and math.isfinite(upper)
-    value = np.asarray(ps.params[array.path], np.float64).reshape(-1)
-    room = upper - lower if both else np.maximum(np.abs(value), 1.0)
-    near = np.minimum(value - lower, upper - value) <= _AT_BOUND * room
-    return [label for label, flag in zip(array.labels, near, strict=True) if flag]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cosines = np.abs(residual @ jacobian) / (norms * size)
+        reach = size / np.sqrt(max(1, jacobian.shape[0] - jacobian.shape[1])) / norms
+    held = (norms == 0) | ((cosines > _HELD) & (reach > 1))
+    labels: list[str] = []
+    for array in shown(ps.layout):
+        entry = array.entry
+        pressed = held[entry.offset : entry.offset + entry.size]
+        if not _has_edge(entry.ravel_map) or not pressed.any():
+            continue
+        # A map of each element by itself says which one; of others the whole is named.
+        labels += (
+            [label for label, flag in zip(array.labels, pressed, strict=True) if flag]
+            if array.size == entry.size
+            else [array.path]
+        )
+    return labels
+
+
+def _has_edge(ravel_map: AbstractRavelMap) -> bool:
+    """Whether a map bends: what is stored as it is has nowhere to run into. `Scaled` is as the map inside of it."""
+    inner = ravel_map.inner if isinstance(ravel_map, Scaled) else ravel_map
+    return isinstance(inner, AbstractConstraint) and not isinstance(inner, Symmetric | Triangular | ComplexAsReals)

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
+from ..core import Kept
 from ..flatten import FlatParams, Layout
-from ._evaluate import Evaluation, Residual, estimated_values, residual_vector
+from ._evaluate import Evaluation, estimated_values, residual_vector
 
 # A constrained parameter is at a bound once nothing but this share of its distance from there at the start is left.
 _AT_BOUND = 1e-6
@@ -25,7 +26,7 @@ class Ending(NamedTuple):
 
 
 def ending(
-    residual: Residual, start: FlatParams, ps: FlatParams, end: Evaluation, args: tuple[Any, Any], result: optx.RESULTS
+    kept: Kept, start: FlatParams, ps: FlatParams, end: Evaluation, args: tuple[Any, Any], result: optx.RESULTS
 ) -> tuple[Ending, optx.RESULTS]:
     """What is to be said of the point `ps` with the evaluation `end`, where a solve from `start` ended; and `result` corrected by it."""
     jacobian = np.asarray(end.jacobian, np.float64)
@@ -35,7 +36,7 @@ def ending(
         return Ending(held, flat, saddle), optx.RESULTS.nonfinite
     if np.any(flat):
         columns = jnp.asarray(np.flatnonzero(flat))
-        saddle[flat] = np.asarray(_saddles(residual, ps.layout, ps.vector, args, columns))
+        saddle[flat] = np.asarray(_saddles(kept, ps.layout, ps.vector, args, columns))
     if np.any(saddle):
         return Ending(held, flat, saddle), optx.RESULTS.nonlinear_divergence
     if bool(result == optx.RESULTS.nonlinear_divergence):
@@ -92,6 +93,8 @@ def _saddles(
     residual: Residual, layout: Layout, vector: jax.Array, args: tuple[Any, Any], columns: jax.Array
 ) -> jax.Array:
     """Whether the sum of squares falls to both sides of numbers on which the residual does not depend: `r . r'' < 0`."""
+
+    residual = kept.use()[0]
 
     def falls(column: jax.Array) -> jax.Array:
         direction = jnp.zeros_like(vector).at[column].set(1)

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Int
 
-from ..core import State
+from ..core import Kept, State
 from ..flatten import FlatParams
+from ._job import Best, no_best
 from ._loss import Evaluation, Loss, all_solved, evaluate
+from ._optimizers import extra_arguments, meant_by, on_vector
 
 
 class GradientCarry(NamedTuple):
@@ -22,25 +24,31 @@ class GradientCarry(NamedTuple):
     optimizer_state: Any
     failed_st: State
     failures: Int[Array, ""]
+    best: Best
 
 
 @dataclass(frozen=True)
 class GradientStepper:
-    """Steps of `optimizer` on the vector. A step from a bad point is not taken; the point moves halfway back to the last good one."""
+    """Steps of an optimiser on the vector. A step from a bad point is not taken; the point moves halfway back to the last good one."""
 
-    loss: Loss
-    optimizer: optax.GradientTransformation
+    kept: Kept
+
+    @property
+    def loss(self) -> Loss:
+        return self.kept.use().loss
 
     def init(self, ps: FlatParams, st: State, batch: Any) -> GradientCarry:
         """The carry before the first step."""
-        return GradientCarry(ps, ps, st, self.optimizer.init(ps), st, jnp.zeros((), jnp.int32))  # type: ignore[arg-type]
+        with jax.numpy_dtype_promotion("standard"):
+            state = on_vector(self.kept, ps.layout).init(ps)  # type: ignore[arg-type]
+        return GradientCarry(ps, ps, st, state, st, jnp.zeros((), jnp.int32), no_best(ps, st))
 
     def step(self, carry: GradientCarry, batch: Any) -> tuple[GradientCarry, Evaluation, Bool[Array, ""]]:
         """The next carry, the evaluation, and whether the step was taken."""
-        ps, st = carry.ps, carry.st
+        ps, st, loss = carry.ps, carry.st, self.loss
 
         def value_and_evaluation(ps: FlatParams) -> tuple[Array, Evaluation]:
-            evaluation = evaluate(self.loss, ps, st, batch)
+            evaluation = evaluate(loss, ps, st, batch)
             return evaluation.value, evaluation
 
         (value, evaluation), gradient = jax.value_and_grad(value_and_evaluation, has_aux=True)(ps)
@@ -53,20 +61,19 @@ class GradientStepper:
 
         # optax mixes integers and floats, which strict promotion forbids; the loss is still held to what the user chose.
         with jax.numpy_dtype_promotion("standard"):
-            updates, optimizer_state = optax.with_extra_args_support(self.optimizer).update(
+            updates, optimizer_state = on_vector(self.kept, ps.layout).update(
                 gradient,
                 carry.optimizer_state,
                 ps,  # type: ignore[arg-type]
-                value=value,
-                grad=gradient,
-                value_fn=value_again,
+                **extra_arguments(carry.optimizer_state, value, gradient, value_again),
             )
             moved: Any = optax.apply_updates(ps, updates)  # type: ignore[arg-type]
         retreat = jax.tree.map(lambda safe, here: safe + (here - safe) / 2, carry.safe, ps)
+        best = carry.best.improved(okay, ps, st, value)
         taken = GradientCarry(
-            moved, ps, evaluation.st, optimizer_state, carry.failed_st, jnp.zeros_like(carry.failures)
+            moved, ps, evaluation.st, optimizer_state, carry.failed_st, jnp.zeros_like(carry.failures), best
         )  # type: ignore[arg-type]
-        refused = GradientCarry(retreat, carry.safe, st, carry.optimizer_state, evaluation.st, carry.failures + 1)
+        refused = GradientCarry(retreat, carry.safe, st, carry.optimizer_state, evaluation.st, carry.failures + 1, best)
         return jax.tree.map(lambda new, old: jnp.where(okay, new, old), taken, refused), evaluation, okay
 
     def is_done(self, carry: GradientCarry) -> Bool[Array, ""]:
@@ -76,4 +83,13 @@ class GradientStepper:
     def finish(self, carry: GradientCarry, batch: Any) -> tuple[FlatParams, State]:
         """The parameters and state reached: those of the last good point if the last step was refused."""
         refused = carry.failures > 0
-        return jax.tree.map(lambda safe, here: jnp.where(refused, safe, here), carry.safe, carry.ps), carry.st
+        meant = meant_by(carry.optimizer_state, carry.ps)
+        return jax.tree.map(lambda safe, here: jnp.where(refused, safe, here), carry.safe, meant), carry.st
+
+    def reached(self, carry: GradientCarry) -> tuple[FlatParams, State, Best]:
+        """What there is to keep so far."""
+        return *self.finish(carry, None), carry.best
+
+    def at(self, carry: GradientCarry, ps: FlatParams) -> GradientCarry:
+        """The carry whose next step evaluates the loss at `ps`."""
+        return carry._replace(ps=ps)

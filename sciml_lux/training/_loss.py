@@ -1,5 +1,6 @@
 """What a fit evaluates: the user's loss, its returned values sorted out, and whether they can be trusted."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,13 +9,40 @@ import jax.numpy as jnp
 import optimistix
 from jaxtyping import Array, Bool, Float
 
-from ..core import State, as_state, is_okay
+from ..core import UNTRACEABLE, AbstractLayer, State, as_state, explain_untraceable, is_okay
 from ..flatten import FlatParams, LayerError, leaf_paths
 
 _ITEM = type(optimistix.RESULTS.successful)
 
 Loss = Callable[..., Any]
 """`loss(ps, st, batch) -> (value, st)` or `(value, st, stats)`."""
+
+
+def check_loss(loss: Any) -> None:
+    """Raises `LayerError` unless `loss` can be called as `loss(ps, st, batch)`, and is no model."""
+    if isinstance(loss, AbstractLayer):
+        raise LayerError(
+            f"fit takes a loss first, got the model, {type(loss).__name__}(...); write\n\n"
+            "    def loss(ps, st, batch):\n"
+            "        x, y = batch\n"
+            "        prediction, st = model(x, ps, st)\n"
+            "        return jnp.mean((prediction - y) ** 2), st\n\n"
+            "    lux.fit(loss, ps, st, optimizer, steps=..., data=(x, y))"
+        )
+    if not callable(loss):
+        raise LayerError(f"fit takes a loss first, a function loss(ps, st, batch), got {type(loss).__name__}")
+    try:
+        signature = inspect.signature(loss)
+    except (TypeError, ValueError):  # of a builtin nothing is known
+        return
+    try:
+        signature.bind(None, None, None)
+    except TypeError:
+        name = getattr(loss, "__name__", type(loss).__name__)
+        raise LayerError(
+            f"fit calls the loss as loss(ps, st, batch), with batch=None where there is no data, and this one is {name}{signature}; "
+            "write def loss(ps, st, batch): ... return value, st"
+        ) from None
 
 
 class Evaluation(NamedTuple):
@@ -30,11 +58,14 @@ def evaluate(loss: Loss, ps: FlatParams, st: State, batch: Any) -> Evaluation:
 
     **Errors:** `LayerError` if that is not `(value, st)` or `(value, st, stats)` with a real scalar and the state's keys.
     """
-    output = loss(ps, st, batch)
+    try:
+        output = loss(ps, st, batch)
+    except UNTRACEABLE as error:
+        raise explain_untraceable(error, "the loss") from error
     if not isinstance(output, tuple) or len(output) not in (2, 3):
-        raise LayerError(
-            f"a loss returns (value, st) or (value, st, stats), got {type(output).__name__}; write `return value, st`"
-        )
+        got = "None: it has no return" if output is None else type(output).__name__
+        got += f" of {len(output)}" if isinstance(output, tuple) else ""
+        raise LayerError(f"a loss returns (value, st) or (value, st, stats), got {got}; write `return value, st`")
     value, new, stats = output if len(output) == 3 else (*output, None)
     value, new = jnp.asarray(value), as_state(new)
     if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):

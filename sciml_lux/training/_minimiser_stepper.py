@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import optimistix
 from jaxtyping import Array, Bool, Int
 
-from ..core import State
+from ..core import Kept, State
 from ..flatten import FlatParams
+from ._job import Best, no_best
 from ._loss import Evaluation, Loss, all_solved, evaluate
 
 
@@ -25,18 +26,23 @@ class MinimiserCarry(NamedTuple):
     failed_st: State
     failures: Int[Array, ""]
     done: Bool[Array, ""]
+    best: Best
 
 
 @functools.lru_cache(maxsize=8)
-def _objective(loss: Loss) -> Any:
-    """The function that is minimised. Compiled by itself, so that the solver's several uses of it share one trace."""
+def _objective(kept: Kept) -> Any:
+    """The function that is minimised. Compiled by itself, so that the solver's several uses of it share one trace.
+
+    Beside each evaluation it returns the point, since solvers return that of another point than the one they have moved to, and that
+    it was made at all, since some return what they have filled in before they have made one.
+    """
 
     @jax.jit
-    def function(ps: FlatParams, args: tuple[State, Any]) -> tuple[Array, Evaluation]:
+    def function(ps: FlatParams, args: tuple[State, Any]) -> tuple[Array, tuple[Evaluation, FlatParams, Any]]:
         base_st, batch = args
-        evaluation = evaluate(loss, ps, base_st, batch)
+        evaluation = evaluate(kept.use().loss, ps, base_st, batch)
         okay = jnp.isfinite(evaluation.value) & all_solved(evaluation.st)
-        return jnp.where(okay, evaluation.value, jnp.inf), evaluation
+        return jnp.where(okay, evaluation.value, jnp.inf), (evaluation, ps, jnp.asarray(True))
 
     return function
 
@@ -49,28 +55,31 @@ class MinimiserStepper:
     were at the start, and a failed solve counts as an infinite loss, which the solver's own search steps back from.
     """
 
-    loss: Loss
-    optimizer: optimistix.AbstractMinimiser
+    kept: Kept
     # The part of the solver's state that is not arrays; it is known once `init` has been traced.
     _static: dict[str, Any] = field(default_factory=dict, compare=False)
 
+    @property
+    def loss(self) -> Loss:
+        return self.kept.use().loss
+
     def _call(self, verb: str, ps: FlatParams, base_st: State, batch: Any, **more: Any) -> Any:
-        function, args = _objective(self.loss), (base_st, batch)
+        function, args = _objective(self.kept), (base_st, batch)
         common = {"fn": function, "y": ps, "args": args, "options": {}, "tags": frozenset(), **more}
         if verb == "init":
             common["f_struct"], common["aux_struct"] = jax.eval_shape(function, ps, args)
-        return getattr(self.optimizer, verb)(**common)
+        return getattr(self.kept.use().optimizer, verb)(**common)
 
     def init(self, ps: FlatParams, st: State, batch: Any) -> MinimiserCarry:
         """The carry before the first step."""
         dynamic, self._static["state"] = eqx.partition(self._call("init", ps, st, batch), eqx.is_array)
-        return MinimiserCarry(ps, st, st, dynamic, st, jnp.zeros((), jnp.int32), jnp.asarray(False))
+        return MinimiserCarry(ps, st, st, dynamic, st, jnp.zeros((), jnp.int32), jnp.asarray(False), no_best(ps, st))
 
     def step(self, carry: MinimiserCarry, batch: Any) -> tuple[MinimiserCarry, Evaluation, Bool[Array, ""]]:
-        """The next carry, the evaluation at the last accepted point, and whether that is a good one."""
+        """The next carry, the evaluation that the solver holds, and whether that is a good one."""
         state = eqx.combine(carry.solver_state, self._static["state"])
-        ps, state, evaluation = self._call("step", carry.ps, carry.base_st, batch, state=state)
-        okay = jnp.isfinite(evaluation.value) & all_solved(evaluation.st)
+        ps, state, (evaluation, point, made) = self._call("step", carry.ps, carry.base_st, batch, state=state)
+        okay = made & jnp.isfinite(evaluation.value) & all_solved(evaluation.st)
         done, _ = self._call("terminate", ps, carry.base_st, batch, state=state)
         moved = MinimiserCarry(
             ps=jax.tree.map(lambda new, old: jnp.where(jnp.isfinite(new), new, old), ps, carry.ps),
@@ -78,8 +87,9 @@ class MinimiserStepper:
             base_st=carry.base_st,
             solver_state=eqx.filter(state, eqx.is_array),
             failed_st=jax.tree.map(lambda new, old: jnp.where(okay, old, new), evaluation.st, carry.failed_st),
-            failures=jnp.where(okay, 0, carry.failures + 1),
+            failures=jnp.where(okay, 0, jnp.where(made, carry.failures + 1, carry.failures)),
             done=done & okay,
+            best=carry.best.improved(okay, point, carry.base_st, evaluation.value),
         )
         return moved, evaluation, okay
 
@@ -93,3 +103,12 @@ class MinimiserStepper:
         more = {"aux": None, "state": state, "result": optimistix.RESULTS.successful}
         ps, _, _ = self._call("postprocess", carry.ps, carry.base_st, batch, **more)
         return ps, carry.st
+
+    def reached(self, carry: MinimiserCarry) -> tuple[FlatParams, State, Best]:
+        """What there is to keep so far."""
+        return carry.ps, carry.st, carry.best
+
+    def judge(self, ps: FlatParams, carry: MinimiserCarry, batch: Any) -> tuple[Array, Bool[Array, ""]]:
+        """The loss at `ps`, and whether it is a good one."""
+        value, (evaluation, _, _) = _objective(self.kept)(ps, (carry.base_st, batch))
+        return evaluation.value, jnp.isfinite(value)

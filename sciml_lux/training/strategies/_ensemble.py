@@ -11,9 +11,10 @@ from jaxtyping import Array, Bool
 from ...core import State, as_state, failure_mode
 from ...flatten import FlatParams, LayerError, ShapeError, pick
 from .._batches import Batches
-from .._fit import run_stages, stages
+from .._fit import stages
 from .._loss import Evaluation, Loss, all_solved, evaluate
 from .._result import FitError, Fitted
+from .._run import run_stages
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def fit_ensemble(
     batches = Batches(data)
     if batches.streamed and judge is None:
         raise LayerError("data is an iterator, which does not say who is best; pass judge=, the data of one batch")
-    alone = stages(loss, optimizer, steps, batches)
+    alone = stages(loss, optimizer, steps, batches, ps)
     fitted = run_stages(
         [(_EnsembleStepper(stepper), number) for stepper, number in alone], ps, st, batches, max_failures, progress
     )
@@ -86,7 +87,16 @@ def fit_ensemble(
     losses = fitted.losses.reshape(-1, final.size)
     rows = None if fitted.stats is None else jax.tree.map(lambda leaf: leaf[:, best], fitted.stats)
     rejected = int(np.isnan(losses[:, best]).sum())
-    alone_best = Fitted(pick(fitted.ps, best), member, losses[:, best], rows, rejected, fitted.result, fitted.message)
+    alone_best = Fitted(
+        pick(fitted.ps, best),
+        member,
+        losses[:, best],
+        rows,
+        rejected,
+        fitted.result,
+        fitted.message,
+        float(final[best]),
+    )
     if fitted.message and throw:
         raise FitError(f"every member of the ensemble stopped; of the first: {fitted.message}", alone_best)
     return FittedEnsemble(fitted.ps, fitted.st, losses, final, alone_best)
@@ -150,6 +160,10 @@ class _EnsembleStepper:
 
     def is_done(self, carry: _EnsembleCarry) -> Bool[Array, ""]:
         return jnp.all(jax.vmap(self.alone.is_done)(carry.members))
+
+    def reached(self, carry: _EnsembleCarry) -> tuple[FlatParams, State, None]:
+        ps, st, _ = jax.vmap(self.alone.reached)(carry.members)
+        return ps, st, None
 
     def finish(self, carry: _EnsembleCarry, batch: Any) -> tuple[FlatParams, State]:
         return jax.vmap(self.alone.finish, (0, None))(carry.members, batch)

@@ -96,11 +96,10 @@ def minibatches(rows: Any, size: int, key: Any) -> Iterator[Any]:
             f"minibatches takes arrays with the same number of rows, got {sorted(lengths)}; one series is cut by windows(...)"
         )
     [(number,)] = lengths
-    return _batches(rows, number, check_count("minibatches", "size", size, 1, number), key)
+    return _batches(jax.tree.map(np.array, rows), number, check_count("minibatches", "size", size, 1, number), key)
 
 
 def _batches(rows: Any, number: int, size: int, key: Any) -> Iterator[Any]:
-    rows = jax.tree.map(np.asarray, rows)
     order, epoch = np.zeros(0, int), 0
     while True:
         while order.size < size:
