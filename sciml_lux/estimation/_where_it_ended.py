@@ -89,9 +89,7 @@ def _minimal_beside_bounds(end: Evaluation, held: np.ndarray) -> bool:
 
 
 @eqx.filter_jit
-def _saddles(
-    residual: Residual, layout: Layout, vector: jax.Array, args: tuple[Any, Any], columns: jax.Array
-) -> jax.Array:
+def _saddles(kept: Kept, layout: Layout, vector: jax.Array, args: tuple[Any, Any], columns: jax.Array) -> jax.Array:
     """Whether the sum of squares falls to both sides of numbers on which the residual does not depend: `r . r'' < 0`."""
 
     residual = kept.use()[0]
