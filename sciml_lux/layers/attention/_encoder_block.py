@@ -93,8 +93,10 @@ class TransformerEncoderBlock(AbstractContainer):
         lost = None
         if len(mask) == 1 and jnp.ndim(x) >= 2:
             shape = (*jnp.shape(x)[:-2], self.heads, *[jnp.shape(x)[-2]] * 2)
-            allowed = jnp.any(allowed_pairs(shape, mask[0], self.causal, window=self.window), axis=-3)
-            x, lost = without_padding(x, allowed)  # before what treats each token alone, and so takes no mask
+            allowed: Any = allowed_pairs(shape, mask[0], self.causal, window=self.window)
+            x, lost = without_padding(
+                x, jnp.any(allowed, axis=-3)
+            )  # before what treats each token alone, and so takes no mask
 
         def run(name: str, x: Any) -> Any:
             if name not in layers:  # no dropout
