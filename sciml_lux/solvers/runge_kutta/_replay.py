@@ -18,9 +18,10 @@ import jax.custom_batching
 import jax.numpy as jnp
 
 from .._constant import constant
+from ._plain import why_not_by_tableau, why_not_followed
 from ._problem import InitialValueProblem, Lanes
 from ._pull_back import SMALL_STATE, Solved, pull_back
-from ._solve import is_steppable, solve
+from ._solve import solve
 from ._steps import Steps
 from ._tableau import Shape
 
@@ -29,24 +30,32 @@ LARGEST_RECORD = 2**26
 # Steps in a batch. A single solve is bound by the number of operations, many solves side by side by their size: a batch that is
 # larger than what is left to do is computed in vain.
 _CHUNK_ALONE, _CHUNK_MAPPED = 16, 2
-_FIRST_ORDER = (
-    "the default gradient of a solve has no derivatives of its own; for second derivatives (jax.hessian) pass "
-    "adjoint=diffrax.DirectAdjoint() to the adapter"
+_FIXED_TIMES = (
+    "the default gradient of a solve has no derivatives of its own in the times ts and t0; for second derivatives in these write "
+    "adjoint=diffrax.DirectAdjoint()"
+)
+_ONCE_BACK = (
+    "the default gradient of a solve cannot be differentiated backwards once more; use jax.hessian, which goes forward through it, or write "
+    "adjoint=diffrax.DirectAdjoint()"
 )
 
 
 def why_not_recorded(y0: Any, settings: dict[str, Any]) -> str | None:
     """Why a solve cannot be differentiated this way, if it cannot."""
     leaves = jax.tree.leaves(y0)
-    if not isinstance(settings["solver"], diffrax.AbstractERK):
-        return f"{type(settings['solver']).__name__} is not an explicit Runge-Kutta method"
+    reason = why_not_by_tableau(settings["solver"])
+    if reason:
+        return reason
     if len({leaf.dtype for leaf in leaves}) != 1 or jnp.iscomplexobj(leaves[0]):
         return "the state is not real and of one dtype"
     size = sum(leaf.size for leaf in leaves)
     if size == 0:
         return "the state is empty"
-    if not is_steppable(settings):
-        return "the number of steps has no bound, max_steps=None, or a step may not begin where the last one ended"
+    if settings["max_steps"] is None:
+        return "the number of steps has no bound, max_steps=None"
+    reason = why_not_followed(settings["stepsize_controller"], y0)
+    if reason:
+        return reason
     if size > SMALL_STATE and record_bytes(y0, settings) > LARGEST_RECORD:
         return f"the record of {settings['max_steps']} steps would take {record_bytes(y0, settings) / 1e6:.3g} MB"
     return None
@@ -97,11 +106,13 @@ class _Problem(eqx.Module):
 # Compiled by itself for calls that nothing compiles: its loops would be compiled anew each time.
 @eqx.filter_jit
 def _solved(differentiable: Any, problem: _Problem, records: bool) -> Any:
-    y0, args, ts, _ = constant(differentiable)
+    y0, args, *times = differentiable
+    ts, _ = eqx.internal.nondifferentiable(tuple(times), msg=_FIXED_TIMES)
     ts = None if problem.ends else ts
     solution, steps = solve(InitialValueProblem(problem.on_vectors, y0, args, ts, problem.settings), records=records)
     # Under vmap the span is mapped in some solutions and not in others; a rule's results must agree.
-    return eqx.tree_at(lambda s: (s.t0, s.t1), solution, (None, None)), steps
+    solution = eqx.tree_at(lambda s: (s.t0, s.t1), solution, (None, None))
+    return eqx.internal.nondifferentiable_backward((solution, steps), msg=_ONCE_BACK)
 
 
 @eqx.filter_custom_vjp
@@ -124,8 +135,9 @@ def _backward(steps: Steps, solution_bar: Any, perturbed: Any, differentiable: A
 
 @eqx.filter_jit
 def _pulled_back(steps: Steps, ys_bar: Any, differentiable: Any, problem: _Problem, in_ts: bool, in_t0: bool) -> Any:
-    # The steps were recorded without derivatives: those of this gradient would be wrong.
-    differentiable = eqx.internal.nondifferentiable(differentiable, msg=_FIRST_ORDER)
+    y0, args, *times = differentiable
+    # The steps do not know what they owe to the times.
+    differentiable = (y0, args, *eqx.internal.nondifferentiable(tuple(times), msg=_FIXED_TIMES))
     dynamic, static = eqx.partition((ys_bar, differentiable, problem), eqx.is_array)
     leaves, structure = jax.tree.flatten(dynamic)
 
