@@ -200,13 +200,6 @@ def test_steps_side_by_side_are_those_of_each_alone(t1):
         np.testing.assert_allclose(alone.rows[number, 0], t1, rtol=1e-15)
 
 
-def test_second_derivatives_are_refused():
-    node = lux.NeuralODE(network)
-    ps, st = setup(node)
-    with pytest.raises(RuntimeError, match="DirectAdjoint"):
-        jax.hessian(lambda ps: weighted(node(y0, ps, st)[0]))(ps)
-
-
 # States that are too large for Jacobians: step by step
 
 WIDE = lux.Chain(lux.Dense(3, 4, jnp.tanh), lux.Dense(4, 3))  # on each of six rows

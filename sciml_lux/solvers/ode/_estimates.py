@@ -15,6 +15,7 @@ from ...core import State, as_params, as_state
 from ...flatten import LayerError
 from ..runge_kutta import why_not_by_tableau
 from ._components import per_component
+from ._first_step import choosing_first_step
 from ._ode import AbstractODE
 from ._tolerances import default_controller
 from ._values import time_dtype
@@ -120,7 +121,7 @@ def _recorded(node: Any, solver: Any, y0: Any, args: Any, t0: Any, t1: Any, numb
         y0=y0,
         args=args,
         saveat=diffrax.SaveAt(t0=True, steps=True, fn=lambda t, y, args: None),
-        stepsize_controller=node.stepsize_controller or default_controller(node, solver, y0),
+        stepsize_controller=choosing_first_step(node.stepsize_controller or default_controller(node, solver, y0)),
         max_steps=node.max_steps or 4096,
         adjoint=diffrax.ForwardMode(),
         throw=False,

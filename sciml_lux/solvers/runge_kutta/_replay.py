@@ -79,8 +79,10 @@ def solve_and_replay(field: Any, y0: Any, args: Any, ts: Any, settings: dict[str
     # The gradient of the end of the span is that of the value there.
     times = settings["t1"][None] if ts is None else ts
     solution = _solution((shape.vector(y0), args, times, settings["t0"]), problem)
-    given = (settings["t0"], settings["t1"], jax.vmap(shape.tree)(solution.ys))
-    return eqx.tree_at(lambda s: (s.t0, s.t1, s.ys), solution, given, is_leaf=lambda node: node is None)
+    # The times that were reached are those that were given, also to a derivative.
+    reached = jnp.where(jnp.isfinite(solution.ts), times, solution.ts)
+    given = (settings["t0"], settings["t1"], reached, jax.vmap(shape.tree)(solution.ys))
+    return eqx.tree_at(lambda s: (s.t0, s.t1, s.ts, s.ys), solution, given, is_leaf=lambda node: node is None)
 
 
 class _Problem(eqx.Module):
