@@ -134,6 +134,8 @@ def test_ragged_times_of_each_sample_end_at_their_own_last():
     ps, st = setup(node)
     ts = np.stack([np.linspace(0.0, end, 5) for end in (0.5, 1.0, 2.0)])
     lengths = np.array([1, 3, 5])
-    solution, _ = node.solve(jnp.tile(START, (3, 1)), ps, st, ts=np.where(np.arange(5) < lengths[:, None], ts, 0.1), lengths=lengths)
+    solution, _ = node.solve(
+        jnp.tile(START, (3, 1)), ps, st, ts=np.where(np.arange(5) < lengths[:, None], ts, 0.1), lengths=lengths
+    )
     for i, length in enumerate(lengths):
         np.testing.assert_allclose(solution.ys[i, :length], circle(ts[i, :length]), atol=1e-9)

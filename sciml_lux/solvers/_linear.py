@@ -120,7 +120,9 @@ def _(primals: Any, tangents: Any, *, solve: Any, seen: _Seen, once: str) -> Any
 
 def _split(x: Any, x_dot: Any) -> tuple[Any, Any]:
     """What is differentiated, and the rest."""
-    moving, still = eqx.partition(x, jax.tree.map(lambda dot: dot is not None, x_dot, is_leaf=lambda node: node is None))
+    moving, still = eqx.partition(
+        x, jax.tree.map(lambda dot: dot is not None, x_dot, is_leaf=lambda node: node is None)
+    )
     return jax.tree.map(_as_array, moving), still
 
 
@@ -231,9 +233,7 @@ def _mapped(operands: Any, axes: Any, *, maps: Any, avals: Any, once: str) -> An
 
     def each_transposed(fixed: Any, bars: Any) -> Any:
         bars = jax.vmap(transpose, (axes[:number], 0), axis_size=size)(fixed, bars)
-        return [
-            jnp.sum(bar, axis=0) if axis is None else bar for bar, axis in zip(bars, axes[number:], strict=True)
-        ]
+        return [jnp.sum(bar, axis=0) if axis is None else bar for bar, axis in zip(bars, axes[number:], strict=True)]
 
     outputs = tuple(aval.update(shape=(size, *aval.shape)) for aval in avals[1])
     avals = (tuple(map(jax.typeof, operands[number:])), outputs)

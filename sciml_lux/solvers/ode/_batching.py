@@ -82,7 +82,11 @@ def own_times(ts: Array, length: Any) -> tuple[Array, Array]:
 
 
 def solve_each(
-    solve: Callable[..., tuple[diffrax.Solution, Any]], problem: Problem, shared: Any, input_axes: Any, is_isolated: bool
+    solve: Callable[..., tuple[diffrax.Solution, Any]],
+    problem: Problem,
+    shared: Any,
+    input_axes: Any,
+    is_isolated: bool,
 ) -> tuple[diffrax.Solution, Any]:
     """The solution of every sample, with a leading axis, by `solve(problem, shared) -> (solution, okay)` of one; and which succeeded.
 

@@ -9,12 +9,12 @@ from ._first_step import ChoosesFirstStep
 
 
 class StoppingPIDController(ChoosesFirstStep, diffrax.PIDController):
-    """A `PIDController` that chooses the first step (`_first_step.py`), and fails with `dt_min_reached` when a step is too small to change the time.
+    """A `PIDController` that chooses the first step (`_first_step.py`), and fails with `dt_min_reached` when a step is too small to
+    change the time.
 
     diffrax's own goes on until `max_steps`, at a field that is NaN from some state on as at a solution that grows without bound; in a
     batch all other samples wait. Where time itself is near 0, and changed by any step, one that is shorter than the fourth power
     of the rounding error, relative to the span, is too small: a span of 1e11 may begin with a step of 1e-6.
-
     """
 
     span: float = 1.0

@@ -35,8 +35,8 @@ _FIXED_TIMES = (
     "adjoint=diffrax.DirectAdjoint()"
 )
 _ONCE_BACK = (
-    "the default gradient of a solve cannot be differentiated backwards once more; use jax.hessian, which goes forward through it, or write "
-    "adjoint=diffrax.DirectAdjoint()"
+    "the default gradient of a solve cannot be differentiated backwards once more; use jax.hessian, which goes forward through it, "
+    "or write adjoint=diffrax.DirectAdjoint()"
 )
 
 
