@@ -29,8 +29,7 @@ def in_both_modes(
     arrays; `x`; `once`: the error for derivatives of second order that there are not, two ways back, and, unless `twice`, any.
     """
     seen = _Seen()
-    once = _Once(once, twice)
-    arrays = _in_both_modes(x, reverse=_as_now(reverse), forward=_as_now(forward), seen=seen, once=once)
+    arrays = _in_both_modes(x, reverse=_as_now(reverse), forward=_as_now(forward), seen=seen, once=_Once(once, twice))
     return eqx.combine(arrays, seen.static)
 
 

@@ -57,12 +57,12 @@ def integrate(
         field = jax.tree.map(lambda part: jax.tree_util.Partial(_in_forward_mode, part), field, is_leaf=callable)
     adjoint = choose_adjoint(adjoint, y0, args, settings, saveat, event).adjoint
     if not _has_one_mode(adjoint):
-        solution = _solved(field, y0, args, ts, saveat, settings, event, adjoint)
+        solution = _solved((field, y0, args, ts, saveat, settings, event), adjoint)
         return _complete(solution, saveat)
     field, args, saveat, event = with_closures(field, args, saveat, event, y0, settings)
     solution = in_both_modes(
-        lambda problem: _solved(*problem, adjoint),
-        lambda problem: _solved(*problem, diffrax.ForwardMode()),
+        lambda problem: _solved(problem, adjoint),
+        lambda problem: _solved(problem, diffrax.ForwardMode()),
         (field, y0, args, ts, saveat, settings, event),
         _ONCE if adjoint is None else _ONCE_FROM_CHECKPOINTS,
         twice=adjoint is None,
@@ -75,9 +75,8 @@ def _has_one_mode(adjoint: Any) -> bool:
     return adjoint is None or type(adjoint) is diffrax.RecursiveCheckpointAdjoint
 
 
-def _solved(
-    field: Any, y0: Any, args: Any, ts: Any, saveat: Any, settings: dict[str, Any], event: Any, adjoint: Any
-) -> diffrax.Solution:
+def _solved(problem: Any, adjoint: Any) -> diffrax.Solution:
+    field, y0, args, ts, saveat, settings, event = problem
     if adjoint is None:
         return solve_and_replay(field, y0, args, ts, settings)
     if saveat is None:

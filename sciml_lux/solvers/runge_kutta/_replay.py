@@ -1,11 +1,12 @@
 """The gradient of an explicit Runge-Kutta solve, from the steps that it took.
 
-The solve itself (`_solve.py`) has no derivatives; the steps that it accepted, `(t_n, y_n)`, are recorded. The backward pass goes
+The steps that the solve itself (`_solve.py`) accepted, `(t_n, y_n)`, are recorded. The backward pass goes
 through them from the last to the first: many at once where the state is small (`_chunk.py`), one by one where it is not
 (`_step.py`). The stages of each step are computed once more, and the loops that compile are plain ones.
 
 The result is the exact gradient of the discrete solve, as diffrax's `RecursiveCheckpointAdjoint` gives it: the sizes of the steps
 are not differentiated. The field is differentiated once, for all stages; what that saves to compile is in benchmarks/neural_ode.py.
+Both loops can be differentiated forward, in the initial value and in `args`: that is a second derivative.
 Hairer, Norsett and Wanner 1993, Solving Ordinary Differential Equations I, sections II.4 to II.6, for the methods.
 """
 
