@@ -42,6 +42,12 @@ def isolated(solve: Callable[[Any], tuple[Any, Any]], x: Any, once: str) -> tupl
     return eqx.combine(_isolated(x, solve=solve, seen=seen, once=once), seen.static)
 
 
+def forward_only(function: Callable[[Any], Any], x: Any, message: str) -> Any:
+    """`function(x)`, of whose derivatives one that is taken backwards is a `LayerError` with this message."""
+    seen = _Seen()
+    return eqx.combine(_forward_only(x, function=function, seen=seen, message=message), seen.static)
+
+
 class _Once(NamedTuple):
     message: str
     twice: bool
@@ -115,6 +121,32 @@ def _(primals: Any, tangents: Any, *, solve: Any, seen: _Seen, once: str) -> Any
 
     dots = linear_map(push, pull, (line, okay, moving), eqx.filter(x_dot, eqx.is_array), floating, once)
     return eqx.combine(floating, rest), dots
+
+
+@eqx.filter_custom_jvp
+def _forward_only(x: Any, *, function: Any, seen: _Seen, message: str) -> Any:
+    del message
+    arrays, seen.static = eqx.partition(function(x), eqx.is_array)
+    return arrays
+
+
+@_forward_only.def_jvp
+def _(primals: Any, tangents: Any, *, function: Any, seen: _Seen, message: str) -> Any:
+    (x,), (x_dot,) = primals, tangents
+    floating, rest = eqx.partition(
+        _forward_only(x, function=function, seen=seen, message=message), eqx.is_inexact_array
+    )
+
+    def push(fixed: Any, moving_dot: Any) -> Any:
+        moving, still = fixed
+        value = lambda moving: eqx.filter(function(eqx.combine(moving, still)), eqx.is_inexact_array)  # noqa: E731
+        return jax.jvp(value, (moving,), (moving_dot,))[1]
+
+    def refuse(fixed: Any, bars: Any) -> Any:
+        raise LayerError(message)
+
+    dot = linear_map(push, refuse, _split(x, x_dot), eqx.filter(x_dot, eqx.is_array), floating, message)
+    return eqx.combine(floating, rest), dot
 
 
 def _split(x: Any, x_dot: Any) -> tuple[Any, Any]:

@@ -19,6 +19,7 @@ import jax.custom_batching
 import jax.numpy as jnp
 
 from .._constant import constant
+from .._linear import forward_only
 from ._plain import why_not_by_tableau, why_not_followed
 from ._problem import InitialValueProblem, Lanes
 from ._pull_back import SMALL_STATE, Solved, pull_back
@@ -115,7 +116,7 @@ def _solved(differentiable: Any, problem: _Problem, records: bool) -> Any:
     solution, steps = solve(InitialValueProblem(problem.on_vectors, y0, args, ts, problem.settings), records=records)
     # Under vmap the span is mapped in some solutions and not in others; a rule's results must agree.
     solution = eqx.tree_at(lambda s: (s.t0, s.t1), solution, (None, None))
-    return eqx.internal.nondifferentiable_backward((solution, steps), msg=_ONCE_BACK)
+    return solution, steps
 
 
 @eqx.filter_custom_vjp
@@ -127,7 +128,8 @@ def _solution(differentiable: Any, problem: _Problem) -> Any:
 @_solution.def_fwd
 def _forward(perturbed: Any, differentiable: Any, problem: _Problem) -> tuple[Any, Steps]:
     del perturbed
-    return _solved(differentiable, problem, True)
+    # A derivative of this is a second derivative.
+    return forward_only(lambda given: _solved(*given, True), (differentiable, problem), _ONCE_BACK)
 
 
 @_solution.def_bwd
