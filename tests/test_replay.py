@@ -9,8 +9,6 @@ from helpers import setup
 
 import sciml_lux as lux
 from sciml_lux.solvers.runge_kutta import _pull_back, _replay
-from sciml_lux.solvers.runge_kutta._interpolate import WINDOW
-from sciml_lux.solvers.runge_kutta._march import CHUNK
 from sciml_lux.solvers.runge_kutta._problem import InitialValueProblem
 from sciml_lux.solvers.runge_kutta._solve import solve
 
@@ -200,13 +198,6 @@ def test_steps_side_by_side_are_those_of_each_alone(t1):
         np.testing.assert_allclose(alone.rows[number, 0], t1, rtol=1e-15)
 
 
-def test_second_derivatives_are_refused():
-    node = lux.NeuralODE(network)
-    ps, st = setup(node)
-    with pytest.raises(RuntimeError, match="DirectAdjoint"):
-        jax.hessian(lambda ps: weighted(node(y0, ps, st)[0]))(ps)
-
-
 # States that are too large for Jacobians: step by step
 
 WIDE = lux.Chain(lux.Dense(3, 4, jnp.tanh), lux.Dense(4, 3))  # on each of six rows
@@ -238,18 +229,6 @@ def test_large_states_mapped_are_looped(both):
         return weighted(jax.vmap(lambda y0: node(y0, ps, st)[0])(start))
 
     agree(both(WIDE, loss, start, rtol=1e-6, atol=1e-6))
-
-
-def test_many_more_times_than_are_interpolated_at_once(key):
-    """Times are saved in windows, steps in chunks: the values are those of each part of the times alone."""
-    node = lux.NeuralODE(lux.Chain(lambda y: 3 * y**3, network), t1=40.0, rtol=1e-7, atol=1e-7)
-    ps, st = lux.setup(key, node)
-    ts = jnp.linspace(0.0, 40.0, 3 * WINDOW + 1)
-    solve = jax.jit(lambda ts: node.solve(y0, ps, st, ts=ts)[0])
-    solution = solve(ts)
-    assert int(solution.stats["num_accepted_steps"]) > CHUNK
-    some = jnp.concatenate([ts[::7], ts[-1:]])
-    np.testing.assert_allclose(solution.ys[::7], solve(some).ys[:-1], rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("t1", [pytest.param(2.0, marks=pytest.mark.slow), -1.0], ids=["forward", "backward in time"])

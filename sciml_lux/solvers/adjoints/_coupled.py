@@ -36,6 +36,9 @@ class CoupledSolver(diffrax.AbstractAdaptiveSolver):
     def order(self, terms: Any) -> int | None:
         return self.solver.order(terms)
 
+    def error_order(self, terms: Any) -> Any:
+        return self.solver.error_order(terms)
+
     def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
         return self.solver.func(terms, t0, y0, args)
 

@@ -12,7 +12,8 @@ from ...core import differentiation_mode
 from ...flatten import LayerError
 from .._constant import constant
 from .._failure import Outcome, guard
-from ..runge_kutta import Shape
+from .._linear import in_both_modes
+from ..runge_kutta import Shape, why_not_by_tableau
 from ._coupled import CoupledSolver
 from ._unwind import SAVE_Y, Problem, Recorded, Solve, probe, subs_of, unwind
 
@@ -83,7 +84,8 @@ class ReversibleAdjoint(diffrax.AbstractAdjoint):
         coupling = self.coupling or (1e-3 if jax.tree.leaves(init_state.y)[0].dtype == jnp.dtype("float64") else 1e-2)
         coupled = CoupledSolver(solver, coupling, lax.stop_gradient(t1) - rest["t0"], Shape.of(init_state.y))
         solve = Solve(init_state.y, args, terms, [sub.ts for sub in subs_of(saveat)], t1)
-        final, recorded = _forward(constant(solve), coupled, saveat, constant(init_state), rest)
+        start = (coupled, saveat, constant(init_state), rest)
+        final, recorded = _forward(constant(solve), *start)
         # The times to save at are a part of `solve`.
         saveat = eqx.tree_at(
             lambda s: [sub.ts for sub in subs_of(s) if sub.ts is not None], saveat, replace_fn=lax.stop_gradient
@@ -100,7 +102,13 @@ class ReversibleAdjoint(diffrax.AbstractAdjoint):
             (_saved(final), recorded, problem),
             msg=_only("y0, args, ts, t1 and what the field refers to, not what fn of SaveAt does"),
         )
-        ys = _with_gradient(solve, *fixed)
+        ys = in_both_modes(
+            lambda given: _with_gradient(given[0], *given[1]),
+            lambda given: _saved(_forward(given[0], *given[2])[0]),
+            (solve, fixed, start),
+            _only("y0, args, ts and t1"),
+            twice=False,
+        )
         if rest["throw"]:
             apart = final.result == diffrax.RESULTS.nonlinear_divergence
             ys = guard(ys, Outcome(~apart, 0, final.tprev, 0.0), lambda _: APART, throw=True)
@@ -116,11 +124,10 @@ def _only(what: str) -> str:
 def _check(terms: Any, solver: Any, saveat: Any, y0: Any, rest: dict[str, Any]) -> None:
     """Refuses what cannot be reversed, before anything is compiled."""
     leaves = jax.tree.leaves(y0)
+    unknown = why_not_by_tableau(solver)
     passed = rest["passed_solver_state"] or rest["passed_controller_state"]
     refused = {
-        f"steps an explicit Runge-Kutta method such as diffrax.Tsit5(), got {type(solver).__name__}": not issubclass(
-            type(solver), diffrax.AbstractERK
-        ),
+        f"steps an explicit Runge-Kutta method such as diffrax.Tsit5(), and {unknown}": unknown is not None,
         "solves a single diffrax.ODETerm": not isinstance(getattr(terms, "term", terms), diffrax.ODETerm),
         "solves for real arrays of one dtype": len({leaf.dtype for leaf in leaves}) > 1
         or any(jnp.iscomplexobj(leaf) for leaf in leaves),
@@ -175,9 +182,13 @@ def _forward(solve: Solve, coupled: CoupledSolver, saveat: Any, init_state: Any,
         saveat=eqx.tree_at(lambda s: s.subs, solve.saving(saveat), (solve.saving(saveat).subs, steps)),
         t1=solve.t1,
         init_state=eqx.tree_at(
-            lambda s: (s.solver_state, s.save_state),
+            lambda s: (s.y, s.solver_state, s.save_state),
             init_state,
-            (coupled.init(solve.terms, rest["t0"], solve.t1, solve.y0, solve.args), (init_state.save_state, record)),
+            (
+                solve.y0,
+                coupled.init(solve.terms, rest["t0"], solve.t1, solve.y0, solve.args),
+                (init_state.save_state, record),
+            ),
             is_leaf=lambda node: node is None,
         ),
         **rest,

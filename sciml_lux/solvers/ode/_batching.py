@@ -1,6 +1,5 @@
 """A batch of initial values, each solved with its own steps, at its own times, up to its own last one."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,6 +12,12 @@ from jaxtyping import Array
 
 from ...core import type_of
 from ...flatten import ShapeError, known
+from .._linear import isolated
+
+_ONCE = (
+    "a batch whose failed samples are left out, throw=False, cannot be differentiated backwards twice; use jax.hessian, which goes forward "
+    "the second time"
+)
 
 
 class Problem(NamedTuple):
@@ -76,17 +81,25 @@ def own_times(ts: Array, length: Any) -> tuple[Array, Array]:
 
 
 def solve_each(
-    solve: Callable[..., tuple[diffrax.Solution, Any]], problem: Problem, shared: Any, input_axes: Any, isolated: bool
+    solve: Callable[..., tuple[diffrax.Solution, Any]],
+    problem: Problem,
+    shared: Any,
+    input_axes: Any,
+    is_isolated: bool,
 ) -> tuple[diffrax.Solution, Any]:
     """The solution of every sample, with a leading axis, by `solve(problem, shared) -> (solution, okay)` of one; and which succeeded.
 
-    `isolated`: whether a failed sample may not reach the gradients that it shares with others.
+    `is_isolated`: whether a failed sample may not reach the gradients that it shares with others.
     """
 
     # Numbers of NumPy's that are wider than JAX's cannot be mapped over within a compiled function.
     t0, ts, length = (None if leaf is None else jnp.asarray(leaf) for leaf in (problem.t0, problem.ts, problem.length))
     problem = problem._replace(t0=t0, ts=ts, length=length)
-    one = functools.partial(_isolated, solve=solve) if isolated else (lambda pair: solve(*pair))
+
+    def one(pair: Any) -> tuple[diffrax.Solution, Any]:
+        # `solve` holds times to save at, which are arrays.
+        return isolated(lambda given: given[0](*given[1]), (solve, pair), _ONCE) if is_isolated else solve(*pair)
+
     return eqx.filter_vmap(one, in_axes=((sample_axes(problem, input_axes), None),))((problem, shared))
 
 
@@ -125,50 +138,6 @@ def summary_of_each(result: Any, okay: Any, throw: bool) -> dict[str, Any]:
     failed = number > 0 if throw else number == okay.size
     first = jax.tree.map(lambda leaf: leaf[jnp.argmax(~okay)], result)
     return {"result": kind.where(failed, first, kind.successful), "num_failed": number}
-
-
-@eqx.filter_custom_vjp
-def _isolated(pair: Any, solve: Any) -> tuple[diffrax.Solution, Any]:
-    """`solve(*pair)`, whose gradient is zero if it failed, rather than zero times what overflowed on the way."""
-    return solve(*pair)
-
-
-@_isolated.def_fwd
-def _(perturbed: Any, pair: Any, solve: Any) -> Any:
-    moving, rest = eqx.partition(pair, perturbed)
-    static: list[Any] = []
-
-    def saved(moving: Any) -> tuple[Any, Any]:
-        solution, okay = solve(*eqx.combine(moving, rest))
-        values, others = _saved(solution)
-        arrays, other = eqx.partition((values, others), eqx.is_array)
-        static.append(other)
-        differentiable, fixed = eqx.partition(arrays[0], eqx.is_inexact_array)
-        return differentiable, (fixed, arrays[1], okay)
-
-    differentiable, pull, (fixed, arrays, okay) = jax.vjp(saved, moving, has_aux=True)
-    values, others = eqx.combine((eqx.combine(differentiable, fixed), arrays), static[0])
-    return (_rejoined(values, others), okay), (pull, okay, differentiable)
-
-
-@_isolated.def_bwd
-def _(residuals: Any, cotangents: Any, perturbed: Any, pair: Any, solve: Any) -> Any:
-    del perturbed, pair, solve
-    pull, okay, differentiable = residuals
-    given = _saved(cotangents[0])[0]
-    full = jax.tree.map(lambda leaf, ct: jnp.zeros_like(leaf) if ct is None else ct, differentiable, given)
-    return jax.tree.map(lambda ct: jnp.where(okay, ct, jnp.zeros((), ct.dtype)), pull(full)[0])
-
-
-def _saved(solution: diffrax.Solution) -> tuple[Any, diffrax.Solution]:
-    """What a solution has saved, and the rest of it."""
-    values = (solution.ts, solution.ys, solution.interpolation)
-    return values, _rejoined((None, None, None), solution)
-
-
-def _rejoined(values: Any, solution: diffrax.Solution) -> diffrax.Solution:
-    is_none = lambda node: node is None  # noqa: E731
-    return eqx.tree_at(lambda s: (s.ts, s.ys, s.interpolation), solution, values, is_leaf=is_none)
 
 
 def dense_each(solution: diffrax.Solution) -> diffrax.Solution:

@@ -14,6 +14,7 @@ from jaxtyping import Array
 from ...core import State, as_params, as_state
 from ...flatten import LayerError
 from .._constant import constant
+from ..runge_kutta import why_not_by_tableau
 from ._batching import Problem, sample_axes
 from ._components import per_component
 from ._integrate import integrate
@@ -136,10 +137,11 @@ class _Request(NamedTuple):
 def _method(node: AbstractODE) -> Any:
     solver: Any = node.solver or diffrax.Tsit5()
     tableau = getattr(solver, "tableau", None)
-    if node.stiff or not isinstance(solver, diffrax.AbstractERK) or getattr(tableau, "b_error", None) is None:
-        name = "an implicit method" if node.stiff else type(solver).__name__
+    unknown = "stiff=True chooses an implicit one" if node.stiff else why_not_by_tableau(solver)
+    if unknown or getattr(tableau, "b_error", None) is None:
+        unknown = unknown or f"{type(solver).__name__} has none"
         raise LayerError(
-            f"solve_with_estimates takes an explicit Runge-Kutta method with an error estimate, such as diffrax.Tsit5(), got {name}"
+            f"solve_with_estimates takes an explicit Runge-Kutta method with an error estimate, such as diffrax.Tsit5(); {unknown}"
         )
     if node.event is not None or hasattr(node, "jump"):
         raise LayerError(

@@ -113,6 +113,9 @@ def explain(node: Any, kind: Any, failure: Failure) -> str:
     elif failed(kind.nonfinite_input):
         message = "The times ts are not sorted, not finite, or not within the span, or t0 is not"
         advice, size = "give sorted times from t0 to t1; lengths= leaves out padding", ""
+    elif failed(kind.internal_error):
+        message, size = "Values are missing at some of the times that were asked for", ""
+        advice = "this is a fault of the solver's; report it with the times, and write adjoint=diffrax.DirectAdjoint() for another loop"
     elif failed(kind.nonfinite):
         message = "The state is not finite"
         advice = f"take smaller steps than dt0={node.dt0}, or leave out stepsize_controller for steps that adapt; look for NaN in the field"

@@ -12,6 +12,7 @@ import numpy as np
 from ...core import AbstractLayer
 from ...flatten import LayerError, is_traced
 from ..adjoints import ReversibleAdjoint
+from ..runge_kutta import why_not_by_tableau
 
 
 def check_model(node: Any) -> None:
@@ -115,11 +116,12 @@ def _unsuitable(node: Any) -> str | None:
             "adjoint=diffrax.RecursiveCheckpointAdjoint(checkpoints=100)"
         )
     if isinstance(adjoint, ReversibleAdjoint):
-        explicit = not node.stiff if node.solver is None else isinstance(node.solver, diffrax.AbstractERK)
-        if not explicit or node.event is not None:
+        unknown = None if node.solver is None else why_not_by_tableau(node.solver)
+        unknown = "stiff=True chooses an implicit method" if node.stiff and node.solver is None else unknown
+        if unknown or node.event is not None:
             return (
-                "ReversibleAdjoint goes with explicit Runge-Kutta methods and no event; leave adjoint out, or write "
-                "adjoint=diffrax.RecursiveCheckpointAdjoint()"
+                f"ReversibleAdjoint goes with explicit Runge-Kutta methods and no event{f', and {unknown}' if unknown else ''}; "
+                "leave adjoint out, or write adjoint=diffrax.RecursiveCheckpointAdjoint()"
             )
     return None
 

@@ -5,26 +5,19 @@ from typing import Any
 import diffrax
 import jax.numpy as jnp
 
+from ._first_step import ChoosesFirstStep
 
-class StoppingPIDController(diffrax.PIDController):
-    """A `PIDController` that chooses the first step, and fails with `dt_min_reached` when a step is too small to change the time.
+
+class StoppingPIDController(ChoosesFirstStep, diffrax.PIDController):
+    """A `PIDController` that chooses the first step (`_first_step.py`), and fails with `dt_min_reached` when a step is too small to
+    change the time.
 
     diffrax's own goes on until `max_steps`, at a field that is NaN from some state on as at a solution that grows without bound; in a
     batch all other samples wait. Where time itself is near 0, and changed by any step, one that is shorter than the fourth power
     of the rounding error, relative to the span, is too small: a span of 1e11 may begin with a step of 1e-6.
-
-    The first step is that of Hairer, Norsett and Wanner 1993, section II.4. diffrax has their algorithm, but `diffeqsolve` (0.7.2) hides
-    from it that the terms are those of an ordinary differential equation, so that it takes 0.01 whatever the problem.
     """
 
     span: float = 1.0
-
-    def init(
-        self, terms: Any, t0: Any, t1: Any, y0: Any, dt0: Any, args: Any, func: Any, error_order: Any
-    ) -> tuple[Any, Any]:
-        if isinstance(terms, diffrax.AbstractTerm) and not isinstance(terms, diffrax.ODETerm):
-            terms = diffrax.ODETerm(terms.vf)
-        return super().init(terms, t0, t1, y0, dt0, args, func, error_order)
 
     def adapt_step_size(
         self,

@@ -1,5 +1,6 @@
 """Explicit Runge-Kutta solves by a loop of our own, and their gradient from the steps that were recorded."""
 
+from ._plain import why_not_by_tableau as why_not_by_tableau
 from ._replay import LARGEST_RECORD as LARGEST_RECORD
 from ._replay import SMALL_STATE as SMALL_STATE
 from ._replay import record_bytes as record_bytes

@@ -20,10 +20,10 @@ class Saved(NamedTuple):
 
 
 def nothing_saved(problem: InitialValueProblem) -> Saved:
-    """What is known before the first step: where there is no span, all is."""
+    """What is known before the first step: the values at the start, and where there is no span, all."""
     at_once = problem.ts * problem.direction <= problem.start
     ys = jnp.where(at_once[:, None], problem.y0[None], jnp.inf)
-    return Saved(ys, jnp.zeros((), jnp.int32))
+    return Saved(ys, jnp.sum(at_once, dtype=jnp.int32))
 
 
 def save(problem: InitialValueProblem, saved: Saved, t: Any, frames: Any, k: Any, number: Any) -> Saved:
@@ -35,17 +35,18 @@ def save(problem: InitialValueProblem, saved: Saved, t: Any, frames: Any, k: Any
         step = jnp.searchsorted(ends, t)
         frame = frames[step]
         y0, y1 = jnp.split(frame[2:].astype(k.dtype), 2)
-        # What was saved at the very start lies in a step of no length if the first one was rejected.
+        # What lies in no step is not kept, and need only be finite.
         t0, t1 = frame[0], jnp.where(frame[1] > frame[0], frame[1], frame[0] + 1)
         return problem.solver.interpolation_cls(t0=t0, t1=t1, y0=y0, y1=y1, k=k[step]).evaluate(t)
 
-    def values(first: Any, some: Any, ys: Any) -> tuple[Any, Any]:
-        new = first + jnp.arange(len(some), dtype=number.dtype) >= saved.number
+    def values(known: Any, first: Any, some: Any, ys: Any) -> tuple[Any, Any]:
+        """The window `ys` of values at `some` times, the first of which has the index `first`; and how many are new."""
+        new = first + jnp.arange(len(some), dtype=number.dtype) >= known
         fits = new & (some <= t)
         return jnp.where(fits[:, None], jax.vmap(evaluate)(some), ys), jnp.sum(fits, dtype=jnp.int32)
 
     if ts.size <= WINDOW:
-        ys, more = values(0, ts, saved.ys)
+        ys, more = values(saved.number, 0, ts, saved.ys)
         return Saved(ys, saved.number + more)
 
     def is_left(saved: Saved) -> Any:
@@ -54,7 +55,8 @@ def save(problem: InitialValueProblem, saved: Saved, t: Any, frames: Any, k: Any
     def save_some(saved: Saved) -> Saved:
         first = jnp.minimum(saved.number, ts.size - WINDOW)
         some, ys = (lax.dynamic_slice_in_dim(rows, first, WINDOW) for rows in (ts, saved.ys))
-        ys, more = values(first, some, ys)
+        # The last window reaches back over values that an earlier one has saved.
+        ys, more = values(saved.number, first, some, ys)
         return Saved(lax.dynamic_update_slice_in_dim(saved.ys, ys, first, 0), saved.number + more)
 
     return lax.while_loop(is_left, save_some, saved)

@@ -1,11 +1,12 @@
 """The gradient of an explicit Runge-Kutta solve, from the steps that it took.
 
-The solve itself (`_solve.py`) has no derivatives; the steps that it accepted, `(t_n, y_n)`, are recorded. The backward pass goes
+The steps that the solve itself (`_solve.py`) accepted, `(t_n, y_n)`, are recorded. The backward pass goes
 through them from the last to the first: many at once where the state is small (`_chunk.py`), one by one where it is not
 (`_step.py`). The stages of each step are computed once more, and the loops that compile are plain ones.
 
 The result is the exact gradient of the discrete solve, as diffrax's `RecursiveCheckpointAdjoint` gives it: the sizes of the steps
 are not differentiated. The field is differentiated once, for all stages; what that saves to compile is in benchmarks/neural_ode.py.
+Both loops can be differentiated forward, in the initial value and in `args`: that is a second derivative.
 Hairer, Norsett and Wanner 1993, Solving Ordinary Differential Equations I, sections II.4 to II.6, for the methods.
 """
 
@@ -18,9 +19,11 @@ import jax.custom_batching
 import jax.numpy as jnp
 
 from .._constant import constant
+from .._linear import forward_only
+from ._plain import why_not_by_tableau, why_not_followed
 from ._problem import InitialValueProblem, Lanes
 from ._pull_back import SMALL_STATE, Solved, pull_back
-from ._solve import is_steppable, solve
+from ._solve import solve
 from ._steps import Steps
 from ._tableau import Shape
 
@@ -29,24 +32,32 @@ LARGEST_RECORD = 2**26
 # Steps in a batch. A single solve is bound by the number of operations, many solves side by side by their size: a batch that is
 # larger than what is left to do is computed in vain.
 _CHUNK_ALONE, _CHUNK_MAPPED = 16, 2
-_FIRST_ORDER = (
-    "the default gradient of a solve has no derivatives of its own; for second derivatives (jax.hessian) pass "
-    "adjoint=diffrax.DirectAdjoint() to the adapter"
+_FIXED_TIMES = (
+    "the default gradient of a solve has no derivatives of its own in the times ts and t0; for second derivatives in these write "
+    "adjoint=diffrax.DirectAdjoint()"
+)
+_ONCE_BACK = (
+    "the default gradient of a solve cannot be differentiated backwards once more; use jax.hessian, which goes forward through it, "
+    "or write adjoint=diffrax.DirectAdjoint()"
 )
 
 
 def why_not_recorded(y0: Any, settings: dict[str, Any]) -> str | None:
     """Why a solve cannot be differentiated this way, if it cannot."""
     leaves = jax.tree.leaves(y0)
-    if not isinstance(settings["solver"], diffrax.AbstractERK):
-        return f"{type(getattr(settings['solver'], 'base', settings['solver'])).__name__} is not an explicit Runge-Kutta method"
+    reason = why_not_by_tableau(settings["solver"])
+    if reason:
+        return reason
     if len({leaf.dtype for leaf in leaves}) != 1 or jnp.iscomplexobj(leaves[0]):
         return "the state is not real and of one dtype"
     size = sum(leaf.size for leaf in leaves)
     if size == 0:
         return "the state is empty"
-    if not is_steppable(settings):
-        return "the number of steps has no bound, max_steps=None, or a step may not begin where the last one ended"
+    if settings["max_steps"] is None:
+        return "the number of steps has no bound, max_steps=None"
+    reason = why_not_followed(settings["stepsize_controller"], y0)
+    if reason:
+        return reason
     if size > SMALL_STATE and record_bytes(y0, settings) > LARGEST_RECORD:
         return f"the record of {settings['max_steps']} steps would take {record_bytes(y0, settings) / 1e6:.3g} MB"
     return None
@@ -70,8 +81,10 @@ def solve_and_replay(field: Any, y0: Any, args: Any, ts: Any, settings: dict[str
     # The gradient of the end of the span is that of the value there.
     times = settings["t1"][None] if ts is None else ts
     solution = _solution((shape.vector(y0), args, times, settings["t0"]), problem)
-    given = (settings["t0"], settings["t1"], jax.vmap(shape.tree)(solution.ys))
-    return eqx.tree_at(lambda s: (s.t0, s.t1, s.ys), solution, given, is_leaf=lambda node: node is None)
+    # The times that were reached are those that were given, also to a derivative.
+    reached = jnp.where(jnp.isfinite(solution.ts), times, solution.ts)
+    given = (settings["t0"], settings["t1"], reached, jax.vmap(shape.tree)(solution.ys))
+    return eqx.tree_at(lambda s: (s.t0, s.t1, s.ts, s.ys), solution, given, is_leaf=lambda node: node is None)
 
 
 class _Problem(eqx.Module):
@@ -97,11 +110,13 @@ class _Problem(eqx.Module):
 # Compiled by itself for calls that nothing compiles: its loops would be compiled anew each time.
 @eqx.filter_jit
 def _solved(differentiable: Any, problem: _Problem, records: bool) -> Any:
-    y0, args, ts, _ = constant(differentiable)
+    y0, args, *times = differentiable
+    ts, _ = eqx.internal.nondifferentiable(tuple(times), msg=_FIXED_TIMES)
     ts = None if problem.ends else ts
     solution, steps = solve(InitialValueProblem(problem.on_vectors, y0, args, ts, problem.settings), records=records)
     # Under vmap the span is mapped in some solutions and not in others; a rule's results must agree.
-    return eqx.tree_at(lambda s: (s.t0, s.t1), solution, (None, None)), steps
+    solution = eqx.tree_at(lambda s: (s.t0, s.t1), solution, (None, None))
+    return solution, steps
 
 
 @eqx.filter_custom_vjp
@@ -113,7 +128,8 @@ def _solution(differentiable: Any, problem: _Problem) -> Any:
 @_solution.def_fwd
 def _forward(perturbed: Any, differentiable: Any, problem: _Problem) -> tuple[Any, Steps]:
     del perturbed
-    return _solved(differentiable, problem, True)
+    # A derivative of this is a second derivative.
+    return forward_only(lambda given: _solved(*given, True), (differentiable, problem), _ONCE_BACK)
 
 
 @_solution.def_bwd
@@ -124,8 +140,9 @@ def _backward(steps: Steps, solution_bar: Any, perturbed: Any, differentiable: A
 
 @eqx.filter_jit
 def _pulled_back(steps: Steps, ys_bar: Any, differentiable: Any, problem: _Problem, in_ts: bool, in_t0: bool) -> Any:
-    # The steps were recorded without derivatives: those of this gradient would be wrong.
-    differentiable = eqx.internal.nondifferentiable(differentiable, msg=_FIRST_ORDER)
+    y0, args, *times = differentiable
+    # The steps do not know what they owe to the times.
+    differentiable = (y0, args, *eqx.internal.nondifferentiable(tuple(times), msg=_FIXED_TIMES))
     dynamic, static = eqx.partition((ys_bar, differentiable, problem), eqx.is_array)
     leaves, structure = jax.tree.flatten(dynamic)
 

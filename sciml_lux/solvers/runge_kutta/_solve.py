@@ -14,15 +14,6 @@ from ._steps import Steps
 from ._tableau import tableau_of
 
 
-def is_steppable(settings: dict[str, Any]) -> bool:
-    """Whether each step begins where the last one ended, which it does not at a jump, and there is a bound on their number."""
-    controller = settings["stepsize_controller"]
-    if isinstance(controller, diffrax.ClipStepSizeController) and controller.jump_ts is None:
-        controller = controller.controller
-    meets = isinstance(controller, diffrax.PIDController | diffrax.ConstantStepSize)
-    return meets and settings["max_steps"] is not None
-
-
 def solve(problem: InitialValueProblem, *, records: bool) -> tuple[diffrax.Solution, Steps | None]:
     """The solution at the times `problem.ts`, or at the end alone, whether it succeeded or not; and the steps, if asked for."""
     dynamic, static = eqx.partition(problem, eqx.is_array)
@@ -42,6 +33,10 @@ def solve(problem: InitialValueProblem, *, records: bool) -> tuple[diffrax.Solut
 
     @alone.def_vmap
     def _(axis_size: int, is_mapped: Any, *leaves: Any) -> tuple[Any, Any]:
+        # As it is where only a derivative is mapped over.
+        if not any(is_mapped):
+            marched = run(Lanes(build, list(leaves), None, 1))
+            return marched, jax.tree.map(lambda _: False, marched)
         marched = run(Lanes(build, list(leaves), [0 if mapped else None for mapped in is_mapped], axis_size))
         if marched.rows is not None:
             marched = marched._replace(rows=jnp.moveaxis(marched.rows, 1, 0))
