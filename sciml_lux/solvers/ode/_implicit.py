@@ -72,7 +72,7 @@ class ImplicitSteps(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiveSolv
         return self.base.term_structure
 
     @property
-    def interpolation_cls(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def interpolation_cls(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self.base.interpolation_cls
 
     @property

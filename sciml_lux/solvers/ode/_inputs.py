@@ -27,7 +27,7 @@ class SampledInput(eqx.Module):
     ts: Shaped[Array, " samples"]
     number: Int[Array, ""]
     curve: Any
-    value_at: Callable[[Any, Any, Any], Any] = eqx.field(static=True)
+    value_at: Callable[[Any, Any, Any, Any], Any] = eqx.field(static=True)
     is_continuous: bool = eqx.field(static=True)
 
     def evaluate(self, t: Any) -> Any:
