@@ -92,7 +92,8 @@ def rest(cell: Cell, z: Array, new: Array, inputs: Any, allowed: Array) -> tuple
     start = gathered(no_evidence(z), z, residual, residual, residual, jnp.isfinite(size), here)
     moved = gathered(start, new, after, residual, after - residual, jnp.isfinite(row_norms(after)), here + 1)
     error = jnp.where(size > 0, moved.error * size, size)
-    return start.rounding | (moved.changed & (error <= LARGEST_ERROR * allowed)), error
+    rounding = size <= 100 * float(jnp.finfo(size.dtype).eps) * row_norms(new)
+    return start.rounding | rounding | (moved.changed & (error <= LARGEST_ERROR * allowed)), error
 
 
 def measured(tolerances: tuple[float, float], cell: Cell, z: Array, inputs: Any, num_steps: Any) -> Found:
