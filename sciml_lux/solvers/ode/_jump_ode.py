@@ -225,8 +225,8 @@ class JumpODE(NeuralODE):
         given = known(doses[0])
         if given is not None and np.isnan(given).any():
             raise ShapeError(f"{name}: the times of doses hold NaN; write inf for a dose that is not given")
-        begins = resume is False and given is not None and not is_traced(t0)
-        if begins and np.min(given, initial=np.inf).astype(time) < t0:
+        known_start = resume is False and not is_traced(t0)
+        if known_start and given is not None and np.min(given, initial=np.inf).astype(time) < t0:
             raise ShapeError(
                 f"{name}: a dose at {np.min(given):g} comes before the solve starts, at {float(t0):g}; leave it out, or write "
                 "resume=True if y0 is the state after it"

@@ -129,7 +129,7 @@ def _solution(differentiable: Any, problem: _Problem) -> Any:
 def _forward(perturbed: Any, differentiable: Any, problem: _Problem) -> tuple[Any, Steps]:
     del perturbed
     # A derivative of this is a second derivative.
-    return forward_only(lambda given: _solved(*given, True), (differentiable, problem), _ONCE_BACK)
+    return forward_only(lambda given: _solved(given[0], given[1], True), (differentiable, problem), _ONCE_BACK)
 
 
 @_solution.def_bwd
