@@ -67,7 +67,7 @@ def is_minimum(name, point) -> bool:
         r, jacobian = np.asarray(residual(point)), np.asarray(jax.jit(jax.jacfwd(residual))(point))
     norms = np.linalg.norm(jacobian, axis=0)
     columns = jacobian / np.where(norms > 0, norms, 1.0)
-    eps = np.finfo(r.dtype).eps
+    eps = np.finfo(point.dtype).eps
     vanished = np.linalg.norm(r) <= eps**0.5 * np.linalg.norm(np.abs(jacobian) @ np.abs(point)) or np.sum(r**2) < eps
     return vanished or np.max(np.abs(columns.T @ r)) <= eps ** (1 / 3) * np.linalg.norm(r)
 

@@ -101,6 +101,8 @@ def linear_model(
     contribution = jnp.linalg.norm(contributions)
     parts = norms * jnp.abs(point)
     rounded = (parts <= jnp.sqrt(eps) * contribution) & (parts > eps**1.25 * contribution)
+    # Of the product of a number and its column the number must be the small one.
+    rounded = rounded & (jnp.abs(point) <= jnp.sqrt(eps) * jnp.max(jnp.abs(point), initial=0.0))
     cautious = jnp.where(first, (point != 0) & ~rounded, previous.cautious)
     floor = caution * jnp.max(scale * jnp.abs(point))
     scale = jnp.maximum(scale, floor / jnp.where(cautious & (magnitude > 0), magnitude, jnp.inf))
