@@ -14,7 +14,7 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from ._linear_model import LinearModel, Trial, explained, newton_step, standard_errors
+from ._linear_model import LinearModel, Trial, explained, standard_errors
 
 # A decrease of the sum of squares, relative to it, that is none.
 _INSIGNIFICANT = 1e-10
@@ -47,10 +47,9 @@ def no_evidence(dtype: Any) -> Evidence:
     return Evidence(infinite, infinite, infinite, infinite, jnp.zeros((), jnp.int32))
 
 
-def improves(evidence: Evidence, model: LinearModel, num_data: int) -> Bool[Array, ""]:
+def improves(evidence: Evidence, model: LinearModel) -> Bool[Array, ""]:
     """Whether the gradient or the Gauss-Newton step is shorter than it ever was: the measure where rounding hides the sum of squares."""
-    _, length = newton_step(model, num_data)
-    return (_gradient(model) < 0.9 * evidence.gradient) | (length < 0.9 * evidence.length)
+    return (_gradient(model) < 0.9 * evidence.gradient) | (model.newton_length < 0.9 * evidence.length)
 
 
 def _gradient(model: LinearModel) -> Float[Array, ""]:
@@ -65,17 +64,15 @@ def gather(
     accepted: Any,
     improved: Any,
     model: LinearModel,
-    num_data: int,
 ) -> Evidence:
     """The evidence after `trial`, which was proposed by the model `before` and decreased the sum of squares by `actual`."""
-    _, length = newton_step(model, num_data)
     started = jnp.isfinite(evidence.reference)
     hidden = (trial.predicted <= before.rounding) & started
     return Evidence(
         reference=jnp.where(started, evidence.reference, jnp.maximum(model.residual_norm, model.contribution)),
         remaining=jnp.where(accepted, jnp.inf, _remaining(evidence, before, trial, actual)),
         gradient=jnp.minimum(evidence.gradient, jnp.where(accepted, _gradient(model), jnp.inf)),
-        length=jnp.minimum(evidence.length, jnp.where(accepted, length, jnp.inf)),
+        length=jnp.minimum(evidence.length, jnp.where(accepted, model.newton_length, jnp.inf)),
         futile=jnp.where(hidden & ~improved, evidence.futile + 1, 0),
     )
 
@@ -102,7 +99,7 @@ def verdict(
     rtol, atol, norm = tolerances
     rtol = jnp.maximum(jnp.asarray(rtol, point.dtype), 10 * eps)
     size = jnp.abs(point)
-    newton, _ = newton_step(model, num_data)
+    newton = model.newton
     tolerance = jnp.asarray(atol, point.dtype) + rtol * (size + standard_errors(model, num_data))
     tight = norm(jnp.abs(newton) / jnp.maximum(tolerance, jnp.finfo(point.dtype).tiny)) <= 1
     # Steps of which each parameter's part is lost in the rounding of the residuals that it changes.

@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree, Scalar
 
 from ._convergence import Evidence, gather, improves, no_evidence, verdict
-from ._linear_model import LinearModel, Trial, empty_model, jacobian_of, linear_model, newton_step, propose
+from ._linear_model import LinearModel, Trial, empty_model, jacobian_of, linear_model, propose
 
 # The gain ratio (actual over predicted decrease) below which a step is refused, and the two between which the radius
 # stays as it is: Moré (1978), algorithm 7.1.
@@ -122,12 +122,10 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         residual, tangent_map, aux = jax.linearize(residual_of, state.trial.point, has_aux=True)
         ratio, actual, hidden = _gain_ratio(state, jnp.linalg.norm(residual))
         accepted, improved, model = self._judge(options, tangent_map, residual, ratio, hidden, state)
-        evidence = gather(
-            state.evidence, state.model, state.trial, actual, accepted, improved, model, num_data=residual.size
-        )
+        evidence = gather(state.evidence, state.model, state.trial, actual, accepted, improved, model)
         point = jnp.where(accepted, state.trial.point, point)
         radius = self._radius(jnp.where(accepted | (ratio < _REFUSED), ratio, -1.0), accepted, model, point, state)
-        trial = propose(model, point, radius, *newton_step(model, residual.size))
+        trial = propose(model, point, radius)
         done, result = verdict(evidence, model, point, trial, (self.rtol, self.atol, self.norm), residual.size)
 
         failed = state.fresh & ~accepted
@@ -165,7 +163,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             return okay, linear_model(jacobian, residual, state.model, state.trial.point, state.caution, first)
 
         okay, model = lax.cond(promising, rebuild, lambda: (jnp.asarray(False), state.model))
-        improved = okay & improves(state.evidence, model, residual.size)
+        improved = okay & improves(state.evidence, model)
         accepted = okay & (improved | ~hidden)
         return accepted, improved, jax.tree.map(lambda new, old: jnp.where(accepted, new, old), model, state.model)
 

@@ -12,18 +12,22 @@ from jaxtyping import Array, Bool, Float
 class LinearModel(eqx.Module):
     """The linear model `r + J p` of the residual around the last accepted point.
 
-    Steps are chosen in scaled variables `q = D p`: with `J D^-1 = U S V^T` they need `S` (`singular_values`), `V^T` (`directions`) and
-    `U^T r` (`projected`). `D` (`scale`) is a heuristic; what certifies a minimum does not depend on it: `triangle` and `seen`, which are
-    `R` and `Q^T r` of the columns of `J` brought to norm 1; `cosine`, the largest between `r` and a column; `contribution`, the norm
-    of `|J| |y|`. `largest_norms` and `magnitude` are the largest that each column and each parameter have had, `cautious` those
-    parameters whose magnitude at the start meant something. `rounding` is the relative
-    change of the sum of squares, and `resolution` the change of each parameter, that mean nothing: evaluating the residual is at best
-    as exact as one unit of rounding in every parameter.
+    Steps are chosen in scaled variables `q = D p`: with `J D^-1 = U S V^T` they need `S` (`singular_values`), `V^T` (`directions`)
+    and `U^T r` (`projected`); the Gauss-Newton step of least length is `newton`, of the length `newton_length` in scaled variables,
+    over the directions in which the residual changes by more than rounding (`resolved`). `D` (`scale`) is a heuristic; what certifies
+    a minimum does not depend on it: `triangle` and `seen`, which are `R` and `Q^T r` of the columns of `J` brought to norm 1;
+    `cosine`, the largest between `r` and a column; `contribution`, the norm of `|J| |y|`. `largest_norms` and `magnitude` are the
+    largest that each column and each parameter have had, `cautious` those parameters whose magnitude at the start meant something.
+    `rounding` is the relative change of the sum of squares, and `resolution` the change of each parameter, that mean nothing:
+    evaluating the residual is at best as exact as one unit of rounding in every parameter.
     """
 
     singular_values: Float[Array, " rank"]
     directions: Float[Array, "rank size"]
     projected: Float[Array, " rank"]
+    resolved: Bool[Array, " rank"]
+    newton: Float[Array, " size"]
+    newton_length: Float[Array, ""]
     residual_norm: Float[Array, ""]
     scale: Float[Array, " size"]
     triangle: Float[Array, "rank size"]
@@ -56,6 +60,9 @@ def empty_model(size: int, num_data: int, dtype: Any) -> LinearModel:
         singular_values=projected,
         directions=jnp.zeros((rank, size), dtype),
         projected=projected,
+        resolved=jnp.zeros((rank,), bool),
+        newton=vector,
+        newton_length=zero,
         residual_norm=zero,
         scale=vector,
         triangle=jnp.zeros((rank, size), dtype),
@@ -112,12 +119,18 @@ def linear_model(
     rank = min(jacobian.shape)
     triangle, seen = triangle[:rank, :-1], triangle[:rank, -1]
     left, singular_values, directions = jnp.linalg.svd(triangle * (unit / scale)[None, :], full_matrices=False)
+    projected = left.T @ seen
+    resolved = _resolved(singular_values, jacobian.shape)
+    weights = jnp.where(resolved, -projected / jnp.where(resolved, singular_values, 1.0), 0.0)
     residual_norm = jnp.linalg.norm(residual)
     divisor = jnp.where(residual_norm > 0, residual_norm, 1.0)
     return LinearModel(
         singular_values,
         directions,
-        projected=left.T @ seen,
+        projected=projected,
+        resolved=resolved,
+        newton=directions.T @ weights / scale,
+        newton_length=jnp.linalg.norm(weights),
         residual_norm=residual_norm,
         scale=scale,
         triangle=triangle,
@@ -135,29 +148,21 @@ def linear_model(
 def explained(model: LinearModel, num_data: int) -> Float[Array, ""]:
     """The norm of what a Gauss-Newton step removes from the residual: its projection on the columns of `J`, whatever their scales."""
     left, s, _ = jnp.linalg.svd(model.triangle, full_matrices=False)
-    return jnp.linalg.norm(jnp.where(_resolved(s, model, num_data), left.T @ model.seen, 0.0))
+    return jnp.linalg.norm(jnp.where(_resolved(s, (num_data, model.scale.size)), left.T @ model.seen, 0.0))
 
 
-def _resolved(s: Any, model: LinearModel, num_data: int) -> Bool[Array, " rank"]:
-    """The directions in which the residual changes by more than rounding."""
-    return s > jnp.finfo(s.dtype).eps * max(num_data, model.scale.size) * s[0]
+def _resolved(s: Any, shape: tuple[int, ...]) -> Bool[Array, " rank"]:
+    return s > jnp.finfo(s.dtype).eps * max(shape) * s[0]
 
 
-def newton_step(model: LinearModel, num_data: int) -> tuple[Float[Array, " size"], Float[Array, ""]]:
-    """The Gauss-Newton step of least length, and that length in scaled variables."""
-    usable = _resolved(model.singular_values, model, num_data)
-    weights = jnp.where(usable, -model.projected / jnp.where(usable, model.singular_values, 1.0), 0.0)
-    return model.directions.T @ weights / model.scale, jnp.linalg.norm(weights)
-
-
-def propose(model: LinearModel, point: Any, radius: Any, newton: Any, newton_length: Any) -> Trial:
+def propose(model: LinearModel, point: Any, radius: Any) -> Trial:
     """The minimiser of the model within the radius."""
-    s, c = model.singular_values, model.projected
+    s, c, newton_length = model.singular_values, model.projected, model.newton_length
     undamped = newton_length <= 1.1 * radius
     damping = jnp.where(undamped, 0.0, _damping(s, c, jnp.where(undamped, 1.0, radius)))
     denominator = s**2 + damping
     weights = -s * c / jnp.where(denominator > 0, denominator, 1.0)
-    step = jnp.where(undamped, newton, model.directions.T @ weights / model.scale)
+    step = jnp.where(undamped, model.newton, model.directions.T @ weights / model.scale)
     length = jnp.where(undamped, newton_length, jnp.linalg.norm(weights))
     norm = jnp.where(model.residual_norm > 0, model.residual_norm, 1.0)
     linear = (jnp.linalg.norm(s * (model.directions @ (model.scale * step))) / norm) ** 2
@@ -185,8 +190,7 @@ def _damping(s: Any, c: Any, radius: Any) -> Any:
 
 def standard_errors(model: LinearModel, num_data: int) -> Float[Array, " size"]:
     """The standard errors of the parameters as a linear fit would give them, over the directions that are resolved."""
-    usable = _resolved(model.singular_values, model, num_data)
-    inverse = jnp.where(usable, 1.0 / jnp.where(usable, model.singular_values, 1.0), 0.0)
+    inverse = jnp.where(model.resolved, 1.0 / jnp.where(model.resolved, model.singular_values, 1.0), 0.0)
     remaining = jnp.maximum(model.residual_norm**2 - jnp.sum(model.seen**2), 0.0)
     deviation = jnp.sqrt(remaining / max(num_data - model.scale.size, 1))
     return deviation * jnp.linalg.norm(model.directions * inverse[:, None], axis=0) / model.scale
