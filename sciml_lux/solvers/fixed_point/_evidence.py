@@ -24,6 +24,13 @@ LARGEST_ERROR = 100.0
 # Units of rounding, relative to `z`: what a change of the residual must exceed to be one, and below which a residual is rounding.
 _NOISE, _ROUNDING = 4.0, 16.0
 
+# Where beside the start a residual tells the linear part of the map from its offset, as a part of the start: a sum of powers of 2, so
+# that it is not rounded.
+NEARER = 0.9375
+
+# The residual may be `rtol` of so many times what the map opposes to `z`.
+_OPPOSED = 10.0
+
 # A step so many times farther out than plain steps lead must have brought the residual down to this part of what it was.
 _FAR, _LOWERED = 100.0, 0.5
 
@@ -48,6 +55,26 @@ class Evidence(eqx.Module):
     origin: Float[Array, " samples"]
     reach: Float[Array, " samples"]
     within: Float[Array, " samples"]
+
+
+def offset_of(
+    value: Inexact[Array, "samples size"],
+    residual: Inexact[Array, "samples size"],
+    nearer: Inexact[Array, "samples size"],
+) -> Inexact[Array, "samples size"]:
+    """`b` of the affine map `z -> A z + b` that has these residuals at `value` and at `NEARER * value`."""
+    value, residual, nearer = lax.stop_gradient((value, residual, nearer))
+    at_zero = jnp.all(value == 0, axis=1, keepdims=True)
+    return jnp.where(at_zero, residual, (nearer - NEARER * residual) / (1 - NEARER))
+
+
+def tolerated(scale: Float[Array, " samples"], pull: Float[Array, " samples"]) -> Float[Array, " samples"]:
+    """What `rtol` is relative to. `scale`: the norm of `f(z)`; `pull`: that of `b - r = (I - A) z`, how strongly the map opposes `z`.
+
+    Where it does not, `z` may be as large as it likes, and its size says nothing of what residual is small. Where it contracts by `q`
+    along `z`, `pull` is `1 - q` of `scale`.
+    """
+    return jnp.where(jnp.isfinite(pull), jnp.minimum(scale, _OPPOSED * pull), scale)
 
 
 def no_evidence(value: Inexact[Array, "samples size"]) -> Evidence:
