@@ -31,6 +31,9 @@ NEARER = 0.9375
 # The residual may be `rtol` of so many times what the map opposes to `z`.
 _OPPOSED = 10.0
 
+# Farther out than the first plain step by this, a residual is nothing where so many units of rounding are more than what the map adds.
+_OUT, _BLIND = 2.0, 100.0
+
 # A step so many times farther out than plain steps lead must have brought the residual down to this part of what it was.
 _FAR, _LOWERED = 100.0, 0.5
 
@@ -40,7 +43,8 @@ class Evidence(eqx.Module):
 
     `first`: the residual of the first one; `left`: the part of it that is in the last one; `changed`: whether the last step changed the
     residual where it is now; `error`: the distance to the equilibrium, relative to the size of the residual, that this change lets
-    expect, infinite where there was none; `rounding`: whether the residual is, or is 0; `level`: the first residual, or what it fell to
+    expect, infinite where there was none; `rounding`: whether the residual is, or is 0; `hidden`:
+    whether the sample went so far out that rounding hides what the map adds to `z`; `level`: the first residual, or what it fell to
     each time that it halved; `origin`: how far from 0 the first plain step led, `reach`: how far plain steps lead from where the
     residual fell; `within`: 1, or, of a step that went far beyond without lowering the residual, the factor that brings
     it back. Lengths are 2-norms.
@@ -51,6 +55,7 @@ class Evidence(eqx.Module):
     changed: Bool[Array, " samples"]
     error: Float[Array, " samples"]
     rounding: Bool[Array, " samples"]
+    hidden: Bool[Array, " samples"]
     level: Float[Array, " samples"]
     origin: Float[Array, " samples"]
     reach: Float[Array, " samples"]
@@ -81,13 +86,14 @@ def no_evidence(value: Inexact[Array, "samples size"]) -> Evidence:
     """Before the first evaluation."""
     samples, real = value.shape[:1], value.real.dtype
     no, one, infinite = jnp.zeros(samples, bool), jnp.ones(samples, real), jnp.full(samples, jnp.inf, real)
-    return Evidence(jnp.zeros_like(value), one, no, infinite, no, infinite, 0 * one, 0 * one, one)
+    return Evidence(jnp.zeros_like(value), one, no, infinite, no, no, infinite, 0 * one, 0 * one, one)
 
 
 def gathered(
     old: Evidence,
     value: Inexact[Array, "samples size"],
     residual: Inexact[Array, "samples size"],
+    offset: Inexact[Array, "samples size"],
     moved: Inexact[Array, "samples size"],
     change: Inexact[Array, "samples size"],
     finite: Bool[Array, " samples"],
@@ -95,9 +101,9 @@ def gathered(
 ) -> Evidence:
     """The evidence with that of one more evaluation.
 
-    **Arguments:** `residual`: 0 where it is not `finite`; `moved`, `change`: what the step to `value` changed it and the residual by.
+    **Arguments:** `residual`: 0 where it is not `finite`; `offset`: as of `offset_of`; `moved`, `change`: what the step to `value` changed it and the residual by.
     """
-    value, residual, moved, change = lax.stop_gradient((value, residual, moved, change))
+    value, residual, offset, moved, change = lax.stop_gradient((value, residual, offset, moved, change))
     eps = float(jnp.finfo(value.dtype).eps)
     distance, size, length = row_lengths(value), row_lengths(residual), row_lengths(change)
     first = jnp.where(step == 0, residual, old.first)
@@ -111,6 +117,7 @@ def gathered(
     before = row_lengths(residual - change)
     steady = (size >= _STEADY[0] * before) & (size <= _STEADY[1] * before)
     lowered = finite & ((step == 0) | (size + noise <= _LOWERED * old.level))
+    hidden = (distance > _OUT * origin) & (_BLIND * eps * distance > row_lengths(offset - residual))
     far = finite & ~lowered & (distance > _FAR * old.reach)
     # Without a smaller residual to show for it, a step extends the reach by no more than a plain one.
     led = jnp.where(lowered, jnp.maximum(old.reach, distance + size), old.reach + size)
@@ -121,6 +128,7 @@ def gathered(
         changed=known & (along | steady),
         error=jnp.where(known, way / jnp.where(known, length - noise, 1), jnp.inf),
         rounding=((size <= _ROUNDING * eps * origin) | (size == 0)) & ~far,
+        hidden=hidden,
         level=jnp.where(lowered, size, old.level),
         origin=origin,
         reach=jnp.where(far | ~finite, old.reach, led),
@@ -131,4 +139,5 @@ def gathered(
 def at_rest(evidence: Evidence, error: Float[Array, " samples"]) -> Bool[Array, " samples"]:
     """Whether what is small enough of a residual is that of a point of rest. `error`: relative to what the tolerances allow."""
     near = evidence.changed & (evidence.error * error <= LARGEST_ERROR)
-    return (error == 0) & evidence.rounding | (evidence.left <= GONE) & (evidence.rounding | near)
+    rests = (error == 0) & evidence.rounding | (evidence.left <= GONE) & (evidence.rounding | near)
+    return rests & ~evidence.hidden

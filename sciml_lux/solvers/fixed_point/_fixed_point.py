@@ -169,7 +169,7 @@ class Samples(eqx.Module):
         error, size = (jnp.where(finite, number, jnp.inf) for number in (error, size))
         residual = jnp.where(finite[:, None], residual, 0)
         steps = self.since(value, residual, state.memory)
-        evidence = gathered(state.evidence, value, residual, *steps, finite, state.step)
+        evidence = gathered(state.evidence, value, residual, offset, *steps, finite, state.step)
         within = active & (error <= 1)
         arrived = within & (at_rest(evidence, error) | (state.trusted & (state.step == 0)))
         # The smallest residual, not the smallest relative to `z`, which moving out lowers as well.
