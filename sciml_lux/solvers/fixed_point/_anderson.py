@@ -63,7 +63,7 @@ class Anderson(FixedPointSolver):
     **Call:** `optimistix.fixed_point(f, solver, y0, args)` with any tree of floating or complex arrays. Returns the iterate of
     each sample that converged, or that with the smallest residual, and in `stats`: `residual` (`norm(f(z) - z)` of what is returned),
     `error` (an estimate of its distance to the fixed point, by the last change of the residual), `num_steps` (evaluations of the
-    map) and `converged`, each `(samples,)` if batched; `residuals` `(steps, samples)`, NaN where a sample was done, if traced. `aux` is
+    map from the start on; one beside a start other than 0 is not counted) and `converged`, each `(samples,)` if batched; `residuals` `(steps, samples)`, NaN where a sample was done, if traced. `aux` is
     that of the last evaluation. `result` is successful if every sample converged. A sample in which the map is not finite ends there,
     and harms no other; `y0` itself must be finite.
 

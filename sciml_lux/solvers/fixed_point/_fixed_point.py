@@ -118,7 +118,7 @@ class Samples(eqx.Module):
     ) -> Progress:
         """One evaluation, near the start, unless that is 0; the one at the start is left to the first step.
 
-        `options["trusted"]`: which samples need no proof that they rest if they start within the tolerances, as they once had it.
+        `options["trusted"]`: which samples start from a point that was proved to rest, and need no other proof within the tolerances.
         """
         value = to_rows(y, self.batched)
         _check_same_shape(y, f_struct)
@@ -128,8 +128,10 @@ class Samples(eqx.Module):
         trace = jnp.full((steps, samples), jnp.nan, value.real.dtype) if steps else None
         no = jnp.zeros((samples,), bool)
         none = jnp.zeros((samples,), jnp.int32)
-        away = jnp.any(value != 0)
-        nearer = lax.cond(away, lambda: self._nearer(fn, value, y, args), lambda: jnp.zeros_like(value))
+        trusted = jnp.broadcast_to(jnp.asarray(options.get("trusted", False)), (samples,))
+        needed = jnp.any((value != 0) & ~trusted[:, None])
+        nearer = lax.cond(needed, lambda: self._nearer(fn, value, y, args), lambda: jnp.zeros_like(value))
+        nearer = jnp.where(trusted[:, None], jnp.nan, nearer)
         return Progress(
             best=value,
             error=infinite,
@@ -138,8 +140,8 @@ class Samples(eqx.Module):
             nearer=nearer,
             offset=nearer,
             evidence=no_evidence(value),
-            trusted=jnp.broadcast_to(jnp.asarray(options.get("trusted", False)), (samples,)),
-            evaluations=none + jnp.where(away, 1, 0),
+            trusted=trusted,
+            evaluations=none,
             converged=no,
             failed=no,
             retreats=none,
