@@ -70,7 +70,7 @@ def find(solver: Any, cell: Cell, z0: Array, inputs: Any, max_steps: int, truste
     samples = z.shape[0]
     if ours:
         residual, error, converged = stats["residual"], stats["error"], stats["converged"]
-        within = solution.state.error <= 1
+        within = residual <= solver.atol + solver.rtol * row_norms(z)
     else:
         new = cell(z, inputs)
         residual = row_norms(new - z)

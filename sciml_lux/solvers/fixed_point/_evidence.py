@@ -43,7 +43,8 @@ class Evidence(eqx.Module):
 
     `first`: the residual of the first one; `left`: the part of it that is in the last one; `changed`: whether the last step changed the
     residual where it is now; `error`: the distance to the equilibrium, relative to the size of the residual, that this change lets
-    expect, infinite where there was none; `rounding`: whether the residual is, or is 0; `hidden`:
+    expect, infinite where there was none; `rounding`: whether the residual is, or is 0, or beyond half
+    the digits of what the map adds to `z`; `hidden`:
     whether the sample went so far out that rounding hides what the map adds to `z`; `level`: the first residual, or what it fell to
     each time that it halved; `origin`: how far from 0 the first plain step led, `reach`: how far plain steps lead from where the
     residual fell; `within`: 1, or, of a step that went far beyond without lowering the residual, the factor that brings
@@ -117,7 +118,8 @@ def gathered(
     before = row_lengths(residual - change)
     steady = (size >= _STEADY[0] * before) & (size <= _STEADY[1] * before)
     lowered = finite & ((step == 0) | (size + noise <= _LOWERED * old.level))
-    hidden = (distance > _OUT * origin) & (_BLIND * eps * distance > row_lengths(offset - residual))
+    pull = row_lengths(offset - residual)
+    hidden = (distance > _OUT * origin) & (_BLIND * eps * distance > pull)
     far = finite & ~lowered & (distance > _FAR * old.reach)
     # Without a smaller residual to show for it, a step extends the reach by no more than a plain one.
     led = jnp.where(lowered, jnp.maximum(old.reach, distance + size), old.reach + size)
@@ -127,7 +129,8 @@ def gathered(
         left=row_products(first, residual).real / jnp.where(square > 0, square, 1),
         changed=known & (along | steady),
         error=jnp.where(known, way / jnp.where(known, length - noise, 1), jnp.inf),
-        rounding=((size <= _ROUNDING * eps * origin) | (size == 0)) & ~far,
+        # What is left after an exact step is the rounding of what it changed.
+        rounding=((size <= _ROUNDING * eps * origin) | (size <= eps**0.5 * pull) | (size == 0)) & ~far,
         hidden=hidden,
         level=jnp.where(lowered, size, old.level),
         origin=origin,
