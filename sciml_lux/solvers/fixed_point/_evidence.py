@@ -43,8 +43,8 @@ class Evidence(eqx.Module):
 
     `first`: the residual of the first one; `left`: the part of it that is in the last one; `changed`: whether the last step changed the
     residual where it is now; `error`: the distance to the equilibrium, relative to the size of the residual, that this change lets
-    expect, infinite where there was none; `rounding`: whether the residual is, or is 0, or beyond half
-    the digits of what the map adds to `z`; `hidden`:
+    expect, infinite where there was none; `rounding`: whether the residual is, or is 0; `settled`: whether it is beyond half the digits
+    of what the map adds to `z`, which after an exact step is all that can be seen; `hidden`:
     whether the sample went so far out that rounding hides what the map adds to `z`; `level`: the first residual, or what it fell to
     each time that it halved; `origin`: how far from 0 the first plain step led, `reach`: how far plain steps lead from where the
     residual fell; `within`: 1, or, of a step that went far beyond without lowering the residual, the factor that brings
@@ -56,6 +56,7 @@ class Evidence(eqx.Module):
     changed: Bool[Array, " samples"]
     error: Float[Array, " samples"]
     rounding: Bool[Array, " samples"]
+    settled: Bool[Array, " samples"]
     hidden: Bool[Array, " samples"]
     level: Float[Array, " samples"]
     origin: Float[Array, " samples"]
@@ -87,7 +88,7 @@ def no_evidence(value: Inexact[Array, "samples size"]) -> Evidence:
     """Before the first evaluation."""
     samples, real = value.shape[:1], value.real.dtype
     no, one, infinite = jnp.zeros(samples, bool), jnp.ones(samples, real), jnp.full(samples, jnp.inf, real)
-    return Evidence(jnp.zeros_like(value), one, no, infinite, no, no, infinite, 0 * one, 0 * one, one)
+    return Evidence(jnp.zeros_like(value), one, no, infinite, no, no, no, infinite, 0 * one, 0 * one, one)
 
 
 def gathered(
@@ -129,8 +130,8 @@ def gathered(
         left=row_products(first, residual).real / jnp.where(square > 0, square, 1),
         changed=known & (along | steady),
         error=jnp.where(known, way / jnp.where(known, length - noise, 1), jnp.inf),
-        # What is left after an exact step is the rounding of what it changed.
-        rounding=((size <= _ROUNDING * eps * origin) | (size <= eps**0.5 * pull) | (size == 0)) & ~far,
+        rounding=((size <= _ROUNDING * eps * origin) | (size == 0)) & ~far,
+        settled=finite & (size <= eps**0.5 * pull) & jnp.isfinite(pull) & ~far,
         hidden=hidden,
         level=jnp.where(lowered, size, old.level),
         origin=origin,
@@ -143,4 +144,4 @@ def at_rest(evidence: Evidence, error: Float[Array, " samples"]) -> Bool[Array, 
     """Whether what is small enough of a residual is that of a point of rest. `error`: relative to what the tolerances allow."""
     near = evidence.changed & (evidence.error * error <= LARGEST_ERROR)
     rests = (error == 0) & evidence.rounding | (evidence.left <= GONE) & (evidence.rounding | near)
-    return rests & ~evidence.hidden
+    return (rests | evidence.settled) & ~evidence.hidden
