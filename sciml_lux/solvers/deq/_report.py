@@ -12,6 +12,7 @@ from jax.core import Tracer
 
 from .._failure import Failure
 from ._find import Found
+from ._rows import row_norms
 
 _NONFINITE = int(optx.RESULTS.nonfinite._value)  # type: ignore[attr-defined]
 _ADRIFT = int(optx.RESULTS.nonlinear_divergence._value)  # type: ignore[attr-defined]
@@ -82,7 +83,10 @@ def warn_of_weak_contraction(name: str, found: Found) -> None:
     if any(isinstance(leaf, Tracer) for leaf in known):
         return
     residual, error, converged = (np.asarray(leaf) for leaf in known)
-    contrast = np.divide(error, residual, out=np.zeros_like(error), where=residual > 0)
+    # A residual of 0 is known to rounding only.
+    least = np.finfo(error.dtype).eps * np.asarray(row_norms(found.z))
+    seen = np.maximum(residual, least)
+    contrast = np.divide(error, seen, out=np.zeros_like(error), where=seen > 0)
     weak = converged & (contrast > _WEAK) & np.isfinite(error)
     if not weak.any():
         return

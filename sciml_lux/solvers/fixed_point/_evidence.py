@@ -113,6 +113,7 @@ def gathered(
     # What rounding hides, far out, is neither known to have changed nor to have been lowered.
     noise = _NOISE * eps * distance
     known = (step > 0) & finite & (length > noise)
+    clear = known & (length > 2 * noise)
     way = row_lengths(moved)
     rounded = _ROUNDING * eps * (distance + way) * length
     along = jnp.abs(row_products(change, residual)) >= jnp.minimum(_SEEN * size, _ALONG * length) * size + rounded
@@ -129,7 +130,7 @@ def gathered(
         first=first,
         left=row_products(first, residual).real / jnp.where(square > 0, square, 1),
         changed=known & (along | steady),
-        error=jnp.where(known, way / jnp.where(known, length - noise, 1), jnp.inf),
+        error=jnp.where(clear, way / jnp.where(clear, length - noise, 1), jnp.inf),
         rounding=((size <= _ROUNDING * eps * origin) | (size == 0)) & ~far,
         settled=finite & (size <= eps**0.5 * pull) & jnp.isfinite(pull) & ~far,
         hidden=hidden,

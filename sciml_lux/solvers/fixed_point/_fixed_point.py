@@ -174,6 +174,8 @@ class Samples(eqx.Module):
         evidence = gathered(state.evidence, value, residual, offset, *steps, finite, state.step)
         within = active & (error <= 1)
         arrived = within & (at_rest(evidence, error) | (state.trusted & (state.step == 0)))
+        # The residual is not known to be less than its rounding.
+        floored = jnp.maximum(size, float(jnp.finfo(size.dtype).eps) * row_norms(self.norm, value, y, self.batched))
         # The smallest residual, not the smallest relative to `z`, which moving out lowers as well.
         better = (active & finite & ((size < state.residual) | (state.step == 0))) | arrived
         converged = state.converged | arrived
@@ -194,7 +196,7 @@ class Samples(eqx.Module):
             best=jnp.where(better[:, None], value, state.best),
             error=jnp.where(better, error, state.error),
             residual=jnp.where(better, size, state.residual),
-            distance=jnp.where(better, _times(evidence.error, size), state.distance),
+            distance=jnp.where(better, _times(evidence.error, floored), state.distance),
             nearer=state.nearer,
             offset=offset,
             evidence=evidence,
