@@ -103,7 +103,8 @@ def gathered(
 ) -> Evidence:
     """The evidence with that of one more evaluation.
 
-    **Arguments:** `residual`: 0 where it is not `finite`; `offset`: as of `offset_of`; `moved`, `change`: what the step to `value` changed it and the residual by.
+    **Arguments:** `residual`: 0 where it is not `finite`; `offset`: as of `offset_of`; `moved`, `change`: what the step to
+    `value` changed it and the residual by.
     """
     value, residual, offset, moved, change = lax.stop_gradient((value, residual, offset, moved, change))
     eps = float(jnp.finfo(value.dtype).eps)
