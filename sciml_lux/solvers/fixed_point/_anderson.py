@@ -44,8 +44,8 @@ class Anderson(FixedPointSolver):
 
     **Arguments:**
 
-    - `rtol`, `atol`: a sample has converged where `norm(f(z) - z) <= atol + rtol norm(f(z))`, with 10 times the norm of what the map opposes
-      to `z`, `(I - A) z`, where that is less (docs/deq.md), and the residual is seen to go: of the
+    - `rtol`, `atol`: a sample has converged where `norm(f(z) - z) <= atol + rtol norm(f(z))`, with 10 times the norm of what the map
+      opposes to `z`, `(I - A) z`, where that is less (docs/deq.md), and the residual is seen to go: of the
       first one a tenth is left, the last step changed what is left, and the error that this lets expect is at most 100 times what is
       allowed of the residual. A start within the tolerances takes another evaluation to show it; one of residual 0 does not.
     - `norm`: of one sample; the root mean square by default, so that tolerances mean the same for any size.
