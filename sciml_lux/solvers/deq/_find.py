@@ -10,7 +10,7 @@ import optimistix as optx
 from jaxtyping import Array
 
 from ...core import differentiation_mode
-from ..fixed_point import LARGEST_ERROR, gathered, no_evidence
+from ..fixed_point import LARGEST_ERROR, NEARER, gathered, no_evidence, offset_of
 from ._cell import Cell
 from ._rows import row_norms
 
@@ -70,13 +70,13 @@ def find(solver: Any, cell: Cell, z0: Array, inputs: Any, max_steps: int, truste
     samples = z.shape[0]
     if ours:
         residual, error, converged = stats["residual"], stats["error"], stats["converged"]
-        within = solution.state.error <= 1
+        within = residual <= solver.atol + solver.rtol * row_norms(z)
     else:
         new = cell(z, inputs)
         residual = row_norms(new - z)
-        allowed = jnp.maximum(solver.atol + solver.rtol * row_norms(new), residual)
         within = jnp.full((samples,), solution.result == optx.RESULTS.successful) & jnp.isfinite(residual)
-        rests, error = rest(cell, z, new, inputs, allowed)
+        allowed = jnp.maximum(solver.atol + solver.rtol * row_norms(new), residual)
+        rests, error = rest(cell, z, new, inputs, allowed, solver.atol)
         converged = within & rests
     num_steps = jnp.broadcast_to(jnp.asarray(stats["num_steps"], jnp.int32), (samples,))
     code = jnp.broadcast_to(jnp.asarray(solution.result._value, jnp.int32), (samples,))  # type: ignore[attr-defined]
@@ -84,16 +84,22 @@ def find(solver: Any, cell: Cell, z0: Array, inputs: Any, max_steps: int, truste
     return Found(z, residual, error, num_steps, converged, code, stats.get("residuals"), solution.state)
 
 
-def rest(cell: Cell, z: Array, new: Array, inputs: Any, allowed: Array) -> tuple[Array, Array]:
-    """Whether a small residual at `z`, with `new` the image of `z`, is that of a point of rest, by one application more; and the
+def rest(cell: Cell, z: Array, new: Array, inputs: Any, allowed: Array, atol: Any) -> tuple[Array, Array]:
+    """Whether a small residual at `z`, with `new` the image of `z`, is that of a point of rest, by two applications more; and the
     estimated distance to it."""
+    nearer = cell(NEARER * z, inputs) - NEARER * z
     residual, after = new - z, cell(new, inputs) - new
     size, here = row_norms(residual), jnp.zeros((), jnp.int32)
-    start = gathered(no_evidence(z), z, residual, residual, residual, jnp.isfinite(size), here)
-    moved = gathered(start, new, after, residual, after - residual, jnp.isfinite(row_norms(after)), here + 1)
+    offset = offset_of(z, residual, nearer)
+    start = gathered(no_evidence(z), z, residual, offset, residual, residual, jnp.isfinite(size), here)
+    moved = gathered(start, new, after, offset, residual, after - residual, jnp.isfinite(row_norms(after)), here + 1)
     error = jnp.where(size > 0, moved.error * size, size)
     rounding = size <= 100 * float(jnp.finfo(size.dtype).eps) * row_norms(new)
-    return start.rounding | rounding | (moved.changed & (error <= LARGEST_ERROR * allowed)), error
+    # An error along `z` is no larger than others may be.
+    scale, pull = row_norms(new), LARGEST_ERROR * row_norms(offset - residual)
+    justified = jnp.where(jnp.isfinite(pull) & (pull < scale), allowed * pull / jnp.where(scale > 0, scale, 1), allowed)
+    near = moved.changed & (error <= LARGEST_ERROR * allowed) & (size <= jnp.maximum(justified, atol))
+    return start.rounding | rounding | near, error
 
 
 def measured(tolerances: tuple[float, float], cell: Cell, z: Array, inputs: Any, num_steps: Any) -> Found:
@@ -102,7 +108,7 @@ def measured(tolerances: tuple[float, float], cell: Cell, z: Array, inputs: Any,
     new = cell(z, inputs)
     residual = row_norms(new - z)
     allowed = atol + rtol * row_norms(new)
-    rests, error = rest(cell, z, new, inputs, allowed)
+    rests, error = rest(cell, z, new, inputs, allowed, atol)
     within = residual <= allowed
     converged = within & rests
     code = codes(jnp.zeros(z.shape[:1], jnp.int32), residual, converged, within)

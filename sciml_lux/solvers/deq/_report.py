@@ -12,6 +12,7 @@ from jax.core import Tracer
 
 from .._failure import Failure
 from ._find import Found
+from ._rows import row_norms
 
 _NONFINITE = int(optx.RESULTS.nonfinite._value)  # type: ignore[attr-defined]
 _ADRIFT = int(optx.RESULTS.nonlinear_divergence._value)  # type: ignore[attr-defined]
@@ -82,11 +83,15 @@ def warn_of_weak_contraction(name: str, found: Found) -> None:
     if any(isinstance(leaf, Tracer) for leaf in known):
         return
     residual, error, converged = (np.asarray(leaf) for leaf in known)
-    weak = converged & (residual > 0) & (error > _WEAK * residual)
+    # A residual of 0 is known to rounding only.
+    least = np.finfo(error.dtype).eps * np.asarray(row_norms(found.z))
+    seen = np.maximum(residual, least)
+    contrast = np.divide(error, seen, out=np.zeros_like(error), where=seen > 0)
+    weak = converged & (contrast > _WEAK) & np.isfinite(error)
     if not weak.any():
         return
-    i = int(np.argmax(np.where(weak, error / np.where(residual > 0, residual, 1), 0)))
-    times = error[i] / residual[i]
+    i = int(np.argmax(np.where(weak, contrast, 0)))
+    times = contrast[i]
     warnings.warn(
         f"{name}: the model contracts weakly, by {1 - 1 / times:.7g} a step or so where sample {i} rests ({weak.sum()} of {weak.size} "
         f"samples): an error {times:.2g} times the residual is to be expected, about {error[i]:.2g} for a residual of {residual[i]:.2g}. "

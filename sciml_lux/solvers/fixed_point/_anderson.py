@@ -44,7 +44,8 @@ class Anderson(FixedPointSolver):
 
     **Arguments:**
 
-    - `rtol`, `atol`: a sample has converged where `norm(f(z) - z) <= atol + rtol norm(f(z))` and the residual is seen to go: of the
+    - `rtol`, `atol`: a sample has converged where `norm(f(z) - z) <= atol + rtol norm(f(z))`, with 10 times the norm of what the map
+      opposes to `z`, `(I - A) z`, where that is less (docs/deq.md), and the residual is seen to go: of the
       first one a tenth is left, the last step changed what is left, and the error that this lets expect is at most 100 times what is
       allowed of the residual. A start within the tolerances takes another evaluation to show it; one of residual 0 does not.
     - `norm`: of one sample; the root mean square by default, so that tolerances mean the same for any size.
@@ -63,7 +64,8 @@ class Anderson(FixedPointSolver):
     **Call:** `optimistix.fixed_point(f, solver, y0, args)` with any tree of floating or complex arrays. Returns the iterate of
     each sample that converged, or that with the smallest residual, and in `stats`: `residual` (`norm(f(z) - z)` of what is returned),
     `error` (an estimate of its distance to the fixed point, by the last change of the residual), `num_steps` (evaluations of the
-    map) and `converged`, each `(samples,)` if batched; `residuals` `(steps, samples)`, NaN where a sample was done, if traced. `aux` is
+    map from the start on; one beside a start other than 0 is not counted) and `converged`, each `(samples,)` if batched; `residuals`
+    `(steps, samples)`, NaN where a sample was done, if traced. `aux` is
     that of the last evaluation. `result` is successful if every sample converged. A sample in which the map is not finite ends there,
     and harms no other; `y0` itself must be finite.
 

@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int, PyTree, Scalar
 
 from ...flatten import LayerError, ShapeError
-from ._evidence import GONE, Evidence, at_rest, gathered, no_evidence
+from ._evidence import GONE, NEARER, Evidence, at_rest, gathered, no_evidence, offset_of, tolerated
 from ._rows import from_rows, row_norms, to_rows
 
 # As many steps as `optimistix.fixed_point` takes unless told otherwise.
@@ -42,12 +42,15 @@ class Point(NamedTuple):
 
 class Progress(eqx.Module):
     """What is known of the samples: the best iterates, with their residuals, these relative to what the tolerances allow, and the
-    estimated distances to the equilibrium; what tells rest from drift; and what the method remembers."""
+    estimated distances to the equilibrium; the residual at the start brought `nearer` to 0, and what follows from it as the `offset`
+    of the map; what else tells rest from drift; and what the method remembers."""
 
     best: Inexact[Array, "samples size"]
     error: Float[Array, " samples"]
     residual: Float[Array, " samples"]
     distance: Float[Array, " samples"]
+    nearer: Inexact[Array, "samples size"]
+    offset: Inexact[Array, "samples size"]
     evidence: Evidence
     trusted: Bool[Array, " samples"]
     evaluations: Int[Array, " samples"]
@@ -113,9 +116,9 @@ class Samples(eqx.Module):
         aux_struct: Any,
         tags: frozenset[object],
     ) -> Progress:
-        """Nothing is evaluated here; the first step does it.
+        """One evaluation, near the start, unless that is 0; the one at the start is left to the first step.
 
-        `options["trusted"]`: which samples need no proof that they rest if they start within the tolerances, as they once had it.
+        `options["trusted"]`: which samples start from a point that was proved to rest, and need no other proof within the tolerances.
         """
         value = to_rows(y, self.batched)
         _check_same_shape(y, f_struct)
@@ -125,13 +128,19 @@ class Samples(eqx.Module):
         trace = jnp.full((steps, samples), jnp.nan, value.real.dtype) if steps else None
         no = jnp.zeros((samples,), bool)
         none = jnp.zeros((samples,), jnp.int32)
+        trusted = jnp.broadcast_to(jnp.asarray(options.get("trusted", False)), (samples,))
+        needed = jnp.any((value != 0) & ~trusted[:, None])
+        nearer = lax.cond(needed, lambda: self._nearer(fn, value, y, args), lambda: jnp.zeros_like(value))
+        nearer = jnp.where(trusted[:, None], jnp.nan, nearer)
         return Progress(
             best=value,
             error=infinite,
             residual=infinite,
             distance=infinite,
+            nearer=nearer,
+            offset=nearer,
             evidence=no_evidence(value),
-            trusted=jnp.broadcast_to(jnp.asarray(options.get("trusted", False)), (samples,)),
+            trusted=trusted,
             evaluations=none,
             converged=no,
             failed=no,
@@ -155,15 +164,18 @@ class Samples(eqx.Module):
         out, aux = fn(y, args)
         residual = self._residual(value, out)
         active = ~(state.converged | state.failed)
-        error, size = self._error(value, residual, y)
+        offset = jnp.where(state.step == 0, offset_of(value, residual, state.nearer), state.offset)
+        error, size = self._error(value, residual, offset, y)
         finite = jnp.isfinite(error) & jnp.isfinite(size)
         # What is not finite ends here: neither the memory of the method nor, through it, the next iterate gets to see it.
         error, size = (jnp.where(finite, number, jnp.inf) for number in (error, size))
         residual = jnp.where(finite[:, None], residual, 0)
         steps = self.since(value, residual, state.memory)
-        evidence = gathered(state.evidence, value, residual, *steps, finite, state.step)
+        evidence = gathered(state.evidence, value, residual, offset, *steps, finite, state.step)
         within = active & (error <= 1)
         arrived = within & (at_rest(evidence, error) | (state.trusted & (state.step == 0)))
+        # The residual is not known to be less than its rounding.
+        floored = jnp.maximum(size, float(jnp.finfo(size.dtype).eps) * row_norms(self.norm, value, y, self.batched))
         # The smallest residual, not the smallest relative to `z`, which moving out lowers as well.
         better = (active & finite & ((size < state.residual) | (state.step == 0))) | arrived
         converged = state.converged | arrived
@@ -184,7 +196,9 @@ class Samples(eqx.Module):
             best=jnp.where(better[:, None], value, state.best),
             error=jnp.where(better, error, state.error),
             residual=jnp.where(better, size, state.residual),
-            distance=jnp.where(better, _times(evidence.error, size), state.distance),
+            distance=jnp.where(better, _times(evidence.error, floored), state.distance),
+            nearer=state.nearer,
+            offset=offset,
             evidence=evidence,
             trusted=state.trusted,
             evaluations=state.evaluations + jnp.where(active, 1, 0) + jnp.where(converged | failed, 0, extra),
@@ -233,14 +247,20 @@ class Samples(eqx.Module):
         rows = to_rows(out, self.batched)
         return rows if self._returns_residual else rows - value
 
-    def _error(self, value: Array, residual: Array, like: Any) -> tuple[Array, Array]:
+    def _nearer(self, fn: Any, value: Array, like: Any, args: Any) -> Array:
+        """The residual a little nearer to 0 than the start."""
+        rows = NEARER * value
+        return lax.stop_gradient(self._residual(rows, fn(from_rows(rows, like), args)[0]))
+
+    def _error(self, value: Array, residual: Array, offset: Array, like: Any) -> tuple[Array, Array]:
         """The residual over what the tolerances allow; and the residual in the units of `norm`."""
         # These decide, and are reported; derivatives go through the iterates alone.
-        value, residual = lax.stop_gradient((value, residual))
+        value, residual, offset = lax.stop_gradient((value, residual, offset))
         size = row_norms(self.norm, residual, like, self.batched)
         if self.criterion == "absolute":
             return _over(size, jnp.full_like(size, self.atol)), size
         scale = row_norms(self.norm, value + residual, like, self.batched)
+        scale = tolerated(scale, row_norms(self.norm, offset - residual, like, self.batched))
         atol = self.atol if self.criterion == "mixed" else 0.0
         return _over(size, atol + self.rtol * scale), size
 
