@@ -13,7 +13,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array
 
-from ...core import describe
+from ...core import describe, observed
 from .._failure import Failure, Outcome, guard
 from ..fixed_point import row_lengths
 from ._cell import Cell
@@ -67,7 +67,9 @@ def _pushed_forward(rule: Rule, z: Any, moving: Any, still: Any, memory: Any, di
     It is linear in these, and JAX transposes it for gradients: the system with `J` then becomes that with `J^T`.
     """
     z, moving = eqxi.nondifferentiable((z, moving), msg=_ONCE)
-    _, g = jax.jvp(lambda moving: rule.cell(z, eqx.combine(moving, still)), (moving,), (directions,))
+    # Debug mode, which has looked at the cell while it was solved for, looks at backward passes only by forbidding forward ones.
+    with observed(None):
+        _, g = jax.jvp(lambda moving: rule.cell(z, eqx.combine(moving, still)), (moving,), (directions,))
     operator = _operator(rule, z, eqx.combine(moving, still))
 
     def solve(transposed: bool, system: Any, g: Any) -> Any:
@@ -81,7 +83,8 @@ def _pushed_forward(rule: Rule, z: Any, moving: Any, still: Any, memory: Any, di
 
 def _operator(rule: Rule, z: Any, inputs: Any) -> Any:
     """Products with the Jacobian of the cell in `z`, in real numbers."""
-    _, push = jax.linearize(lambda z: rule.cell(z, inputs), z)
+    with observed(None):
+        _, push = jax.linearize(lambda z: rule.cell(z, inputs), z)
     return lambda u: _real(push(_like(u, z)))
 
 
