@@ -31,6 +31,19 @@ Written by `docs/layers.py`. Initializers are in `lux.init`, activations and the
 
 Batch axes lead, any number of them; features or channels come last. Every layer is a pure function, `y, st = layer(x, ps, st)`. Those that
 behave differently while training have a flag in the state: `lux.train_mode(st)`, `lux.test_mode(st)`. Random keys are in the state, too.
+
+## How a layer starts
+
+| | weights | biases |
+| --- | --- | --- |
+| `Dense`, `MLP`, `Bilinear`, `TensorProductLayer`, the two in `TransformerEncoderBlock` | uniform within `1 / sqrt(inputs)` | the same |
+| `Conv`, `ConvTranspose`, `PatchEmbedding`, `MultiHeadAttention` | Glorot uniform | zeros |
+| `RNNCell`, `LSTMCell`, `GRUCell`, gate by gate | Glorot uniform of the input's, orthogonal of the hidden state's | zeros |
+| `Scale`, normalizations | ones | zeros |
+
+The first row is PyTorch's and Equinox's start. It fitted nine problems, four of them Neural ODEs, better than Glorot's weights with zeros
+and than Lux.jl's start: "How a dense layer starts" in [benchmarks/RESULTS.md](../benchmarks/RESULTS.md). `init_weight` and `init_bias`
+take another one; a field that is to start near zero needs both: `init_weight=lux.init.normal(0.1), init_bias=lux.init.zeros()`.
 """
 
 

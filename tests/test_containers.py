@@ -361,7 +361,7 @@ def test_another_precision_inside_and_the_old_one_outside():
         seen.append(x.dtype)
         return x
 
-    inner = lux.Chain(look, lux.Dense(3, 2))
+    inner = lux.Chain(look, lux.Dense(3, 2, use_bias=False))
     layer = lux.AlternatePrecision(inner, jnp.float32)
     ps, st = setup(layer)
     x = array(4, 3)

@@ -264,7 +264,8 @@ def test_a_shape_that_does_not_fit(transform):
         "ShapeError",
     )
     assert "float64[2,2]" in text
-    assert ("-0.8" in text) == (transform is not jax.jit)  # numbers, where they are known
+    smallest = f"{float(jnp.min(ps['layer_0.weight'])):.3g}"
+    assert (smallest in text) == (transform is not jax.jit)  # numbers, where they are known
 
 
 def test_a_debugged_part_of_a_model():

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from members import array
 
 import sciml_lux as lux
@@ -34,13 +35,41 @@ def test_dense_is_matrix_product_shift_and_activation(leading, activation, refer
     )
 
 
-def test_dense_starts_with_glorot_weights_and_no_bias():
-    ps, st = lux.setup(jax.random.key(0), lux.Dense(30, 50))
-    assert ps.weight.shape == (30, 50)
-    assert np.max(np.abs(ps.weight)) <= math.sqrt(6 / 80)
-    assert not np.any(ps.bias)
+# A layer, and how many inputs its arrays have.
+STARTS = {
+    "Dense": (lux.Dense(30, 50), {"weight": 30, "bias": 30}),
+    "Dense of no inputs": (lux.Dense(0, 50), {"bias": 1}),
+    "MLP": (
+        lux.MLP(20, (70, 60), 30),
+        {"hidden_0.weight": 20, "hidden_0.bias": 20, "hidden_1.bias": 70, "output.weight": 60, "output.bias": 60},
+    ),
+    "Bilinear": (lux.Bilinear(5, 8, 50), {"weight": 40, "bias": 40}),
+    "TensorProductLayer": (
+        lux.TensorProductLayer((lux.bases.Chebyshev(5), lux.bases.Legendre(6)), 50),
+        {"weight": 30},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_weights_and_biases_start_uniform_within_one_over_the_root_of_the_number_of_inputs(name):
+    layer, inputs = STARTS[name]
+    ps, _ = lux.setup(jax.random.key(0), layer)
+    for path, number in inputs.items():
+        numbers = np.asarray(ps[path]).reshape(-1) * math.sqrt(number)
+        assert scipy.stats.kstest(numbers, scipy.stats.uniform(-1, 2).cdf).pvalue > 1e-3, path
+
+
+def test_a_dense_layer_without_bias_has_a_weight_only():
+    ps, st = lux.setup(jax.random.key(0), lux.Dense(3, 5, use_bias=False))
+    assert list(ps) == ["weight"]
     assert len(st) == 0
-    assert list(lux.setup(jax.random.key(0), lux.Dense(3, 5, use_bias=False))[0]) == ["weight"]
+
+
+def test_a_start_that_is_asked_for_is_used():
+    layers = (lux.Dense(3, 4, init_bias=lux.init.zeros()), lux.Bilinear(3, 2, 4, init_bias=lux.init.zeros()))
+    for layer in layers:
+        assert not np.any(lux.setup(jax.random.key(0), layer)[0].bias)
 
 
 def test_dense_of_no_features():

@@ -9,15 +9,16 @@ from jaxtyping import Array, Float, Key
 
 from ...core import AbstractLayer, State
 from ...flatten import Params, ShapeError
-from .. import init
 from .._checks import check_activation, check_flag, check_sizes
+from ._starts import DEFAULT_WEIGHT, initial_affine
 
 
 class Bilinear(AbstractLayer):
     """What is linear in each of two inputs: `y_o = activation(sum_ij a_i weight_ijo b_j + bias_o)`.
 
     **Arguments:** `in_features_1`, `in_features_2`, `out_features`; `activation`: an elementwise function, or None; `use_bias`;
-    `init_weight`: called with the shape `(in_features_1 * in_features_2, out_features)`, Glorot uniform by default; `init_bias`.
+    `init_weight`: called with the shape `(in_features_1 * in_features_2, out_features)`; `init_bias`. By default, with None for the bias,
+    both are uniform within `1 / sqrt(in_features_1 * in_features_2)`, as a `Dense` of all products would start.
 
     **Call:** `(a, b)` of shapes `(..., in_features_1)` and `(..., in_features_2)`, with the same leading axes, gives `(..., out_features)`.
     One array `x` stands for `(x, x)`.
@@ -33,8 +34,8 @@ class Bilinear(AbstractLayer):
     out_features: int
     activation: Callable[[Any], Any] | None = None
     use_bias: bool = True
-    init_weight: Callable[..., Any] = init.glorot_uniform()
-    init_bias: Callable[..., Any] = init.zeros()
+    init_weight: Callable[..., Any] = DEFAULT_WEIGHT
+    init_bias: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         check_sizes(
@@ -47,12 +48,10 @@ class Bilinear(AbstractLayer):
         check_flag(self, use_bias=self.use_bias)
 
     def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
-        weight_key, bias_key = jax.random.split(key)
         sizes = (self.in_features_1, self.in_features_2, self.out_features)
-        weight = self.init_weight(weight_key, (sizes[0] * sizes[1], sizes[2])).reshape(sizes)
-        if not self.use_bias:
-            return {"weight": weight}
-        return {"weight": weight, "bias": self.init_bias(bias_key, (self.out_features,))}
+        shape = (sizes[0] * sizes[1], sizes[2])
+        start = initial_affine(key, shape, self.init_weight, self.init_bias, self.use_bias)
+        return {**start, "weight": start["weight"].reshape(sizes)}
 
     def __call__(self, x: Any, ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
         pair: Any = x if isinstance(x, tuple | list) and len(x) == 2 else (x, x)

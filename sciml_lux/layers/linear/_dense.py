@@ -14,13 +14,15 @@ from .._checks import check_activation, check_last_axis, check_sizes
 from .._columns import is_elementwise
 from .._product import product
 from .._widened import widened
+from ._starts import DEFAULT_WEIGHT, initial_affine
 
 
 class Dense(AbstractLayer):
     """A fully connected layer, `y = activation(x @ weight + bias)`, on the last axis of `x`.
 
     **Arguments:** `in_features`, `out_features`: sizes of the last axis; `activation`: an elementwise function, or None;
-    `use_bias`; `init_weight`, `init_bias`: initializers, Glorot uniform and zeros by default.
+    `use_bias`; `init_weight`, `init_bias`: initializers; by default, with None for the bias, both are uniform within
+    `1 / sqrt(in_features)`, which fits best among the defaults of four libraries (`benchmarks/RESULTS.md`).
 
     **Call:** `x` of shape `(..., in_features)` gives `(..., out_features)`.
 
@@ -33,8 +35,8 @@ class Dense(AbstractLayer):
     out_features: int
     activation: Callable[[Any], Any] | None = None
     use_bias: bool = True
-    init_weight: Callable[..., Any] = init.glorot_uniform()
-    init_bias: Callable[..., Any] = init.zeros()
+    init_weight: Callable[..., Any] = DEFAULT_WEIGHT
+    init_bias: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         check_sizes(self, in_features=self.in_features, out_features=self.out_features)
@@ -46,11 +48,8 @@ class Dense(AbstractLayer):
         return (positional if activation is None else (*positional, activation)), named
 
     def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
-        weight_key, bias_key = jax.random.split(key)
-        weight = self.init_weight(weight_key, (self.in_features, self.out_features))
-        if not self.use_bias:
-            return {"weight": weight}
-        return {"weight": weight, "bias": self.init_bias(bias_key, (self.out_features,))}
+        shape = (self.in_features, self.out_features)
+        return initial_affine(key, shape, self.init_weight, self.init_bias, self.use_bias)
 
     def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
         check_last_axis(self, x, self.in_features)

@@ -9,11 +9,11 @@ from jaxtyping import Array, Float
 
 from ...core import AbstractContainer, AbstractLayer, State
 from ...flatten import LayerError, Params
-from .. import init
 from .._checks import check_activation, check_flag, check_last_axis, check_number, check_sizes
 from ..containers import Chain, WrappedFunction
 from ..noise import Dropout
 from ._dense import Dense
+from ._starts import DEFAULT_WEIGHT
 
 
 class MLP(AbstractContainer):
@@ -45,8 +45,8 @@ class MLP(AbstractContainer):
     dropout: float = 0.0
     residual: bool = False
     use_bias: bool = True
-    init_weight: Callable[..., Any] = init.glorot_uniform()
-    init_bias: Callable[..., Any] = init.zeros()
+    init_weight: Callable[..., Any] = DEFAULT_WEIGHT
+    init_bias: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         hidden: Any = self.hidden

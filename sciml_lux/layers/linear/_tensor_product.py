@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, Key
 
 from ...core import AbstractLayer, State
 from ...flatten import LayerError, Params
-from .. import init
 from .._checks import check_last_axis, check_sizes
 from .._product import product
+from ._starts import DEFAULT_WEIGHT
 from .bases import AbstractBasis
 
 
@@ -20,7 +20,7 @@ class TensorProductLayer(AbstractLayer):
         lux.TensorProductLayer((lux.bases.Chebyshev(5), lux.bases.Fourier(7, period=1.0)), 2)    # x of shape (..., 2)
 
     **Arguments:** `bases`: one for each input, of `lux.bases` or of one's own; `out_features`; `init_weight`: called with the
-    shape `(number of products, out_features)`, Glorot uniform by default.
+    shape `(number of products, out_features)`; by default uniform within `1 / sqrt(number of products)`, as for `Dense`.
 
     **Call:** `x` of shape `(..., len(bases))` gives `(..., out_features)`.
 
@@ -31,7 +31,7 @@ class TensorProductLayer(AbstractLayer):
 
     bases: tuple[AbstractBasis, ...]
     out_features: int
-    init_weight: Callable[..., Any] = init.glorot_uniform()
+    init_weight: Callable[..., Any] = DEFAULT_WEIGHT
 
     def __post_init__(self) -> None:
         bases: Any = self.bases
