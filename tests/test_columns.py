@@ -84,6 +84,6 @@ def test_the_run_ends_where_another_layer_begins():
 def test_errors_name_the_layer():
     model = chain(jnp.tanh, jnp.tanh)
     ps, st = setup(model)
-    with pytest.raises(Exception, match="dot_general") as caught:
+    with pytest.raises(Exception, match="expects 3 features") as caught:
         model(jnp.ones((128, 4)), ps, st)
     assert "in layer layer_0: Dense(3, 8, jnp.tanh)" in message_of(caught.value)
