@@ -5,6 +5,7 @@ import pathlib
 import re
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,10 +44,10 @@ def called(layer, x):
 def evaluated(text, **names):
     """What the first expression of a text gives."""
     text = text.split("\n")[0]
-    ends = re.finditer(r"[,;]|\.? (?:for|if|with|which|to)\b|\.$", text)
+    ends = re.finditer(r"[,;]|\.? (?:[fF]or|if|with|which|to|or|in)\b|\.$", text)
     for end in sorted((len(text), *(place.start() for place in ends)), reverse=True):
         try:
-            code = compile(text[:end], "advice", "eval")
+            code = compile(text[:end].rstrip(",;"), "advice", "eval")
         except SyntaxError:
             continue
         return eval(code, {"lux": lux, "jnp": jnp, "jax": jax, "np": np, "diffrax": diffrax, **names})
@@ -97,6 +98,83 @@ class Tensor:
 
 def rows(*lengths):
     return [[1.0] * length for length in lengths]
+
+
+class Hidden(lux.AbstractContainer):
+    """Makes its layers itself."""
+
+    def children(self):
+        return {"inner": DENSE}
+
+
+class Shown(Hidden):
+    def with_children(self, children):
+        return lux.Chain(**children)
+
+
+class Unwritten(lux.solvers.AbstractODE):
+    """An adapter that lacks its equation."""
+
+
+class Written(lux.solvers.AbstractODE):
+    def derivative(self, t, y, params, state, inputs):
+        dy, model = self.model(y, params["model"], state["model"])
+        return dy, lux.State(model=model)
+
+
+class Torch:
+    """What a module of PyTorch looks like from outside."""
+
+    def state_dict(self):
+        return {"0.weight": np.ones((2, 2)), "0.bias": np.ones(2)}
+
+
+class Module(eqx.Module):
+    def method(self, x):
+        return x
+
+
+SGD = optax.sgd(0.1)
+SHOOTING = strategies.MultipleShooting(NODE, 2, 2)
+WHOLE = {"windows": strategies.windows, "series": strategies.series, "ts": TS, "ys": YS}
+DRUG = lux.JumpODE(DENSE)
+
+
+def LINE(x, a):
+    return a * x
+
+
+def squares(ps, st, batch):
+    return jnp.sum(ps.vector**2), st
+
+
+def mean_square(ps, st, batch):
+    x, y = batch
+    prediction, st = DENSE(x, ps, st)
+    return jnp.mean((prediction - y) ** 2), st
+
+
+def fit(loss, **given):
+    return lux.fit(loss, PS, ST, SGD, steps=1, **given)
+
+
+def estimate(*args, **given):
+    return lux.estimation.curve_fit(*args, **given)
+
+
+def least_squares(residual):
+    return lux.estimation.least_squares(residual, PS, ST, throw=False)
+
+
+def halved(pair):
+    return jax.tree.map(lambda leaf: 0.5 * leaf, pair[0])
+
+
+def nested(depth):
+    layer = DENSE
+    for _ in range(depth):
+        layer = lux.Chain(layer)
+    return layer
 
 
 # (file: what the message says, as in the source), a call that raises it, and what it says, done. That is a function, or, where what is
@@ -219,6 +297,63 @@ CASES = [
     ("training/strategies/_series.py: write series(ts, ys)", lambda: strategies.windows((TS, YS), 3), ({"series": strategies.series, "ts": TS, "ys": YS}, lambda whole: strategies.windows(whole, 3))),
     ("training/strategies/_series.py: write inf", lambda: strategies.series(TS, YS, doses=([np.nan], YS[:1])), lambda: strategies.series(TS, YS, doses=([np.inf], YS[:1]))),
     ("training/_optimizers.py: write optax.contrib.sam(..., opaque_mode=True)", lambda: lux.fit(lambda ps, st, batch: (jnp.sum(ps.vector**2), st), PS, ST, optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1)), steps=1), lambda: optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1), opaque_mode=True)),
+    # Fits and data
+    ("training/_loss.py: write\n\n    def loss", lambda: fit(DENSE), lambda: lux.fit(mean_square, PS, ST, SGD, steps=1, data=(jnp.ones((3, 2)), jnp.ones((3, 2))))),
+    ("training/_loss.py: write def loss(ps, st, batch)", lambda: fit(lambda ps, st: 0.0), lambda: fit(squares)),
+    ("training/_loss.py: write `return value, st`", lambda: fit(lambda ps, st, batch: None), lambda: fit(squares)),
+    ("training/_loss.py: write jnp.mean(...) or jnp.sum(...)", lambda: fit(lambda ps, st, batch: (ps.vector, st)), lambda: fit(squares)),
+    ("training/_batches.py: write np.asarray(...)", lambda: fit(squares, data={"x": X, "name": "a"}), lambda: fit(squares, data={"x": np.asarray([1.0, 2.0])})),
+    ("estimation/_curve_fit.py: write curve_fit(f, x, y, p0)", lambda: estimate(TS, LINE, 2 * TS, (1.0,)), ({"curve_fit": estimate, "f": LINE, "x": TS, "y": 2 * TS, "p0": (1.0,)}, None)),
+    ("estimation/_curve_fit.py: write inf", lambda: estimate(LINE, TS, 2 * TS, (1.0,), bounds=(0.0, np.nan)), lambda: estimate(LINE, TS, 2 * TS, (1.0,), bounds=(0.0, np.inf))),
+    ("estimation/_curve_fit.py: write one of the two", lambda: estimate(LINE, TS, 2 * TS, (lux.positive(1.0),), bounds=(0.0, 5.0)), lambda: [estimate(LINE, TS, 2 * TS, (lux.positive(1.0),)), estimate(LINE, TS, 2 * TS, (1.0,), bounds=(0.0, 5.0))]),
+    ("estimation/_evaluate.py: write `return r, st`", lambda: least_squares(lambda ps, st, data: ps.vector), lambda: least_squares(lambda ps, st, data: (ps.vector, st))),
+    ("estimation/_evaluate.py: write `return model - data, st`", lambda: least_squares(lambda ps, st, data: (1.0, st)), lambda: least_squares(lambda ps, st, data: (ps.vector - 1.0, st))),
+    ("estimation/_evaluate.py: write jnp.stack([r.real, r.imag])", lambda: least_squares(lambda ps, st, data: (ps.vector * 1j, st)), lambda: least_squares(lambda ps, st, data: (jnp.stack([ps.vector, ps.vector]), st))),
+    ("estimation/_least_squares.py: write ps, st = lux.setup(key, model)", lambda: lux.estimation.least_squares(lambda ps, st, data: (ps.vector, st), X, ST), lambda: lux.estimation.least_squares(lambda ps, st, data: (ps.vector, st), lux.flatten.flatten({"rate": lux.positive(0.5)}), ST, throw=False)),
+    ("training/strategies/_ensemble.py: write lux.setup_batch(key, layer, members)", lambda: strategies.fit_ensemble(squares, PS, ST, SGD, steps=1), lambda: strategies.fit_ensemble(squares, *lux.setup_batch(KEY, DENSE, 2), SGD, steps=1)),
+    ("training/strategies/_augmented_lagrangian.py: write ShootingLoss", lambda: strategies.fit_augmented_lagrangian(squares, PS, ST, SGD, steps=1), lambda: strategies.ShootingLoss(strategies.MultipleShooting(NODE, 2, 2))),
+    ("training/strategies/_multiple_shooting.py: write windows(series(ts, ys), length)", lambda: called(SHOOTING, X), ({**WHOLE, "length": 3}, lambda data: run(SHOOTING, data))),
+    ("training/strategies/_multiple_shooting.py: write windows(series(ts, ys), length)", lambda: SHOOTING.start_from(setup(SHOOTING)[0], X), ({**WHOLE, "length": 3}, lambda data: SHOOTING.start_from(setup(SHOOTING)[0], data))),
+    ("training/strategies/_multiple_shooting.py: write windows(series(ts, ys), length), without stride", lambda: called(SHOOTING, strategies.windows(strategies.series(TS[:4], YS[:4]), 3, stride=1)), ({**WHOLE, "length": 3}, lambda data: run(SHOOTING, data))),
+    ("training/strategies/_multiple_shooting.py: write MultipleShooting(node, segments, *shape)", lambda: called(strategies.MultipleShooting(NODE, 2, 3), strategies.windows(strategies.series(TS, YS), 3)), ({"MultipleShooting": strategies.MultipleShooting, "node": NODE, "segments": 2, "shape": (2,)}, lambda layer: run(layer, strategies.windows(strategies.series(TS, YS), 3)))),
+    # More layers
+    ("core/_container.py: write with_children beside children", lambda: Hidden().with_children({"inner": DENSE}), lambda: Shown().with_children({"inner": DENSE})),
+    ("core/_depth.py: write lux.Chain(*layers)", lambda: called(nested(300), X), ({"layers": [DENSE] * 300}, lambda layer: None)),
+    ("layers/custom/_compact.py: write @lux.compact(...) above a def", lambda: lux.compact(DENSE), lambda: run(lux.compact(lambda self, x: self.inner(x), inner=DENSE), X)),
+    ("layers/custom/_compact.py: write {}(...), with its", lambda: lux.compact(lambda self, x: x, inner=lux.Dense), lambda: lux.compact(lambda self, x: x, inner=lux.Dense(2, 2))),
+    ("layers/custom/_compact.py: Write lux.state()", lambda: lux.compact(lambda self, x: x, key=KEY), lambda: run(lux.compact(lambda self, x: x, key=lux.state()), X)),
+    ("layers/custom/_compact.py: Write .astype(float)", lambda: lux.compact(lambda self, x: x, a=np.arange(2)), lambda: [run(lux.compact(lambda self, x: x, a=np.arange(2).astype(float)), X), run(lux.compact(lambda self, x: x, a=(0, 1)), X)]),
+    ("layers/custom/_compact.py: write a tuple for a list", lambda: lux.compact(lambda self, x: x, a=[1]), lambda: lux.compact(lambda self, x: x, a=(1,))),
+    ("layers/attention/_attention.py: write mask != 0, or bias=mask", lambda: run(lux.MultiHeadAttention(2, 1), (jnp.ones((3, 2)), jnp.ones((3, 3)))), lambda: [run(lux.MultiHeadAttention(2, 1), (jnp.ones((3, 2)), jnp.ones((3, 3)) != 0)), lux.scaled_dot_product_attention(*[jnp.ones((3, 1, 2))] * 3, bias=jnp.ones((3, 3)))]),
+    ("layers/attention/_attention.py: write valid[..., None, None, :]", lambda: run(lux.MultiHeadAttention(2, 1), (jnp.ones((2, 3, 2)), jnp.ones((2, 3), bool))), ({"valid": jnp.ones((2, 3), bool)}, lambda mask: run(lux.MultiHeadAttention(2, 1), (jnp.ones((2, 3, 2)), mask)))),
+    ("layers/recurrent/_gated_cell.py: write cell.initial_carry(ps, batch_shape, x.dtype)", lambda: run(lux.RNNCell(2, 2), (X, jnp.ones(3))), ({"cell": lux.RNNCell(2, 2), "ps": setup(lux.RNNCell(2, 2))[0], "batch_shape": (), "x": X}, lambda carry: run(lux.RNNCell(2, 2), (X, carry)))),
+    ("layers/recurrent/_stateful_cell.py: write StatefulRecurrentCell(cell, batch_shape={})", lambda: run(lux.StatefulRecurrentCell(lux.RNNCell(2, 2)), jnp.ones((3, 2))), ({"StatefulRecurrentCell": lux.StatefulRecurrentCell, "cell": lux.RNNCell(2, 2)}, lambda layer: run(layer, jnp.ones((3, 2))))),
+    ("layers/linear/_mlp.py: write a lux.Chain of lux.SkipConnection", lambda: lux.MLP(2, (2,), 2, residual=True).with_children({}), lambda: run(lux.Chain(lux.SkipConnection(DENSE, jnp.add)), X)),
+    ("layers/porting/_convert.py: write model.state_dict()", lambda: lux.from_torch(Torch(), DENSE), ({"model": Torch()}, lambda arrays: lux.from_torch(arrays, DENSE))),
+    ("layers/porting/_recurrent.py: write GRUCell(..., reset_before=False)", lambda: lux.from_torch({}, lux.Recurrence(lux.GRUCell(2, 2, reset_before=True))), lambda: lux.to_torch(*setup(lux.GRUCell(2, 2, reset_before=False)), lux.GRUCell(2, 2, reset_before=False))),
+    ("layers/foreign/_equinox.py: write lux.from_pytree(module", lambda: lux.from_equinox(Module()), ({"module": Module()}, None)),
+    # More adapters
+    ("solvers/deq/_rows.py: Write batched=False", lambda: run(lux.DeepEquilibrium(lux.WrappedFunction(halved), init=lambda x: (x, x[1:])), jnp.ones((3, 2))), lambda: run(lux.DeepEquilibrium(lux.WrappedFunction(halved), init=lambda x: (x, x[1:]), batched=False), jnp.ones((3, 2)))),
+    ("solvers/deq/_settings.py: write solver=lux.solvers.Broyden(...)", lambda: lux.DeepEquilibrium(DENSE, adjoint=lux.solvers.ShineGradient()), lambda: lux.DeepEquilibrium(DENSE, adjoint=lux.solvers.ShineGradient(), solver=lux.solvers.Broyden())),
+    ("solvers/deq/_multi_scale.py: write None for no exchange", lambda: lux.MultiScaleCell((DENSE, DENSE), ((None,),)), lambda: lux.MultiScaleCell((DENSE, DENSE), ((None, None), (None, None)))),
+    ("solvers/ode/_inputs.py: write jax.vmap(", lambda: lux.solvers.linear_input(TS, TS, length=jnp.array([2, 3])), ({"ts": np.stack([TS, TS]), "values": np.stack([TS, TS]), "lengths": jnp.array([2, 3])}, None)),
+    ("solvers/ode/_ode.py: write one that returns (dy, state", lambda: run(Unwritten(DENSE), X), lambda: run(Written(DENSE), X)),
+    ("solvers/ode/_settings.py: write adjoint=diffrax.RecursiveCheckpointAdjoint() or", lambda: lux.NeuralODE(DENSE, adjoint=diffrax.BacksolveAdjoint()), lambda: [lux.NeuralODE(DENSE, adjoint=diffrax.RecursiveCheckpointAdjoint()), lux.NeuralODE(DENSE, adjoint=lux.solvers.ReversibleAdjoint())]),
+    ("solvers/ode/_settings.py: write adjoint=diffrax.RecursiveCheckpointAdjoint(checkpoints=100)", lambda: lux.NeuralODE(DENSE, adjoint=diffrax.DirectAdjoint(), max_steps=None), lambda: run(lux.NeuralODE(DENSE, adjoint=diffrax.RecursiveCheckpointAdjoint(checkpoints=100), max_steps=None), X)),
+    ("solvers/ode/_settings.py: write adjoint=diffrax.RecursiveCheckpointAdjoint()", lambda: lux.NeuralODE(DENSE, stiff=True, adjoint=lux.solvers.ReversibleAdjoint()), lambda: lux.NeuralODE(DENSE, stiff=True, adjoint=diffrax.RecursiveCheckpointAdjoint())),
+    ("solvers/ode/_jump_ode.py: write condition= and jump=", lambda: lux.JumpODE(DENSE, event=diffrax.Event(lambda t, y, args, **kw: y[0])), lambda: [lux.JumpODE(DENSE, condition=lambda t, y, ps: y[0], jump=lambda t, y, ps: -y), lux.NeuralODE(DENSE, event=diffrax.Event(lambda t, y, args, **kw: y[0]))]),
+    ("solvers/ode/_jump_ode.py: write ts=...", lambda: DRUG.solve(X, *setup(DRUG), saveat=diffrax.SaveAt(ts=TS)), lambda: jax.eval_shape(lambda: DRUG.solve(X, *setup(DRUG), ts=TS)[0].ys)),
+    ("solvers/ode/_jump_ode.py: write inf", lambda: run(DRUG, X, doses=(np.array([np.nan]), np.ones((1, 2)))), lambda: run(DRUG, X, doses=(np.array([np.inf]), np.ones((1, 2))))),
+    ("solvers/ode/_jump_ode.py: write resume=True", lambda: jax.eval_shape(lambda: DRUG.solve(X, *setup(DRUG), t0=0.5, doses=(np.array([0.1]), np.ones((1, 2))))[0].ys), lambda: jax.eval_shape(lambda: DRUG.solve(X, *setup(DRUG), t0=0.5, doses=(np.array([0.1]), np.ones((1, 2))), resume=True)[0].ys)),
+    ("solvers/ode/_jump_ode.py: write dose=lambda t, y, amount, ps", lambda: run(DRUG, X, doses=(np.array([0.1]), np.ones(1))), lambda: run(lux.JumpODE(DENSE, dose=lambda t, y, amount, ps: y + amount), X, doses=(np.array([0.1]), np.ones(1)))),
+    # More parameters
+    ("flatten/_flat_params.py: write jnp.array_equal(ps.vector, other.vector)", lambda: PS == PS.replace(PS.vector), ({"ps": PS, "other": PS}, None)),
+    ("flatten/_flat_params.py: write ps.set({}, value)", lambda: setattr(PS, "bias", X), ({"ps": PS, "value": X}, None)),
+    ("flatten/_named_tree.py: write {}.set({}, value)", lambda: setattr(setup(lux.BatchNorm(2))[1], "running_mean", X), ({"st": setup(lux.BatchNorm(2))[1], "value": X}, None)),
+    ("flatten/_named_tree.py: write jax.tree.all", lambda: PS.params == PS.replace(PS.vector + 1).params, ({"tree": PS.params, "other": PS.params}, None)),
+    ("flatten/_file.py: write lux.save(path, ps)", lambda: lux.save("never", ST), lambda: lux.setup(KEY, DENSE)),
+    ("flatten/_file.py: write lux.save(path, lux.flatten.flatten(params))", lambda: lux.save("never", PS.params), lambda: lux.flatten.flatten(PS.params)),
+    ("flatten/_kept.py: write value.real", lambda: PS.set("bias", X * 1j), ({"value": X * 1j}, lambda value: PS.set("bias", value))),
     # Solvers of fixed points
     *(
         (f"solvers/fixed_point/{file}: Write {text}", lambda name=name, kind=kind, wrong=wrong: getattr(lux.solvers, kind)(**{name: wrong}), lambda name=name, kind=kind, value=value: getattr(lux.solvers, kind)(**{name: value}))
