@@ -1,6 +1,7 @@
 """Each "write ..." of a message is followed, and leads to success; a message whose advice nothing follows fails the last test here."""
 
 import ast
+import functools
 import pathlib
 import re
 
@@ -173,11 +174,28 @@ def nested(depth):
     return layer
 
 
-def twice(node, derivative=jax.grad):
-    """A second derivative of a solve, traced but not compiled."""
+def slope(node, derivative=jax.grad):
+    """A function that differentiates a solve twice."""
     ps, st = setup(node)
-    once = lambda y: jnp.sum(derivative(lambda y: jnp.sum(node(y, ps, st)[0]))(y))  # noqa: E731
-    return jax.eval_shape(derivative(once), X)
+    once = derivative(lambda y: jnp.sum(node(y, ps, st)[0] ** 2))
+    return derivative(lambda y: jnp.sum(once(y)))
+
+
+def slope_in_times(node, derivative):
+    ps, st = setup(node)
+    once = jax.grad(lambda ts: jnp.sum(node.solve(X, ps, st, ts=ts)[0].ys ** 2))
+    return derivative(lambda ts: jnp.sum(once(ts)))
+
+
+def lower(function, x):
+    """What is refused when a program is made, before it is compiled."""
+    return jax.jit(function).lower(x)
+
+
+BENT = lux.Dense(2, 2, jnp.tanh)
+BENT_NODE = lux.NeuralODE(BENT)
+DIRECT = lux.NeuralODE(BENT, adjoint=diffrax.DirectAdjoint(), max_steps=8)
+CHECKPOINTED = lux.NeuralODE(BENT, adjoint=diffrax.RecursiveCheckpointAdjoint(), max_steps=8)
 
 
 class Uncarried(lux.AbstractRecurrentCell):
@@ -295,7 +313,7 @@ CASES = [
     ("flatten/_matrices.py: write (value + value.T) / 2", lambda: lux.flatten.symmetric(np.array([[1.0, 2.0], [3.0, 4.0]])), lambda: lux.flatten.symmetric(np.array([[1.0, 2.5], [2.5, 4.0]]))),
     ("flatten/_parameter.py: write lux.flatten.complex_value", lambda: lux.real(1j), lambda: lux.flatten.complex_value(1j)),
     ("flatten/_ravel_entry.py: write jnp.asarray(value)", lambda: PS.set("bias", [1.0, 2.0]), ({"value": [1.0, 2.0]}, lambda value: PS.set("bias", value))),
-    ("flatten/_ravel_map.py: write type(value)", lambda: lux.flatten.register_ravel_map(3), lambda: lux.flatten.register_ravel_map(type(3))),
+    ("flatten/_ravel_map.py: write type(value)", lambda: lux.flatten.register_ravel_map(3), lambda: lux.flatten.register_ravel_map(int)),
     ("flatten/_tie.py: write through=Transposed()", lambda: lux.flatten.tie(setup(lux.Chain(lux.Dense(2, 3), lux.Dense(3, 2)))[0], ["layer_0.weight", "layer_1.weight"]), lambda: lux.flatten.tie(setup(lux.Chain(lux.Dense(2, 3), lux.Dense(3, 2)))[0], ["layer_0.weight", "layer_1.weight"], through=lux.flatten.Transposed())),
     ("flatten/_vectors.py: write value / value.sum", lambda: setup(Declares(lambda: lux.flatten.simplex(np.array([1.0, 2.0])))), ({"value": np.array([1.0, 2.0])}, lambda value: setup(Declares(lambda: lux.flatten.simplex(value))))),
     # Losses and data
@@ -359,8 +377,9 @@ CASES = [
     ("solvers/ode/_jump_ode.py: write inf", lambda: run(DRUG, X, doses=(np.array([np.nan]), np.ones((1, 2)))), lambda: run(DRUG, X, doses=(np.array([np.inf]), np.ones((1, 2))))),
     ("solvers/ode/_jump_ode.py: write resume=True", lambda: DRUG.solve(X, *setup(DRUG), t0=0.5, doses=(np.array([0.1]), np.ones((1, 2)))), lambda: jax.eval_shape(lambda: DRUG.solve(X, *setup(DRUG), t0=0.5, doses=(np.array([0.1]), np.ones((1, 2))), resume=True)[0].ys)),
     ("solvers/ode/_jump_ode.py: write dose=lambda t, y, amount, ps", lambda: run(DRUG, X, doses=(np.array([0.1]), np.ones(1))), lambda: run(lux.JumpODE(DENSE, dose=lambda t, y, amount, ps: y + amount), X, doses=(np.array([0.1]), np.ones(1)))),
+    ("training/strategies/_solve_series.py: write solve=functools.partial", lambda: strategies.TrajectoryLoss(DRUG, solve=lambda y0, ps, st, ts, t0: None)(*setup(DRUG), strategies.series(TS, YS)), lambda: jax.eval_shape(lambda: strategies.TrajectoryLoss(DRUG, solve=functools.partial(DRUG.solve, doses=(np.array([0.1]), np.ones((1, 2)))))(*setup(DRUG), strategies.series(TS, YS))[0])),
     # More parameters
-    ("flatten/_flat_params.py: write jnp.array_equal(ps.vector, other.vector)", lambda: PS == PS.replace(PS.vector), ({"ps": PS, "other": PS}, None)),
+    ("flatten/_flat_params.py: write jnp.array_equal(ps.vector, other.vector)", lambda: PS.replace(PS.vector) == PS, ({"ps": PS, "other": PS}, None)),
     ("flatten/_flat_params.py: write ps.set({}, value)", lambda: setattr(PS, "bias", X), ({"ps": PS, "value": X}, None)),
     ("flatten/_named_tree.py: write {}.set({}, value)", lambda: setattr(setup(lux.BatchNorm(2))[1], "running_mean", X), ({"st": setup(lux.BatchNorm(2))[1], "value": X}, None)),
     ("flatten/_named_tree.py: write jax.tree.all", lambda: PS.params == PS.replace(PS.vector + 1).params, ({"tree": PS.params, "other": PS.params}, None)),
@@ -368,9 +387,10 @@ CASES = [
     ("flatten/_file.py: write lux.save(path, lux.flatten.flatten(params))", lambda: lux.save("never", PS.params), lambda: lux.flatten.flatten(PS.params)),
     ("flatten/_kept.py: write value.real", lambda: PS.set("bias", np.ones(2) * 1j), ({"value": np.ones(2) * 1j}, lambda value: PS.set("bias", value))),
     # Derivatives
-    ("solvers/runge_kutta/_replay.py: write adjoint=diffrax.DirectAdjoint()", lambda: twice(NODE), lambda: twice(lux.NeuralODE(DENSE, adjoint=diffrax.DirectAdjoint(), max_steps=8))),
-    ("solvers/ode/_integrate.py: write adjoint=diffrax.DirectAdjoint(), or adjoint=diffrax.ForwardMode()", lambda: twice(lux.NeuralODE(DENSE, adjoint=diffrax.RecursiveCheckpointAdjoint(), max_steps=8)), lambda: [twice(lux.NeuralODE(DENSE, adjoint=diffrax.DirectAdjoint(), max_steps=8)), twice(lux.NeuralODE(DENSE, adjoint=diffrax.ForwardMode(), max_steps=8), jax.jacfwd)]),
-    ("solvers/adjoints/_reversible.py: write adjoint={}", lambda: twice(lux.NeuralODE(DENSE, adjoint=lux.solvers.ReversibleAdjoint())), lambda: run(lux.NeuralODE(DENSE, adjoint=diffrax.RecursiveCheckpointAdjoint()), X)),
+    ("solvers/runge_kutta/_replay.py: write adjoint=diffrax.DirectAdjoint()", lambda: lower(slope_in_times(BENT_NODE, jax.jacfwd), TS), lambda: jax.eval_shape(slope_in_times(DIRECT, jax.jacfwd), TS)),
+    ("solvers/ode/_integrate.py: write adjoint=diffrax.DirectAdjoint()", lambda: lower(slope(BENT_NODE), X), lambda: jax.eval_shape(slope(DIRECT), X)),
+    ("solvers/ode/_integrate.py: write adjoint=diffrax.DirectAdjoint(), or adjoint=diffrax.ForwardMode()", lambda: lower(slope(CHECKPOINTED), X), lambda: [jax.eval_shape(slope(DIRECT), X), jax.eval_shape(slope(lux.NeuralODE(BENT, adjoint=diffrax.ForwardMode(), max_steps=8), jax.jacfwd), X)]),
+    ("solvers/adjoints/_reversible.py: write adjoint={}", lambda: lower(slope(lux.NeuralODE(BENT, adjoint=lux.solvers.ReversibleAdjoint())), X), lambda: run(lux.NeuralODE(DENSE, adjoint=diffrax.RecursiveCheckpointAdjoint()), X)),
     ("solvers/adjoints/_reversible.py: write adjoint={}", lambda: run(lux.NeuralODE(DENSE, adjoint=lux.solvers.ReversibleAdjoint(), max_steps=None), X), lambda: run(lux.NeuralODE(DENSE, adjoint=diffrax.RecursiveCheckpointAdjoint()), X)),
     ("layers/porting/_normalization.py: write {}(...) around each", lambda: lux.from_torch({}, lux.WeightNorm(lux.Chain(DENSE), names=("layer_0.weight",))), lambda: run(lux.Chain(lux.WeightNorm(DENSE, names=("weight",))), X)),
     ("layers/recurrent/_cell.py: write one that returns an array", lambda: run(lux.Recurrence(Uncarried()), jnp.ones((3, 2))), lambda: run(lux.Recurrence(Carried()), jnp.ones((3, 2)))),
@@ -404,7 +424,7 @@ def pattern(template):
 @pytest.mark.parametrize(("where", "wrong", "right"), CASES, ids=lambda value: value if isinstance(value, str) else "")
 def test_what_a_message_says_to_write_works(where, wrong, right):
     template = where.partition(": ")[2]
-    with pytest.raises(Exception) as caught:  # noqa: B017
+    with pytest.raises(Exception) as caught:
         wrong()
     text = message_of(caught.value)
     found = re.search(pattern(template), text, re.DOTALL)
@@ -426,7 +446,12 @@ ELSEWHERE = {
     "flatten/_file.py: write os.makedirs({}, exist_ok=True)": "test_not_arrays.py::test_what_is_saved_is_parameters_in_a_folder_that_there_is",
     "flatten/_file.py: write ps, report = lux.flatten.transplant": "test_other_parameters.py::test_a_file_is_that_of_the_model",
     "flatten/_no_array.py: write {}": "test_not_arrays.py::test_an_operation_says_what_to_write",
-    "layers/foreign/_flax.py: write from_flax(module)": "test_foreign.py::FLAX",
+    "layers/foreign/_flax.py: write from_flax(module)": "test_foreign.py::test_an_nnx_module",
+    "layers/foreign/_flax.py: write from_flax(module, module.init": "test_foreign.py::test_a_linen_module",
+    "layers/porting/_recurrent.py: write GRUCell(..., reset_before=False)": "test_torch_oracle.py::test_it_is_what_pytorch_computes",
+    "flatten/_check.py: write coordinates(value)": "test_check_ravel_map.py::test_a_right_map_passes",
+    "training/strategies/_solve_series.py: write lux.NeuralODE(model)": "test_strategies_exact.py::test_hidden_states_are_fitted_in_windows_as_the_message_says",
+    "training/_outcome.py: write jacobian_penalty=": "test_deq_stability.py::test_the_penalty_is_differentiated_through_the_equilibrium",
     "solvers/deq/_attach.py: write coupled=True": "test_deq_gradients.py::test_samples_that_depend_on_each_other_are_not_mistaken_for_others",
     "training/_optimizers.py: write masks and labels as functions": "test_fit_optimizers.py::test_optimizers_that_cannot_run_say_what_to_write",
 }
@@ -443,6 +468,7 @@ NOT_FOLLOWED = {
     "flatten/_kept.py: write it in other units": _PRECISION,
     "layers/containers/_precision.py: write jax.config.update": _PRECISION,
     "layers/foreign/_flax.py: write `pip install": _INSTALLS,
+    "solvers/ode/_one.py: write stiff=True": "one of several things to try, which need not be what the problem lacks",
     "solvers/ode/_one.py: write adjoint=diffrax.DirectAdjoint() for another loop": "it speaks of a fault of the solver, of which none is known",
     "training/_batches.py: write jax.config.update": _PRECISION,
     "training/_progress.py: write pip install": _INSTALLS,
