@@ -126,6 +126,5 @@ def _check_key(key: Any) -> None:
         return
     old = getattr(key, "dtype", None) == jnp.uint32 and key.shape == (2,)
     write = "jax.random.wrap_key_data(key)" if old else f"jax.random.key({key if type(key) is int else 0})"
-    raise LayerError(
-        f"expected one typed random key, got {f'one of the old kind, uint32{list(key.shape)}' if old else kind_of(key)}; write {write}"
-    )
+    got = f"one of the old kind, uint32{list(jnp.shape(key))}" if old else kind_of(key)
+    raise LayerError(f"expected one typed random key, got {got}; write {write}")
