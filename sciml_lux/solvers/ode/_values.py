@@ -115,7 +115,7 @@ def as_state_arrays(name: str, y0: Any, pair: str | None, check: bool = True) ->
             where = "is" if leaf is y0 else "holds"
             if pair is not None and leaf is y0:
                 raise ShapeError(
-                    f"{name}: y0 is {kind_of(y0)}, expected the tuple ({pair}); write tuple(y0) for two numbers"
+                    f"{name}: y0 is {kind_of(y0)}, expected a tuple ({pair}); write tuple(y0) for two numbers"
                 )
             raise ShapeError(f"{name}: y0 {where} {kind_of(leaf)}, expected an array; {make_array(leaf, 'y0', True)}")
         return _as_float_array(name, leaf, check)
