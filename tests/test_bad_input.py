@@ -86,13 +86,13 @@ def test_names_that_are_no_step_of_a_path(name):
 
 
 def test_an_old_style_key():
-    refused(lambda: lux.setup(jax.random.PRNGKey(0), lux.NoOp()), LayerError, "uint32", "write jax.random.key(0)")
+    refused(lambda: lux.setup(jax.random.PRNGKey(0), lux.NoOp()), LayerError, "uint32", "write jax.random.wrap_key_data(key)")
     refused(lambda: lux.setup(0, lux.NoOp()), LayerError, "got 0", "write jax.random.key(0)")
     refused(lambda: lux.setup(jax.random.split(jax.random.key(0)), lux.NoOp()), LayerError, "expected one typed")
 
 
 def test_something_else_than_a_layer():
-    refused(lambda: setup(lux.Dense), LayerError, "expected a layer", "Dense", "write Dense(2, 3), with its arguments")
+    refused(lambda: setup(lux.Dense), LayerError, "expected a layer", "Dense", "write Dense(...), with its arguments")
     refused(lambda: setup(jnp.tanh), LayerError, "expected a layer", "lux.WrappedFunction(f)")
     refused(lambda: lux.output_shape(jnp.tanh, (2,)), LayerError, "expected a layer", "lux.WrappedFunction(f)")
 
@@ -283,7 +283,7 @@ def test_trees_that_do_not_fit_a_layout(tree, parts):
 def test_params_and_state_are_immutable():
     ps, st = setup(lux.Chain(lux.Dense(1, 1)))
     for tree in (ps.params, st):
-        with pytest.raises(AttributeError, match=r"immutable; write tree.set\('layer_0', value\)"):
+        with pytest.raises(AttributeError, match=r"immutable; write \w+.set\('layer_0', value\)"):
             tree.layer_0 = 1.0
-        with pytest.raises(TypeError, match=r"immutable; write tree.set\('layer_0', value\)"):
+        with pytest.raises(TypeError, match=r"immutable; write \w+.set\('layer_0', value\)"):
             tree["layer_0"] = 1.0

@@ -148,7 +148,7 @@ def join(qp):
 def test_what_cannot_be_is_refused():
     node, ps, st = made(lux.SecondOrderODE(Function(damped)))
     for start in (1.0, (1.0,), (1.0, jnp.ones(2)), [1.0, 2.0]):
-        refused(lambda: node(start, ps, st), ShapeError, "(x, v), positions and velocities")  # noqa: B023
+        refused(lambda: node(start, ps, st), ShapeError, "a tuple (x, v)")  # noqa: B023
     node, ps, st = made(lux.SecondOrderODE(Function(lambda xv, k: jnp.ones(3))))
     refused(lambda: node((1.0, 2.0), ps, st), ShapeError, "float64[3]", "float64[]")
     node, ps, st = made(lux.HamiltonianODE(Function(lambda qp, k: k * qp[0])))

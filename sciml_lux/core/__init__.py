@@ -1,5 +1,6 @@
 """The layer contract: `y, st = layer(x, ps, st)`. Small; everything rests on it."""
 
+from ._arguments import takes_arguments as takes_arguments
 from ._call import as_params as as_params
 from ._call import as_state as as_state
 from ._call import locate as locate
@@ -14,6 +15,10 @@ from ._declared import parameter_length as parameter_length
 from ._declared import state_length as state_length
 from ._fast_forms import may_stand_in as may_stand_in
 from ._fast_forms import stands_for as stands_for
+from ._inputs import as_input as as_input
+from ._inputs import is_numbers as is_numbers
+from ._inputs import kind_of as kind_of
+from ._inputs import make_array as make_array
 from ._kept import Kept as Kept
 from ._kept import keep as keep
 from ._kept import ravel_maps as ravel_maps
@@ -35,6 +40,7 @@ from ._result import is_okay as is_okay
 from ._result import type_of as type_of
 from ._setup import abstract_input as abstract_input
 from ._setup import check_layer as check_layer
+from ._setup import no_layer as no_layer
 from ._setup import output_shape as output_shape
 from ._setup import setup as setup
 from ._setup import setup_batch as setup_batch

@@ -6,11 +6,15 @@ from contextvars import ContextVar
 from typing import Any
 
 from ..flatten import FlatParams, LayerError, Params, within_shard_map
+from ._depth import explain_depth
 from ._fits import check_parameters
+from ._inputs import array_kind, as_input, kind_of
 from ._observe import call_observed, child_name
 from ._source import short
 from ._state import State
 
+# In place of parameters and a state that were left out, for an error that says how layers are called.
+_MISSING: Any = object()
 # Whether a layer is being called, so that the next call is one within it.
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
 
@@ -24,7 +28,7 @@ def as_params(ps: Any) -> Params:
     if isinstance(ps, Mapping) and not isinstance(ps, State):
         return Params(ps)
     raise LayerError(
-        f"parameters are a FlatParams or a Params, got {type(ps).__name__}; write layer(x, ps, st) with ps, st = lux.setup(key, layer)"
+        f"parameters are a FlatParams or a Params, got {_what(ps)}; write layer(x, ps, st) with ps, st = lux.setup(key, layer)"
     )
 
 
@@ -34,19 +38,24 @@ def as_state(st: Any) -> State:
         return st
     if isinstance(st, Mapping) and not isinstance(st, Params | FlatParams):
         return State(st)
-    raise LayerError(
-        f"state is a State, got {type(st).__name__}; write layer(x, ps, st) with ps, st = lux.setup(key, layer)"
-    )
+    raise LayerError(f"state is a State, got {_what(st)}; write layer(x, ps, st) with ps, st = lux.setup(key, layer)")
+
+
+def _what(value: Any) -> str:
+    return "nothing" if value is _MISSING else kind_of(value)
 
 
 def checked_call(call: Callable[..., Any]) -> Callable[..., Any]:
     """Wraps a layer's `__call__`: see the module. Costs nothing in a compiled program."""
+    kind = array_kind(call)
 
     def checked(self: Any, x: Any, ps: Params, st: State, *args: Any, **kwargs: Any) -> tuple[Any, State]:
         return _check_output(self, call(self, x, ps, st, *args, **kwargs), st)
 
     @functools.wraps(call)
-    def wrapper(self: Any, x: Any, ps: Any, st: Any, *args: Any, **kwargs: Any) -> tuple[Any, State]:
+    def wrapper(
+        self: Any, x: Any, ps: Any = _MISSING, st: Any = _MISSING, *args: Any, **kwargs: Any
+    ) -> tuple[Any, State]:
         inside = _inside.get()
         token = _inside.set(True)
         try:
@@ -57,7 +66,12 @@ def checked_call(call: Callable[..., Any]) -> Callable[..., Any]:
             # all of its own to one within it that takes a part.
             if type(self).__call__ is wrapper:
                 check_parameters(self, ps, batch, more=inside)
+            x = x if kind is None else as_input(self, x, kind)
             return call_observed(self, checked, x, ps, st, *args, **kwargs)
+        except RecursionError as error:
+            if inside:
+                raise
+            raise explain_depth(error, self) from None
         except Exception as error:
             locate(error, self, ps)
             raise

@@ -139,7 +139,8 @@ def _differences(
             yield from _differences(child, got._children[name], batch, f"{path}.")
         elif not _fits_array(child, got._children[name], batch):
             value = got._children[name]
-            hint = "; write jnp.asarray(value)" if isinstance(value, list | tuple) else ""
+            foreign = "; write jnp.asarray(value.detach().cpu().numpy())" if hasattr(value, "detach") else ""
+            hint = "; write jnp.asarray(value)" if isinstance(value, list | tuple) else foreign
             leading = f" behind the leading axes {batch}" if batch else ""
             yield LayoutError, f"parameter {path}: got {_what(value)}, expected {_what(child)}{leading}{hint}"
     for name in _beside(expected, got):

@@ -13,8 +13,10 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from ..flatten import LayerError, Layout, Params, exact, exact_fields, layout_of
+from ._arguments import check_arguments
 from ._call import checked_call
 from ._declared import layout, parameter_length
+from ._depth import within_depth
 from ._print import printed
 from ._source import source
 from ._state import State
@@ -89,6 +91,7 @@ class AbstractLayer:
         cls.__init__ = _checked_init(cls, cls.__init__)
         jax.tree_util.register_static(cls)
 
+    @within_depth
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
@@ -115,9 +118,11 @@ class AbstractLayer:
     def __deepcopy__(self, memo: Any) -> "AbstractLayer":
         return self
 
+    @within_depth
     def __repr__(self) -> str:
         return source(self, parameter_length)
 
+    @within_depth
     def __str__(self) -> str:
         return printed(self)
 
@@ -139,7 +144,12 @@ def _key(layer: AbstractLayer) -> Any:
 def _checked_init(cls: type, init: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(init)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
-        init(self, *args, **kwargs)
+        try:
+            init(self, *args, **kwargs)
+        except TypeError as error:
+            if not isinstance(error, LayerError):
+                check_arguments(cls.__name__, init, (self, *args), kwargs)
+            raise
         if type(self) is cls:  # not while a subclass is still being built
             check_fields(self)
 

@@ -1,17 +1,37 @@
 """From a layer to its parameters and state."""
 
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from ..flatten import FlatParams, LayerError, flatten
+from ._arguments import check_arguments
 from ._declared import abstract_states, declared_parameters, declared_states
+from ._depth import explain_depth
+from ._inputs import kind_of
 from ._layer import AbstractLayer
 from ._state import State
 
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
+
+def _shown(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """`function`, whose error for arguments that are missing shows how it is called."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Given.args, **named: Given.kwargs) -> Result:
+        check_arguments(f"lux.{function.__name__}", function, args, named)
+        return function(*args, **named)
+
+    return wrapper
+
+
+@_shown
 def setup(key: Key[Array, ""], layer: AbstractLayer, dtype: Any = None) -> tuple[FlatParams, State]:
     """The starting parameters, as one vector, and the starting state of a layer.
 
@@ -26,9 +46,13 @@ def setup(key: Key[Array, ""], layer: AbstractLayer, dtype: Any = None) -> tuple
     check_layer(layer)
     _check_key(key)
     parameters_key, states_key = jax.random.split(key)
-    return flatten(declared_parameters(layer, parameters_key), dtype), declared_states(layer, states_key)
+    try:
+        return flatten(declared_parameters(layer, parameters_key), dtype), declared_states(layer, states_key)
+    except RecursionError as error:
+        raise explain_depth(error, layer) from None
 
 
+@_shown
 def setup_batch(key: Key[Array, ""], layer: AbstractLayer, number: int, dtype: Any = None) -> tuple[FlatParams, State]:
     """`number` independent starts at once: a vector of shape `(number, size)`, and a state with the same leading axis.
 
@@ -69,14 +93,38 @@ def abstract_input(shape: Any, dtype: Any = None) -> Any:
 def check_layer(layer: Any) -> None:
     """Raises `LayerError` unless `layer` is a layer."""
     if not isinstance(layer, AbstractLayer):
-        hint = (
-            "write Dense(2, 3), with its arguments"
-            if isinstance(layer, type)
-            else "wrap a function in lux.WrappedFunction(f)"
+        raise LayerError(f"expected a layer, got {kind_of(layer)}; {no_layer(layer)}")
+
+
+def no_layer(value: Any) -> str:
+    """What to write in place of `value`, where a layer is expected."""
+    if isinstance(value, type):
+        return (
+            f"write {value.__name__}(...), with its arguments" if issubclass(value, AbstractLayer) else "write a layer"
         )
-        raise LayerError(f"expected a layer, got {layer!r}; {hint}")
+    if _is_key(value):
+        return "the key comes first: write lux.setup(key, layer)"
+    if isinstance(value, tuple | list):
+        return "write lux.Chain(*layers) for layers one after the other"
+    if isinstance(value, Mapping):
+        return "write lux.Chain(**layers) for layers one after the other"
+    if hasattr(value, "state_dict"):
+        return "build the same layer here, and take the parameters by lux.from_torch"
+    return (
+        "wrap a function of the input in lux.WrappedFunction(f)"
+        if callable(value)
+        else "write one such as lux.Dense(2, 3)"
+    )
+
+
+def _is_key(key: Any) -> bool:
+    return hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()
 
 
 def _check_key(key: Any) -> None:
-    if not hasattr(key, "dtype") or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.shape != ():
-        raise LayerError(f"expected one typed random key, got {key!r}; write jax.random.key(0)")
+    if _is_key(key):
+        return
+    old = getattr(key, "dtype", None) == jnp.uint32 and key.shape == (2,)
+    write = "jax.random.wrap_key_data(key)" if old else f"jax.random.key({key if type(key) is int else 0})"
+    got = f"one of the old kind, uint32{list(jnp.shape(key))}" if old else kind_of(key)
+    raise LayerError(f"expected one typed random key, got {got}; write {write}")

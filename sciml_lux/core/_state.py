@@ -15,6 +15,7 @@ class State(NamedTree):
     """The structured state of a model: running statistics, random keys, counters, the training flag. Reads like `Params`."""
 
     __slots__ = ()
+    _called = "st"
     _numbers = 'st["path"], one of its arrays'
 
     @staticmethod

@@ -52,8 +52,9 @@ class FlatParams(NotAnArray):
                 "lux.flatten.flatten(tree) makes both of arrays by name"
             )
         if not isinstance(vector, jax.Array | np.ndarray):
+            numbers = "vector.detach().cpu().numpy()" if hasattr(vector, "detach") else "vector"
             raise LayoutError(
-                f"a parameter vector is an array, got {type(vector).__name__}; write jnp.asarray(vector, {str(layout.dtype)!r})"
+                f"a parameter vector is an array, got {type(vector).__name__}; write jnp.asarray({numbers}, {str(layout.dtype)!r})"
             )
         layout.check_vector(vector)
         _SET_VECTOR(self, jnp.asarray(vector))

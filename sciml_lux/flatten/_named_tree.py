@@ -135,7 +135,7 @@ class NamedTree(NotAnArray, Mapping[str, Any]):
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(
-            f"{type(self).__name__} is immutable; write tree.set({name!r}, value), which returns a new one"
+            f"{type(self).__name__} is immutable; write {self._called}.set({name!r}, value), which returns a new one"
         )
 
     # Comparing, copying, showing

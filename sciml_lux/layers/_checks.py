@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from ..core import AbstractLayer
+from ..core import AbstractLayer, as_input, kind_of, no_layer
 from ..flatten import LayerError, ShapeError
 
 
@@ -26,11 +26,20 @@ def check_activation(layer: AbstractLayer, activation: Any) -> None:
 
 def check_last_axis(layer: AbstractLayer, x: Any, features: int) -> None:
     """Raises `ShapeError` unless the last axis of `x` has `features` elements."""
-    shape = jnp.shape(x)
+    shape = jnp.shape(as_input(layer, x))
     if not shape or shape[-1] != features:
         raise ShapeError(
-            f"{type(layer).__name__} expects {features} features on the last axis, got an input of shape {shape}"
+            f"{type(layer).__name__} expects {features} features on the last axis, got an input of shape {shape}{_fitting(shape, features)}"
         )
+
+
+def _fitting(shape: tuple[int, ...], features: int) -> str:
+    """What to write where the features are on another axis, or there are others."""
+    if not shape:
+        return "; write x[None] for one number"
+    if features in shape:
+        return f"; write jnp.moveaxis(x, {shape.index(features)}, -1) if they are on axis {shape.index(features)}"
+    return f"; build the layer for {shape[-1]} features, or give it an input of {features}"
 
 
 def check_positive(layer: AbstractLayer, /, **sizes: Any) -> None:
@@ -66,12 +75,7 @@ def check_is_layer(layer: AbstractLayer, /, **given: Any) -> None:
     """Raises `LayerError` unless each of `given` is a layer."""
     for name, value in given.items():
         if not isinstance(value, AbstractLayer):
-            hint = (
-                "write it with its arguments"
-                if isinstance(value, type)
-                else "wrap a function in lux.WrappedFunction(f)"
-            )
-            raise LayerError(f"{type(layer).__name__}: {name} is a layer, got {value!r}; {hint}")
+            raise LayerError(f"{type(layer).__name__}: {name} is a layer, got {kind_of(value)}; {no_layer(value)}")
 
 
 def check_whole(layer: AbstractLayer, /, **numbers: Any) -> None:
@@ -83,7 +87,7 @@ def check_whole(layer: AbstractLayer, /, **numbers: Any) -> None:
 
 def axis_size(layer: AbstractLayer, x: Any, axis: int) -> int:
     """The size of an axis of `x`. Raises `ShapeError` if it has no such axis."""
-    shape = jnp.shape(x)
+    shape = jnp.shape(as_input(layer, x))
     if not -len(shape) <= axis < len(shape):
         raise ShapeError(f"{type(layer).__name__} acts along axis {axis}, got an input of shape {shape}")
     return shape[axis]

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ...core import AbstractContainer, AbstractLayer, State
+from ...core import AbstractContainer, AbstractLayer, State, as_input
 from ...flatten import LayerError, Params, ShapeError
 from .. import init
 from .._checks import check_flag, check_last_axis, check_number, check_positive
@@ -157,6 +157,7 @@ class MultiHeadAttention(AbstractContainer):
                 f"MultiHeadAttention takes x, (x, mask), (query, key, value) or (query, key, value, mask), got {len(given)} parts"
             )
         mask = given[-1] if len(given) in (2, 4) else None
+        given = [part if part is mask and len(given) != 3 else as_input(self, part) for part in given]
         if any(jnp.ndim(part) < 2 for part in given[:3] if part is not mask):
             raise ShapeError(
                 f"MultiHeadAttention expects inputs (..., length, features), got {', '.join(str(jnp.shape(part)) for part in given)}"

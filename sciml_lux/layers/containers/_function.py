@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from ...core import AbstractLayer, State
+from ...core import AbstractLayer, State, describe, kind_of, takes_arguments
 from ...flatten import LayerError, Params
 
 
@@ -19,7 +19,15 @@ class WrappedFunction(AbstractLayer):
 
     def __post_init__(self) -> None:
         if not callable(self.function):
-            raise LayerError(f"WrappedFunction wraps a function, got {self.function!r}")
+            raise LayerError(
+                f"WrappedFunction wraps a function, got {kind_of(self.function)}; write lux.WrappedFunction(jnp.sin)"
+            )
+        if not takes_arguments(self.function, 1):
+            name = describe(self.function)
+            raise LayerError(
+                f"WrappedFunction calls a function of one argument, the input, and {name} takes others; for the parts of a tuple write "
+                "lux.WrappedFunction(lambda x: f(*x))"
+            )
 
     def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
         return self.function(x), st

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ...core import AbstractContainer, AbstractLayer, with_fields
+from ...core import AbstractContainer, AbstractLayer, kind_of, with_fields
 from ...flatten import LayerError, PathError, check_name
 from ._function import WrappedFunction
 
@@ -77,7 +77,15 @@ def as_layer(kind: str, name: str, layer: Any) -> AbstractLayer:
         )
     if callable(layer):
         return WrappedFunction(layer)
-    raise LayerError(f"{kind}: {name} is neither a layer nor a function, got {layer!r}")
+    raise LayerError(f"{kind}: {name} is neither a layer nor a function, got {kind_of(layer)}; {_hint(kind, layer)}")
+
+
+def _hint(kind: str, layer: Any) -> str:
+    if isinstance(layer, list | tuple):
+        return f"write {kind}(*layers)"
+    if isinstance(layer, Mapping):
+        return f"write {kind}(**layers)"
+    return "write lux.NoOp() for nothing" if layer is None else "write lux.Dense(2, 3), or a function of the input"
 
 
 def check_combine(kind: str, combine: Any) -> None:

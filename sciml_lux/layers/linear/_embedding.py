@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ...core import AbstractLayer, State
+from ...core import AbstractLayer, State, as_input, is_numbers
 from ...flatten import Params, ShapeError
 from .. import init
 from .._checks import check_positive, check_sizes
@@ -39,7 +39,7 @@ class Embedding(AbstractLayer):
         return {"weight": self.init_weight(key, (self.num_embeddings, self.features))}
 
     def __call__(self, x: Any, ps: Params, st: State) -> tuple[Float[Array, "... features"], State]:
-        x = jnp.asarray(x)
+        x = jnp.asarray(x if is_numbers(x) else as_input(self, x))
         if not jnp.issubdtype(x.dtype, jnp.integer):
             raise ShapeError(f"Embedding takes integers, 0 to {self.num_embeddings - 1}, got {x.dtype}{list(x.shape)}")
         # Compared here, in enough bits: indexing takes 64-bit numbers modulo 2**32 and counts negative ones from the end.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool
 
-from ...core import AbstractContainer, State, as_params, as_state, may_stand_in
+from ...core import AbstractContainer, State, as_input, as_params, as_state, may_stand_in
 from ...flatten import LayerError, Params, ShapeError
 from .._checks import check_flag, check_mask, check_positive
 from ._cell import AbstractRecurrentCell
@@ -135,7 +135,7 @@ def _over_time(
     layer: Any, cell: Any, x: Any, ps: Any, st: Any, mask: Any, carry: Any, reverse: bool, *, unroll: int
 ) -> tuple[tuple[Any, Any, Any], State]:
     """`cell.scan` for an input with time before the features, instead of first; the outputs likewise."""
-    shape = jnp.shape(x)
+    shape = jnp.shape(as_input(layer, x))
     if len(shape) < 2 or shape[-2] < 1:
         raise ShapeError(
             f"{type(layer).__name__} expects an input (..., time, features) with at least one step in time, got one of shape {shape}"

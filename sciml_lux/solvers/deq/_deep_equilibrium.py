@@ -10,8 +10,18 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Key
 
-from ...core import AbstractContainer, AbstractLayer, State, as_params, as_state, with_fields
-from ...flatten import LayerError
+from ...core import (
+    AbstractContainer,
+    AbstractLayer,
+    State,
+    as_params,
+    as_state,
+    is_numbers,
+    kind_of,
+    make_array,
+    with_fields,
+)
+from ...flatten import LayerError, ShapeError
 from .._failure import Outcome, guard
 from ..fixed_point import Anderson
 from ._attach import Rule, accuracy_of, attach
@@ -131,7 +141,7 @@ class DeepEquilibrium(AbstractContainer):
         `solution.stats` holds `residual`, `error`, `num_steps` and `converged` of each sample, and, if the solver was asked to keep them
         (`trace=True`), `residuals`, of every step.
         """
-        x, params, state = _arrays(x), as_params(ps), as_state(st)
+        x, params, state = _arrays(type(self).__name__, x), as_params(ps), as_state(st)
         cell, z0, advanced = self._prepared(x, params, state)
         inputs = (x, params["model"], state["model"])
         of_samples, start = cell.rows.of_samples, self._warm(cell, z0, state)
@@ -170,7 +180,7 @@ class DeepEquilibrium(AbstractContainer):
 
     def choose_adjoint(self, x: Any, ps: Any, st: Any) -> GradientChoice:
         """How the equilibrium is differentiated, and why, to be printed. Arguments as for a call."""
-        x, params, state = _arrays(x), as_params(ps), as_state(st)
+        x, params, state = _arrays(type(self).__name__, x), as_params(ps), as_state(st)
         z0 = jax.eval_shape(lambda: start_of(self, x, params, state)[0])
         return choose_gradient(self.adjoint, rows_of(type(self).__name__, z0, self.batched).size)
 
@@ -181,7 +191,7 @@ class DeepEquilibrium(AbstractContainer):
 
         **Arguments:** as for a call; `cotangent`: the gradient of a loss in `z*`, like `z*` (default: ones).
         """
-        x, params, state = _arrays(x), as_params(ps), as_state(st)
+        x, params, state = _arrays(type(self).__name__, x), as_params(ps), as_state(st)
         cell, z0, _ = self._prepared(x, params, state)
         inputs = jax.tree.map(lax.stop_gradient, (x, params["model"], state["model"]))
         found = self.search(cell, finite_start(cell.rows, z0), inputs)
@@ -200,7 +210,7 @@ class DeepEquilibrium(AbstractContainer):
         Below 1, plain iteration would converge; how far below says how fast. By power iteration: the growth over the last half of
         `steps` products, which needs some more where many eigenvalues are as large.
         """
-        x, params, state = _arrays(x), as_params(ps), as_state(st)
+        x, params, state = _arrays(type(self).__name__, x), as_params(ps), as_state(st)
         cell, z0, _ = self._prepared(x, params, state)
         inputs = (x, params["model"], state["model"])
         z = self.search(cell, finite_start(cell.rows, z0), inputs).z
@@ -220,7 +230,7 @@ class DeepEquilibrium(AbstractContainer):
 
         **Source:** Bai et al. 2022, Deep Equilibrium Optical Flow Estimation.
         """
-        x, params, state = _arrays(x), as_params(ps), as_state(st)
+        x, params, state = _arrays(type(self).__name__, x), as_params(ps), as_state(st)
         cell, z0, _ = self._prepared(x, params, state)
         inputs = (x, params["model"], state["model"])
         search = with_fields(self, max_steps=steps).search
@@ -264,5 +274,11 @@ class DeepEquilibrium(AbstractContainer):
         return attach(rule, z, inputs, rule.gradient.remembered(self.solver, found.memory))
 
 
-def _arrays(x: Any) -> Any:
+def _arrays(name: str, x: Any) -> Any:
+    """The input as arrays. **Errors:** `ShapeError` for lists of numbers, which are meant as arrays."""
+    leaves = jax.tree.leaves(x, is_leaf=lambda node: isinstance(node, list) and is_numbers(node))
+    if wrong := [leaf for leaf in leaves if isinstance(leaf, list | str)]:
+        raise ShapeError(
+            f"{name}: x is an array, or a tree of arrays, got {kind_of(wrong[0])}; {make_array(wrong[0], floating=True)}"
+        )
     return jax.tree.map(jnp.asarray, x)

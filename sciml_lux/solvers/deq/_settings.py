@@ -4,7 +4,7 @@ from typing import Any
 
 import optimistix as optx
 
-from ...core import AbstractLayer, check_layer
+from ...core import AbstractLayer, check_layer, kind_of, no_layer, takes_arguments
 from ...flatten import LayerError
 from ..fixed_point import Broyden
 from ._penalties import JacobianPenalty
@@ -15,9 +15,11 @@ def check_settings(deq: Any) -> None:
     """Raises `LayerError` for a setting of `deq` that cannot be."""
     name = type(deq).__name__
     if not isinstance(deq.model, AbstractLayer):
-        raise LayerError(
-            f"{name}: model is a layer that takes (z, x), got {deq.model!r}; wrap a function of the pair in lux.WrappedFunction(f)"
-        )
+        hint = no_layer(deq.model)
+        if callable(deq.model) and not isinstance(deq.model, type):
+            function = "f" if takes_arguments(deq.model, 1) else "lambda zx: f(*zx)"
+            hint = f"for a function f of {'the pair' if function == 'f' else 'z and x'} write {name}(lux.WrappedFunction({function}))"
+        raise LayerError(f"{name}: model is a layer that takes (z, x), got {kind_of(deq.model)}; {hint}")
     if deq.adjoint != "auto" and not isinstance(deq.adjoint, AbstractEquilibriumGradient | UnrolledGradient):
         raise LayerError(
             f'{name}: adjoint is "auto", lux.solvers.ImplicitGradient(), JacobianFreeGradient(), PhantomGradient(), ShineGradient() or '

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ...core import AbstractLayer, State
+from ...core import AbstractLayer, State, kind_of
 from ...flatten import ShapeError
 from ._cell import Cell, apply
 from ._rows import Rows
@@ -29,7 +29,7 @@ def start_of(deq: Any, x: Any, params: Any, state: State) -> tuple[Any, dict[str
 def zeros_like_input(name: str, x: Any) -> Any:
     """Zeros of the shape of `x`. **Errors:** `ShapeError` where `x` is no floating-point array."""
     if not isinstance(x, jax.Array) or not jnp.issubdtype(x.dtype, jnp.inexact):
-        got = f"{x.dtype}{list(x.shape)}" if isinstance(x, jax.Array) else str(jax.tree.structure(x))
+        got = f"{x.dtype}{list(x.shape)}" if isinstance(x, jax.Array) else kind_of(x)
         raise ShapeError(
             f"{name}: z starts from zeros of the shape of x, a floating-point array, got {got}; "
             "write init=lambda x: jnp.zeros(...), or init=layer"

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...core import AbstractLayer, State
+from ...core import AbstractLayer, State, kind_of, make_array
 from ...flatten import LayerError, ShapeError
 from ._ode import AbstractODE
 
@@ -67,9 +67,8 @@ class AugmentedODE(AbstractODE):
     def _extra(self, y0: Any, params: Any, state: State) -> tuple[Any, dict[str, State]]:
         """The extra numbers at the start, and the state of `initial`, if there is one."""
         if not hasattr(y0, "shape") or y0.ndim == 0:
-            raise ShapeError(
-                f"AugmentedODE extends the last axis of an array, got {y0!r}; write y0[None] for a single number"
-            )
+            hint = "write y0[None] for a single number" if hasattr(y0, "shape") else make_array(y0, "y0")
+            raise ShapeError(f"AugmentedODE extends the last axis of an array, got {kind_of(y0)}; {hint}")
         shape = (*y0.shape[:-1], self.dimensions)
         if self.initial is None:
             return jnp.zeros(shape, y0.dtype), {}

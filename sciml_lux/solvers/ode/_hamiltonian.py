@@ -47,6 +47,8 @@ class HamiltonianODE(AbstractODE):
     Hairer, Lubich and Wanner 2006, Geometric Numerical Integration, chapter VI.
     """
 
+    pair = "q, p"
+
     _: dataclasses.KW_ONLY
     kinetic: AbstractLayer | None = None
 

@@ -4,14 +4,12 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
-
-from ...core import AbstractContainer, AbstractLayer, State, with_fields
+from ...core import AbstractContainer, AbstractLayer, State, describe, takes_arguments, with_fields
 from ...flatten import LayerError, check_name, unknown_name
 from ._ode import AbstractODE
 from ._settings import check_settings
 from ._terms import Terms, apply
-from ._values import as_float_array
+from ._values import as_state_arrays
 
 _SETTINGS = {field.name: field.default for field in dataclasses.fields(AbstractODE) if field.kw_only}  # type: ignore[arg-type]
 
@@ -87,6 +85,16 @@ class HybridODE(AbstractODE):
                 raise LayerError(
                     f"HybridODE: {name} is a function of a value and terms, or a layer, got {getattr(self, name)!r}"
                 )
+        if isinstance(self.model, AbstractLayer):
+            raise LayerError(
+                f"HybridODE: model is a function f(t, y, terms), got the layer {describe(self.model)}; write lux.NeuralODE(layer), or "
+                "lux.HybridODE(lambda t, y, terms: terms.network(y), network=layer)"
+            )
+        if not any(takes_arguments(self.model, number) for number in (3, 4)):
+            raise LayerError(
+                "HybridODE: model is a function f(t, y, terms), or f(t, y, terms, u) with inputs, got one of other arguments; "
+                "for f(t, y) write lux.HybridODE(lambda t, y, terms: f(t, y))"
+            )
         if self.time:
             raise LayerError(
                 "HybridODE: the function is always given the time, model(t, y, terms); leave out time=True"
@@ -142,7 +150,7 @@ class HybridODE(AbstractODE):
 
     def _start(self, x: Any, terms: Terms) -> Any:
         y0 = _plain(apply(self.initial, "initial", x, terms))
-        return jax.tree.map(lambda leaf: as_float_array("HybridODE", leaf), y0)
+        return as_state_arrays("HybridODE", y0, None)
 
 
 def _plain(tree: Any) -> Any:

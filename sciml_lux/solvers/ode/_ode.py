@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import diffrax
 import equinox as eqx
@@ -32,7 +32,7 @@ from ._one import explain, outcome, solve_one
 from ._settings import check_model, check_settings, takes_two_terms
 from ._stiff import implicit_solver
 from ._tolerances import default_controller
-from ._values import as_array, as_float_array, check_start, check_times, time_dtype
+from ._values import as_array, as_state_arrays, check_start, check_times, time_dtype
 
 _SAVED_AS_IT_IS = diffrax.SubSaveAt(t1=True).fn
 
@@ -86,6 +86,9 @@ class AbstractODE(AbstractContainer):
     NaN, as do its gradients, and `solution.result` says why. With `batching="each"` the gradients of failed samples are zero,
     and those of the others what they are alone: choose by `sol.result == diffrax.RESULTS.successful` before taking a sum.
     """
+
+    # What a state is made of that is a pair, and the model is called on: "q, p".
+    pair: ClassVar[str | None] = None
 
     model: AbstractLayer
     _: dataclasses.KW_ONLY
@@ -200,7 +203,7 @@ class AbstractODE(AbstractContainer):
         each = self.batching == "each"
         # One sample may be lost where many are solved and none may raise.
         known = not (each and not self.throw)
-        given = jax.tree.map(lambda leaf: as_float_array(name, leaf, known), y0)
+        given = as_state_arrays(name, y0, self.pair, known)
         if ts is not None and saveat is not None:
             raise LayerError(f"{name}.solve takes ts or saveat, not both; write saveat=diffrax.SaveAt(ts=ts, ...)")
         ts, lengths = as_array(ts), as_array(lengths)
@@ -229,7 +232,7 @@ class AbstractODE(AbstractContainer):
     def choose_adjoint(self, y0: Any, ps: Any, st: Any, *, inputs: Any = None) -> AdjointChoice:
         """How a solve, at given `ts` or to the end, is differentiated, and why, to be printed. Arguments as for a call."""
         params, state = as_params(ps), as_state(st)
-        given = jax.tree.map(lambda leaf: as_float_array(type(self).__name__, leaf), y0)
+        given = as_state_arrays(type(self).__name__, y0, self.pair)
         if self.batching == "joint":
             return self._choice(params, state, given, inputs)
         check_samples(type(self).__name__, given, None, None)

@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array
 
 from ...core import is_okay, type_of
+from ...flatten import ShapeError
 from .._failure import Failure, Outcome
 from ..adjoints import APART, ReversibleAdjoint
 from ._batching import Problem, own_times
@@ -25,6 +26,10 @@ def solve_one(node: Any, saveat: diffrax.SaveAt | None, known: bool, problem: Pr
     """
     params, state = shared
     y0 = node.lift(problem.given, params, state)
+    if not jax.tree.leaves(y0):
+        raise ShapeError(
+            f"{type(node).__name__}: the state holds no arrays, got y0={problem.given!r}; write y0 = jnp.zeros(...) of the state's shape"
+        )
     # Times of the state's own precision: diffrax would promote a float32 state to that of the times.
     time = time_dtype(y0).type
     check_resolution(type(node).__name__, node.t0, node.t1, np.dtype(time))

@@ -7,7 +7,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 
-from ...core import State
+from ...core import State, kind_of
 from ...flatten import LayerError, ShapeError
 from ._ode import AbstractODE
 from ._settings import takes_two_terms
@@ -39,6 +39,8 @@ class SecondOrderODE(AbstractODE):
     **Source:** Norcliffe et al. 2020, On Second Order Behaviour in Augmented Neural ODEs; Hairer, Norsett and Wanner 1993, Solving
     Ordinary Differential Equations I, section II.14.
     """
+
+    pair = "x, v"
 
     _: dataclasses.KW_ONLY
     velocity: bool = True
@@ -91,5 +93,8 @@ def check_pair(name: str, what: str, y0: Any) -> None:
         else []
     )
     if not isinstance(y0, tuple) or len(y0) != 2 or kinds[0] != kinds[1]:
-        got = tuple(kinds) if kinds else type(y0).__name__
-        raise ShapeError(f"{name} starts at a tuple {what} of the same shapes and dtypes, got {got}")
+        got = f"{type(y0).__name__} of {', '.join(map(str, kinds))}" if kinds else kind_of(y0)
+        first, second = what[1 : what.index(")")].split(", ")
+        raise ShapeError(
+            f"{name} starts at a tuple {what} of the same shapes and dtypes, got {got}; write ({first}0, {second}0), two arrays"
+        )

@@ -9,7 +9,7 @@ import diffrax
 import jax
 import numpy as np
 
-from ...core import AbstractLayer
+from ...core import AbstractLayer, kind_of, no_layer, takes_arguments
 from ...flatten import LayerError, is_traced
 from ..adjoints import ReversibleAdjoint
 from ..runge_kutta import why_not_by_tableau
@@ -18,9 +18,21 @@ from ..runge_kutta import why_not_by_tableau
 def check_model(node: Any) -> None:
     """Refuses a model that is no layer."""
     if not isinstance(node.model, AbstractLayer):
-        raise LayerError(
-            f"{type(node).__name__}: model is a layer, got {node.model!r}; wrap a function f(y) in lux.WrappedFunction(f)"
-        )
+        raise LayerError(f"{type(node).__name__}: model is a layer, got {kind_of(node.model)}; {_as_layer(node)}")
+
+
+def _as_layer(node: Any) -> str:
+    """What to write for a model that is no layer."""
+    name, model = type(node).__name__, node.model
+    if not callable(model) or isinstance(model, type):
+        return no_layer(model)
+    if takes_arguments(model, 1):
+        return f"for a function f of the state write {name}(lux.WrappedFunction(f))"
+    if node.pair is not None and takes_arguments(model, 2):
+        return f"for a function f({node.pair}) write {name}(lux.WrappedFunction(lambda pair: f(*pair)))"
+    if takes_arguments(model, 2):
+        return f"for a function f(t, y) write {name}(lux.WrappedFunction(lambda ty: f(*ty)), time=True)"
+    return "for a function f(t, y, terms), with layers and parameters as terms, write lux.HybridODE(f)"
 
 
 def check_settings(node: Any) -> None:

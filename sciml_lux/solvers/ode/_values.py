@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from ...core import is_numbers, kind_of, make_array
 from ...flatten import ShapeError, is_traced, known
 
 # The rounding of times, as a part of the span, beyond which steps are mostly rounding.
@@ -106,11 +107,33 @@ def largest(y: Any, dtype: Any) -> Array:
     return jnp.max(jnp.stack(parts)) if parts else jnp.zeros((), dtype)
 
 
-def as_float_array(name: str, leaf: Any, check: bool = True) -> Array:
+def as_state_arrays(name: str, y0: Any, pair: str | None, check: bool = True) -> Any:
+    """A tree of floating-point arrays like `y0`. **Errors:** `ShapeError` for lists of numbers, which are meant as arrays."""
+
+    def one(leaf: Any) -> Array:
+        if is_numbers(leaf) and isinstance(leaf, list):
+            where = "is" if leaf is y0 else "holds"
+            if pair is not None and leaf is y0:
+                raise ShapeError(
+                    f"{name}: y0 is {kind_of(y0)}, expected a tuple ({pair}); write tuple(y0) for two numbers"
+                )
+            raise ShapeError(f"{name}: y0 {where} {kind_of(leaf)}, expected an array; {make_array(leaf, 'y0', True)}")
+        return _as_float_array(name, leaf, check)
+
+    # A list of numbers would be a tree, on whose every number the model is called by itself.
+    return jax.tree.map(one, y0, is_leaf=lambda node: isinstance(node, list) and is_numbers(node))
+
+
+def _as_float_array(name: str, leaf: Any, check: bool) -> Array:
+    try:
+        dtype = jnp.asarray(leaf).dtype
+    except (TypeError, RuntimeError, ValueError) as error:
+        raise ShapeError(
+            f"{name}: y0 is an array, or a tree of arrays, got {kind_of(leaf)}; {make_array(leaf, 'y0', True)}"
+        ) from error
     numbers = known(leaf) if check else None
     if numbers is not None and np.isnan(numbers).any():
         raise ValueError(f"{name}: y0 holds NaN, got {leaf}")
-    dtype = jnp.asarray(leaf).dtype
     if jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32:
         raise ShapeError(
             f"{name}: y0 is {dtype}, in which steps are lost to rounding; write y0.astype(jnp.float32), and "

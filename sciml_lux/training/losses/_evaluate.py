@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...flatten import LayerError, ShapeError
+from ...flatten import LayerError, NamedTree, ShapeError
 
 Aggregate = Literal["mean", "sum", "none"]
 
@@ -39,7 +39,7 @@ def evaluate(
     """
     if agg not in ("mean", "sum", "none"):
         raise LayerError(f"{name}: agg is 'mean', 'sum' or 'none', got {agg!r}")
-    predictions, targets = jnp.asarray(predictions), jnp.asarray(targets)
+    predictions, targets = _as_array(name, "predictions", predictions), _as_array(name, "targets", targets)
     dtype = _check_dtypes(name, predictions, targets)
     if axes and predictions.ndim == 0:
         raise ShapeError(f"{name}: got predictions of shape (), expected a last axis of classes")
@@ -56,6 +56,20 @@ def evaluate(
     all_axes = (axes, () if are_labels else axes, *[axes] * len(others))
     losses = _losses(formula, arrays, all_axes, weights, mask)
     return _aggregated(losses, agg, weights, mask).astype(original)
+
+
+def _as_array(name: str, what: str, value: Any) -> Array:
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], NamedTree):
+        raise LayerError(
+            f"{name}: {what} are an array, got what a layer returns, a result and a state; write y, st = layer(x, ps, st), and give it y"
+        )
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        got = f"{value!r}"
+        raise LayerError(
+            f"{name}: {what} are an array, got {got[:100]}; write jnp.stack(rows) for rows of one length"
+        ) from error
 
 
 def _losses(
