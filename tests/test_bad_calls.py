@@ -62,7 +62,9 @@ def test_arguments_that_are_no_parameters_and_no_state():
     refused(lambda: model(jnp.ones(2), ps.vector, st), LayerError, "got an array of shape (6,)", hint)
     refused(lambda: model(jnp.ones(2), ps, None), LayerError, "state is a State, got None", hint)
     refused(lambda: model(jnp.ones(2), ps, ps), LayerError, "state is a State, got a FlatParams", hint)
-    refused(lambda: model(jnp.ones(2), st, ps), LayerError, "parameters are a FlatParams or a Params, got a State", hint)
+    refused(
+        lambda: model(jnp.ones(2), st, ps), LayerError, "parameters are a FlatParams or a Params, got a State", hint
+    )
     refused(lambda: model(jnp.ones(2), {}, st), PathError, "no path 'inner'", "in layer (the top)")
 
 

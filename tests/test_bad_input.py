@@ -86,7 +86,12 @@ def test_names_that_are_no_step_of_a_path(name):
 
 
 def test_an_old_style_key():
-    refused(lambda: lux.setup(jax.random.PRNGKey(0), lux.NoOp()), LayerError, "uint32", "write jax.random.wrap_key_data(key)")
+    refused(
+        lambda: lux.setup(jax.random.PRNGKey(0), lux.NoOp()),
+        LayerError,
+        "uint32",
+        "write jax.random.wrap_key_data(key)",
+    )
     refused(lambda: lux.setup(0, lux.NoOp()), LayerError, "got 0", "write jax.random.key(0)")
     refused(lambda: lux.setup(jax.random.split(jax.random.key(0)), lux.NoOp()), LayerError, "expected one typed")
 
