@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree, Scalar
 
 from ._convergence import Evidence, gather, improves, no_evidence, verdict
-from ._linear_model import LinearModel, Trial, empty_model, jacobian_of, linear_model, propose
+from ._linear_model import LinearModel, Trial, empty_model, jacobian_of, linear_model, norm_of, propose
 
 # The gain ratio (actual over predicted decrease) below which a step is refused, and the two between which the radius
 # stays as it is: Moré (1978), algorithm 7.1.
@@ -24,11 +24,13 @@ _CAUTION = 0.1
 
 
 class _State(eqx.Module):
-    """What is carried between steps. `fresh`: whether the next point is taken as a start, whatever its sum of squares."""
+    """What is carried between steps. `unit`: that of all residuals here, the largest at the start, so that no square leaves the range of
+    the dtype; 0 before it is known. `fresh`: whether the next point is taken as a start, whatever its sum of squares."""
 
     model: LinearModel
     trial: Trial
     evidence: Evidence
+    unit: Float[Array, ""]
     radius: Float[Array, ""]
     caution: Float[Array, ""]
     fresh: Bool[Array, ""]
@@ -101,6 +103,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             empty_model(point.size, num_data, point.dtype),
             Trial(point, zero, zero, zero, jnp.asarray(False)),
             no_evidence(point.dtype),
+            unit=zero,
             radius=zero,
             caution=jnp.full((), _CAUTION, point.dtype),
             fresh=jnp.asarray(True),
@@ -120,8 +123,10 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             return ravel_pytree(residual)[0].astype(vector.dtype), aux
 
         residual, tangent_map, aux = jax.linearize(residual_of, state.trial.point, has_aux=True)
-        ratio, actual, hidden = _gain_ratio(state, jnp.linalg.norm(residual))
-        accepted, improved, model = self._judge(options, tangent_map, residual, ratio, hidden, state)
+        unit = jnp.where(state.unit > 0, state.unit, _unit_of(residual))
+        residual, tangents = residual / unit, lambda direction: tangent_map(direction) / unit
+        ratio, actual, hidden = _gain_ratio(state, norm_of(residual))
+        accepted, improved, model = self._judge(options, tangents, residual, ratio, hidden, state)
         evidence = gather(state.evidence, state.model, state.trial, actual, accepted, improved, model)
         point = jnp.where(accepted, state.trial.point, point)
         radius = self._radius(jnp.where(accepted | (ratio < _REFUSED), ratio, -1.0), accepted, model, point, state)
@@ -136,6 +141,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
             model,
             eqx.tree_at(lambda trial: trial.point, trial, jnp.where(again, _beside(point, model), trial.point)),
             eqx.tree_at(lambda evidence: evidence.futile, evidence, jnp.where(again, 0, evidence.futile)),
+            unit,
             radius,
             caution=jnp.where(again, jnp.zeros_like(state.caution), state.caution),
             fresh=again,
@@ -151,7 +157,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         self, options: dict[str, Any], tangent_map: Any, residual: Any, ratio: Any, hidden: Any, state: _State
     ) -> tuple[Bool[Array, ""], Bool[Array, ""], LinearModel]:
         """Whether the proposed point is accepted; whether it is closer by gradient or step; and the model there (or the old one)."""
-        finite = jnp.isfinite(jnp.linalg.norm(residual))
+        finite = jnp.isfinite(norm_of(residual))
         promising = finite & (state.fresh | (ratio >= _REFUSED))
 
         def rebuild() -> Any:
@@ -177,7 +183,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         shrunk = shrink * jnp.minimum(radius, 10.0 * length)
         grown = jnp.where((ratio >= _GOOD) | state.trial.undamped, 2.0 * length, radius)
         later = jnp.where(accepted & (ratio > _POOR), grown, shrunk)
-        start = jnp.linalg.norm(model.scale * point)
+        start = norm_of(model.scale * point)
         start = self.initial_radius * jnp.where(start > 0, start, model.residual_norm)
         return jnp.where(state.fresh, start, later)
 
@@ -198,6 +204,11 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         result: optx.RESULTS,
     ) -> tuple[Any, Any, dict[str, Any]]:
         return y, aux, {}
+
+
+def _unit_of(residual: Any) -> Float[Array, ""]:
+    largest = jnp.max(jnp.abs(residual), initial=0.0)
+    return jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
 
 
 def _beside(point: Any, model: LinearModel) -> Float[Array, " size"]:

@@ -77,6 +77,13 @@ def empty_model(size: int, num_data: int, dtype: Any) -> LinearModel:
     )
 
 
+def norm_of(array: Any, axis: int | None = None) -> Any:
+    """The 2-norm, of numbers whose squares may be beyond the range of the dtype."""
+    largest = jnp.max(jnp.abs(array), axis=axis, keepdims=True, initial=0.0)
+    unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
+    return jnp.squeeze(unit, axis) * jnp.linalg.norm(array / unit, axis=axis)
+
+
 def jacobian_of(tangent_map: Any, point: Any, residual: Any, mode: str | None) -> Float[Array, "residuals size"]:
     """All columns in forward mode, or all rows in reverse, by default where there are many more parameters than residuals."""
     if mode is None:
@@ -99,13 +106,13 @@ def linear_model(
     what a 0 with a rounding error would, has no magnitude.
     """
     eps = jnp.finfo(point.dtype).eps
-    norms = jnp.linalg.norm(jacobian, axis=0)
+    norms = norm_of(jacobian, axis=0)
     unit = jnp.where(norms > 0, norms, 1.0)
     largest_norms = jnp.maximum(norms, previous.largest_norms)
     magnitude = jnp.maximum(jnp.abs(point), previous.magnitude)
     scale = jnp.where(largest_norms > 0, largest_norms, 1.0)
     contributions = jnp.abs(jacobian) @ jnp.abs(point)
-    contribution = jnp.linalg.norm(contributions)
+    contribution = norm_of(contributions)
     parts = norms * jnp.abs(point)
     rounded = (parts <= jnp.sqrt(eps) * contribution) & (parts > eps**1.25 * contribution)
     # Of the product of a number and its column the number must be the small one.
@@ -122,7 +129,7 @@ def linear_model(
     projected = left.T @ seen
     resolved = _resolved(singular_values, jacobian.shape)
     weights = jnp.where(resolved, -projected / jnp.where(resolved, singular_values, 1.0), 0.0)
-    residual_norm = jnp.linalg.norm(residual)
+    residual_norm = norm_of(residual)
     divisor = jnp.where(residual_norm > 0, residual_norm, 1.0)
     return LinearModel(
         singular_values,
