@@ -272,4 +272,4 @@ def test_an_iterator_must_hold_batches_of_one_shape():
 def test_parameters_and_state_are_those_of_setup():
     for ps, name in ((PS.vector, "ArrayImpl"), (PS.params, "Params"), ({"x": 3.0}, "dict")):
         refused(lambda: lux.fit(parabola, ps, ST, SGD, steps=3), LayerError, "takes the FlatParams", f"got {name}")  # noqa: B023
-    refused(lambda: lux.fit(parabola, PS, None, SGD, steps=3), LayerError, "state is a State, got NoneType")
+    refused(lambda: lux.fit(parabola, PS, None, SGD, steps=3), LayerError, "state is a State, got None")

@@ -58,7 +58,11 @@ def test_settings_that_cannot_be_are_refused_at_construction(settings, parts):
 
 def test_a_function_is_not_a_model_until_it_is_wrapped():
     refused(
-        lambda: lux.NeuralODE(jnp.negative), LayerError, "model is a layer", "wrap a function", "lux.WrappedFunction(f)"
+        lambda: lux.NeuralODE(jnp.negative),
+        LayerError,
+        "model is a layer",
+        "a function f of the state",
+        "lux.WrappedFunction(f)",
     )
 
 

@@ -305,8 +305,11 @@ def refusal(**settings):
 @pytest.mark.parametrize(
     ("call", "part"),
     [
-        (refusal(solver=diffrax.Kvaerno5()), "an explicit Runge-Kutta method such as diffrax.Tsit5(), got Kvaerno5"),
-        (refusal(solver=diffrax.HalfSolver(diffrax.Tsit5())), "got HalfSolver"),
+        (
+            refusal(solver=diffrax.Kvaerno5()),
+            "an explicit Runge-Kutta method such as diffrax.Tsit5(), and Kvaerno5 is not",
+        ),
+        (refusal(solver=diffrax.HalfSolver(diffrax.Tsit5())), "HalfSolver is not an explicit Runge-Kutta method"),
         (refusal(saveat=diffrax.SaveAt(dense=True)), "no dense output"),
         (refusal(max_steps=None), "max_steps"),
         (refusal(event=diffrax.Event(lambda t, y, args, **_: y["u"] - 0.1)), "no events"),
@@ -321,8 +324,6 @@ def test_what_it_cannot_reverse_is_refused_with_what_can(call, part):
 def test_other_derivatives_are_refused():
     with differentiation_mode("forward"):
         refused(refusal(), LayerError, "reverse mode", "adjoint=diffrax.ForwardMode()")
-    with pytest.raises(TypeError, match="forward-mode"):
-        jax.jvp(lambda args: objective(final(Y0, args)), (ARGS,), (ARGS,))
     with pytest.raises(RuntimeError, match="first derivatives, in reverse mode"):
         jax.hessian(lambda rate: objective(final(Y0, (ARGS[0], rate))))(ARGS[1])
     with pytest.raises(RuntimeError, match="not t0, dt0"):

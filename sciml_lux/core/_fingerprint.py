@@ -38,6 +38,8 @@ _CONTENTS: dict[type, Any] = {
 }
 _MOST_NODES = 20_000  # some 20 ms; what reaches further is not worth looking through at every call
 _FEW_NUMBERS = 16  # of an array of JAX, which is otherwise known by its identity: it never changes
+# What parameters, layers and maps compute once from the rest of them, at a first use.
+_COMPUTED = frozenset(["_params", "_key", "_hash"])
 _PJIT = type(jax.jit(lambda: None))
 
 
@@ -287,9 +289,10 @@ class Fingerprint:
         elif native in _PLAIN or native in (float, complex):
             assert native is not None
             self._visit(native(value))
-        self._all([part for item in getattr(value, "__dict__", {}).items() for part in item])
+        held = {name: part for name, part in getattr(value, "__dict__", {}).items() if name not in _COMPUTED}
+        self._all([part for item in held.items() for part in item])
         for name in copyreg._slotnames(cls):  # type: ignore[attr-defined]
-            if name != "_params":  # of a FlatParams: what it computes once from the rest
+            if name not in _COMPUTED:
                 self._visit(getattr(value, name, None))
 
 

@@ -22,7 +22,7 @@ LAYERS = [
         mapped=False,  # one key for all inputs draws other numbers than one for each
         slow=True,
     ),
-    Layer("LagrangianNN", lambda: lux.LagrangianNN(energy(6)), array(2, 3, 4)),
+    Layer("LagrangianNN", lambda: lux.LagrangianNN(energy(12)), array(2, 3, 4)),
     Layer(
         "LagrangianNN, regularized",
         lambda: lux.LagrangianNN(lux.Dense(2, 1, jnp.sin), regularization=2.0),
