@@ -1,5 +1,7 @@
 """Strict settings for every test: float64, no silent promotion, warnings as errors, shapes and types checked at run time."""
 
+import pathlib
+
 import hypothesis
 import jax
 import jaxtyping
@@ -41,6 +43,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         values = getattr(item, "callspec", None)
         if values is not None and any(getattr(value, "slow", False) is True for value in values.params.values()):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_mapped_files():
+    """A process may map some 65,000 pieces of memory, and every compiled program takes several: beyond them XLA aborts."""
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 25_000:
+        jax.clear_caches()
 
 
 @pytest.fixture

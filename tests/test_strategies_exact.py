@@ -78,7 +78,9 @@ STRATEGIES = {
     "horizon": horizon,
     "stacked": stacked,
 }
-FAST = {("doses", "windows"), ("ball", "windows")}
+FAST = {("doses", "windows")}
+    ("doses", "windows"),
+}
 
 
 def unknown_within(member, strategy):
