@@ -79,8 +79,6 @@ STRATEGIES = {
     "stacked": stacked,
 }
 FAST = {("doses", "windows")}
-    ("doses", "windows"),
-}
 
 
 def unknown_within(member, strategy):
