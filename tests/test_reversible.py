@@ -324,6 +324,10 @@ def test_what_it_cannot_reverse_is_refused_with_what_can(call, part):
 def test_other_derivatives_are_refused():
     with differentiation_mode("forward"):
         refused(refusal(), LayerError, "reverse mode", "adjoint=diffrax.ForwardMode()")
+    loss = lambda args: objective(final(Y0, args))  # noqa: E731
+    forward = jax.jvp(loss, (ARGS,), (ARGS,))[1]
+    backward = jax.tree.map(lambda leaf, arg: jnp.sum(leaf * arg), jax.grad(loss)(ARGS), ARGS)
+    np.testing.assert_allclose(forward, sum(jax.tree.leaves(backward)), rtol=1e-4)
     with pytest.raises(RuntimeError, match="first derivatives, in reverse mode"):
         jax.hessian(lambda rate: objective(final(Y0, (ARGS[0], rate))))(ARGS[1])
     with pytest.raises(RuntimeError, match="not t0, dt0"):
