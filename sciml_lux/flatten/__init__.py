@@ -32,6 +32,8 @@ from ._flat_params import FlatParams as FlatParams
 from ._flat_params import flatten as flatten
 from ._flax import register_with_flax as register_with_flax
 from ._kept import as_array as as_array
+from ._kept import as_dtype as as_dtype
+from ._kept import owned as owned
 from ._known import is_compiling as is_compiling
 from ._known import is_traced as is_traced
 from ._known import known as known

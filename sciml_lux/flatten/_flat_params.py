@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from ._declare import as_parameter, declarations
 from ._errors import LayoutError, ParameterError, PathError, unknown_name
 from ._flax import register_where_flax_is_imported
-from ._kept import is_traced
+from ._kept import is_traced, owned
 from ._layout import Layout, contains, layout_of
 from ._named_tree import Params, leaf_paths
 from ._no_array import ATTRIBUTES, NotAnArray, operation
@@ -57,7 +57,7 @@ class FlatParams(NotAnArray):
                 f"a parameter vector is an array, got {type(vector).__name__}; write jnp.asarray({numbers}, {str(layout.dtype)!r})"
             )
         layout.check_vector(vector)
-        _SET_VECTOR(self, jnp.asarray(vector))
+        _SET_VECTOR(self, jnp.asarray(owned(vector)))
         _SET_LAYOUT(self, layout)
 
     @property

@@ -24,7 +24,7 @@ def as_array(value: Any, dtype: Any = None, what: str = "the array", error: type
     """`value` as a JAX array of `dtype` (default: what JAX makes of its own), if that holds every number of it.
 
     Rounding is allowed, infinity is not: float64 1e300 is no float32; nor is 2**40 an int32, to which JAX turns integers unless x64
-    is on. Traced values are converted as JAX does it.
+    is on. Traced values are converted as JAX does it. What others may write into later is copied.
 
     **Arguments:** `what`: what to call it in a message. **Errors:** `error`, by default `LayoutError`.
     """
@@ -35,21 +35,34 @@ def as_array(value: Any, dtype: Any = None, what: str = "the array", error: type
         return value
     given = np.asarray(value)
     wanted = np.dtype(jax.dtypes.canonicalize_dtype(given.dtype if dtype is None else dtype))
+    if given.dtype.kind in "biufcV":
+        given = as_dtype(given, wanted, what, error)
+    return jnp.array(given if own is None else value, dtype)
+
+
+def as_dtype(given: np.ndarray, wanted: np.dtype, what: str, error: type[Exception] = LayoutError) -> np.ndarray:
+    """Numbers of NumPy in the dtype `wanted`, if that holds every one of them. **Errors:** `error`, as `as_array`."""
     if np.iscomplexobj(given) and not jnp.issubdtype(wanted, jnp.complexfloating):
         raise error(f"{what}: got complex numbers, expected real ones ({wanted}); write value.real if that is meant")
-    if given.dtype.kind in "biufcV" and given.dtype != wanted:
-        with np.errstate(over="ignore", invalid="ignore"):
-            made = given.astype(wanted)
-        if jnp.issubdtype(wanted, jnp.integer):
-            lost = np.asarray(made.astype(given.dtype) != given)  # it wrapped around
-        else:
-            lost = np.asarray(np.isfinite(given) & ~np.isfinite(made))
-        if np.any(lost):
-            raise error(
-                f"{what}: got {given[lost].reshape(-1)[0]} of {given.dtype}, which no {wanted} holds (the largest is {_largest(wanted)}); "
-                'write it in other units, or jax.config.update("jax_enable_x64", True) first, and dtype=jnp.float64 where one is given'
-            )
-    return jnp.asarray(value, dtype)
+    if given.dtype == wanted:
+        return given
+    with np.errstate(over="ignore", invalid="ignore"):
+        made = given.astype(wanted)
+    if jnp.issubdtype(wanted, jnp.integer):
+        lost = np.asarray(made.astype(given.dtype) != given)  # it wrapped around
+    else:
+        lost = np.asarray(np.isfinite(given) & ~np.isfinite(made))
+    if np.any(lost):
+        raise error(
+            f"{what}: got {given[lost].reshape(-1)[0]} of {given.dtype}, which no {wanted} holds (the largest is {_largest(wanted)}); "
+            'write it in other units, or jax.config.update("jax_enable_x64", True) first, and dtype=jnp.float64 where one is given'
+        )
+    return made
+
+
+def owned(value: Any) -> Any:
+    """`value`, an array of NumPy's copied: whoever gave it may write into it."""
+    return value.copy() if isinstance(value, np.ndarray) else value
 
 
 def _largest(dtype: np.dtype) -> Any:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..flatten import LayerError, ShapeError
+from ..flatten import LayerError, ShapeError, as_dtype
 
 STREAMED = 32  # batches sent to the device at once
 
@@ -122,18 +122,7 @@ def _as_array(path: Any, leaf: Any) -> Any:
             f"data is a tree of arrays, or something to loop over that gives such trees; {name} is a {type(leaf).__name__}; "
             "write np.asarray(...) for numbers, and leave texts and objects out"
         )
-    narrow = jax.dtypes.canonicalize_dtype(array.dtype)
-    if narrow == array.dtype:
-        return array
-    with np.errstate(over="ignore", invalid="ignore"):
-        kept = array.astype(narrow)
-    lost = kept != array if array.dtype.kind in "iu" else np.isfinite(array) & ~np.isfinite(kept)
-    if np.any(lost):
-        raise LayerError(
-            f"{name} holds {array[lost][0]}, which {narrow} cannot hold; write jax.config.update('jax_enable_x64', True) first, "
-            "or data in other units"
-        )
-    return kept
+    return as_dtype(array, np.dtype(jax.dtypes.canonicalize_dtype(array.dtype)), name, LayerError)
 
 
 def _kind(batch: Any, rows: bool = True) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Int, Shaped
 
-from ...flatten import ShapeError, is_traced, known
+from ...flatten import LayerError, ShapeError, as_array, is_traced, known
 from ._implicit import ImplicitSteps
 
 
@@ -271,8 +271,8 @@ def _spaced(ts: Any, number: Any) -> Any:
 
 
 def _as_floats(leaf: Any) -> Array:
-    dtype = jnp.asarray(leaf).dtype
-    return jnp.asarray(leaf, dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.result_type(float))
+    array = as_array(leaf, what="the samples of an input", error=LayerError)
+    return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(jnp.result_type(float))
 
 
 # Values, from the times of the samples in the precision of the solve

@@ -10,7 +10,7 @@ from ...flatten import LayerError, ShapeError
 
 def as_times(ts: Any) -> np.ndarray:
     """`ts` as a vector of floating-point numbers. **Errors:** `ShapeError` unless it is sorted, one way or the other."""
-    times = np.asarray(ts)
+    times = np.array(ts)
     if not np.issubdtype(times.dtype, np.floating):
         times = np.asarray(times, jnp.result_type(float))
     if times.ndim != 1 or times.size < 2:

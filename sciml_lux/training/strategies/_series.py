@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ...flatten import LayerError, ShapeError
+from ...flatten import LayerError, ShapeError, owned
 from ._checks import as_times, as_values, check_lengths, observed
 
 
@@ -57,7 +57,7 @@ def series(
                 "series: nothing was observed after the start, which is what a solution begins from; pass y0=, or leave it out"
             )
         y0 = ys[0]
-    y0 = jax.tree.map(np.asarray, y0)
+    y0 = jax.tree.map(np.array, y0)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(y0)):
         raise LayerError(
             "the state at the start is not known: y0 holds numbers that are not finite; pass y0=, for example "
@@ -72,7 +72,7 @@ def series(
             f"the inputs of a series are a tree of arrays, such as lux.solvers.linear_input(ts, values), got {inputs!r}; inputs that are "
             "a function, the same for all series, go to TrajectoryLoss(node, solve=functools.partial(node.solve, inputs=...))"
         )
-    return Series(ts, np.where(mask, ys, np.zeros_like(ys)), mask, y0, np.asarray(resumed), doses, inputs)
+    return Series(ts, np.where(mask, ys, np.zeros_like(ys)), mask, y0, np.asarray(resumed), doses, jax.tree.map(owned, inputs))
 
 
 def stack_series(parts: Sequence[Series]) -> Series:
@@ -119,7 +119,7 @@ def check_one(name: str, whole: Series) -> None:
 def _checked_doses(doses: Any, start: Any, resumed: bool) -> tuple[np.ndarray, Any]:
     if not (isinstance(doses, tuple) and len(doses) == 2):
         raise ShapeError(f"the doses of a series are a pair (times, amounts), got {doses!r}")
-    times, amounts = jax.tree.map(np.asarray, doses, is_leaf=lambda node: isinstance(node, list))
+    times, amounts = jax.tree.map(np.array, doses, is_leaf=lambda node: isinstance(node, list))
     rows = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(amounts)}
     if np.ndim(times) != 1 or not rows <= {(times.size,)}:
         raise ShapeError(
