@@ -5,6 +5,17 @@ from . import flatten as flatten
 from . import layers as layers
 from . import solvers as solvers
 from . import training as training
+from ._errors import DebugError as DebugError
+from ._errors import FileFormatError as FileFormatError
+from ._errors import FitError as FitError
+from ._errors import IndexRangeError as IndexRangeError
+from ._errors import LayerError as LayerError
+from ._errors import LayoutError as LayoutError
+from ._errors import LuxError as LuxError
+from ._errors import ParameterError as ParameterError
+from ._errors import PathError as PathError
+from ._errors import ShapeError as ShapeError
+from ._errors import SolveError as SolveError
 from .core import AbstractContainer as AbstractContainer
 from .core import AbstractLayer as AbstractLayer
 from .core import State as State
@@ -21,7 +32,6 @@ from .core import train_mode as train_mode
 from .core import update_state as update_state
 from .flatten import FlatParams as FlatParams
 from .flatten import Layout as Layout
-from .flatten import LuxError as LuxError
 from .flatten import Parameter as Parameter
 from .flatten import Params as Params
 from .flatten import bounded as bounded
@@ -138,7 +148,6 @@ from .solvers import NeuralODE as NeuralODE
 from .solvers import Scaled as Scaled
 from .solvers import SecondOrderODE as SecondOrderODE
 from .solvers import SteadyStateODE as SteadyStateODE
-from .training import FitError as FitError
 from .training import Fitted as Fitted
 from .training import fit as fit
 from .training import losses as losses

@@ -143,12 +143,12 @@ def test_layers_take_windows_and_biases():
 
 @pytest.mark.parametrize("window", [-1, (1,), (1, -1), 1.5, "all", True])
 def test_windows_that_are_none_are_refused(window, unchecked):
-    refused(lambda: lux.MultiHeadAttention(4, 2, window=window), lux.flatten.LayerError, "window", repr(window), "None")
-    refused(lambda: attend(heads(), heads(), heads(), window=window), lux.flatten.LayerError, "window", repr(window))
+    refused(lambda: lux.MultiHeadAttention(4, 2, window=window), lux.LayerError, "window", repr(window), "None")
+    refused(lambda: attend(heads(), heads(), heads(), window=window), lux.LayerError, "window", repr(window))
 
 
 def test_biases_that_do_not_fit_are_refused(unchecked):
-    refused(lambda: attend(heads(), heads(), heads(), bias=jnp.ones(2)), lux.flatten.ShapeError, "bias", "(2,)")
+    refused(lambda: attend(heads(), heads(), heads(), bias=jnp.ones(2)), lux.ShapeError, "bias", "(2,)")
     refused(lambda: lux.MultiHeadAttention(4, 2, attention_bias=jnp.ones(2)), lux.LuxError, "attention_bias")
 
 
@@ -263,7 +263,7 @@ def test_patches_are_a_convolution():
 )
 @pytest.mark.usefixtures("unchecked")
 def test_it_cannot_be_built(make, parts):
-    refused(make, lux.flatten.LayerError, *parts)
+    refused(make, lux.LayerError, *parts)
 
 
 x = array(2, 3, 4)
@@ -285,17 +285,17 @@ x = array(2, 3, 4)
 def test_several_heads_refuse_what_does_not_fit(given, parts):
     model = lux.Chain(attention=lux.MultiHeadAttention(4, 2))
     ps, st = setup(model)
-    refused(lambda: model(given, ps, st), lux.flatten.ShapeError, *parts, "in layer attention")
+    refused(lambda: model(given, ps, st), lux.ShapeError, *parts, "in layer attention")
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_the_function_refuses_heads_that_do_not_divide():
-    refused(lambda: attend(heads(), heads(3, 3), heads(3, 3)), lux.flatten.ShapeError, "heads", "3 and 4")
-    refused(lambda: attend(array(3, 2), array(3, 2), array(3, 2)), lux.flatten.ShapeError, "head_features")
+    refused(lambda: attend(heads(), heads(3, 3), heads(3, 3)), lux.ShapeError, "heads", "3 and 4")
+    refused(lambda: attend(array(3, 2), array(3, 2), array(3, 2)), lux.ShapeError, "head_features")
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_patches_refuse_images_that_do_not_divide():
     layer = lux.PatchEmbedding(3, 4, 2)
-    refused(lambda: layer(array(5, 4, 3), *setup(layer)), lux.flatten.ShapeError, "multiples of 2", "(5, 4, 3)")
-    refused(lambda: layer(array(4, 4, 1), *setup(layer)), lux.flatten.ShapeError, "(4, 4, 1)")
+    refused(lambda: layer(array(5, 4, 3), *setup(layer)), lux.ShapeError, "multiples of 2", "(5, 4, 3)")
+    refused(lambda: layer(array(4, 4, 1), *setup(layer)), lux.ShapeError, "(4, 4, 1)")

@@ -8,7 +8,7 @@ import pytest
 from helpers import refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError, ShapeError
+from sciml_lux import LayerError, ShapeError
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
 XS = jnp.asarray([[-2.0], [-0.3], [0.1], [1.5]])

@@ -6,7 +6,7 @@ import pytest
 from helpers import message_of, refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError, PathError, ShapeError
+from sciml_lux import LayerError, PathError, ShapeError
 
 # The package's own errors are what users see; the type checker of these tests would come first.
 pytestmark = pytest.mark.usefixtures("unchecked")

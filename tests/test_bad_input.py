@@ -10,7 +10,8 @@ import pytest
 from helpers import refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError, LayoutError, ParameterError, PathError, flatten
+from sciml_lux import LayerError, LayoutError, ParameterError, PathError
+from sciml_lux.flatten import flatten
 
 # The package's own errors are what users see; the type checker of these tests would come first.
 pytestmark = pytest.mark.usefixtures("unchecked")

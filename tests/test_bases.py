@@ -14,7 +14,7 @@ from numpy.polynomial import chebyshev, legendre
 import sciml_lux as lux
 
 bases = lux.bases
-LayerError, ShapeError = lux.flatten.LayerError, lux.flatten.ShapeError
+LayerError, ShapeError = lux.LayerError, lux.ShapeError
 
 x = np.concatenate([np.linspace(-1.0, 1.0, 41), [-1.7, 1.3, 4.0]])
 

@@ -147,7 +147,7 @@ def test_second_derivatives_go_forward_through_the_gradient(way):
 )
 def test_where_there_are_no_second_derivatives_an_error_says_what_to_write(way, derivative, advice):
     solve, (vector, *rest) = problem(**WAYS[way])
-    with pytest.raises((lux.flatten.LayerError, RuntimeError), match=advice):
+    with pytest.raises((lux.LayerError, RuntimeError), match=advice):
         derivative(lambda vector: jnp.sum(solve(vector, *rest)[0]))(vector)
 
 
@@ -226,5 +226,5 @@ def test_a_linear_map_is_mapped_transposed_and_differentiated_as_what_it_stands_
     # The transpose of one for all is the sum over all.
     for_all = lambda f: jax.grad(lambda x: jnp.sum(jax.vmap(lambda a: f(a, x))(jnp.stack([a, 2 * a]))))  # noqa: E731
     np.testing.assert_array_equal(for_all(ours)(x), for_all(jnp.matmul)(x))
-    with pytest.raises(lux.flatten.LayerError, match="once"):
+    with pytest.raises(lux.LayerError, match="once"):
         jax.grad(lambda a: jnp.sum(ours(a, x)))(a)

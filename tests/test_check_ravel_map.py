@@ -11,7 +11,8 @@ from helpers import refused
 from members import RAVEL_MAPS
 
 import sciml_lux as lux
-from sciml_lux.flatten import AbstractRavelMap, ParameterError, Positive, PositiveDefinite, check_ravel_map
+from sciml_lux import ParameterError
+from sciml_lux.flatten import AbstractRavelMap, Positive, PositiveDefinite, check_ravel_map
 
 
 @pytest.mark.parametrize("member", RAVEL_MAPS, ids=lambda member: member.name)

@@ -11,7 +11,7 @@ from helpers import Counted, bits, message_of, refused, setup
 from members import array
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError, ParameterError
+from sciml_lux import LayerError, ParameterError
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -348,7 +348,7 @@ def test_a_result_with_a_state_in_it_is_refused():
 
 def test_errors_in_sub_layers_have_the_path():
     layer = lux.Chain(first=lux.compact(d=lux.Chain(lux.Dense(4, 4)))(lambda self, x: self.d(x)))
-    refused(lambda: layer(array(3), *setup(layer)), lux.flatten.ShapeError, "in layer first.d.layer_0: Dense(4, 4)")
+    refused(lambda: layer(array(3), *setup(layer)), lux.ShapeError, "in layer first.d.layer_0: Dense(4, 4)")
 
 
 TRANSFORMATIONS = {

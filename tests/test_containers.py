@@ -50,15 +50,15 @@ def test_a_chain_is_a_sequence_of_its_layers(chain):
 def test_any_container_has_its_layers_by_path():
     model = lux.SkipConnection(lux.Repeated(lux.Dense(3, 3), 2))
     assert model["layer.layer"] == lux.Dense(3, 3)
-    refused(lambda: model["layer.layr"], lux.flatten.PathError, "no layer 'layer.layr'", "layer.layer")
-    refused(lambda: model["layer.layer.weight"], lux.flatten.PathError, "no layer")
+    refused(lambda: model["layer.layr"], lux.PathError, "no layer 'layer.layr'", "layer.layer")
+    refused(lambda: model["layer.layer.weight"], lux.PathError, "no layer")
     with pytest.raises(TypeError, match="not iterable"):
         list(model)
 
 
 def test_layers_that_are_not_there(chain):
-    refused(lambda: chain[3], lux.flatten.PathError, "Chain has 3 layers, none at 3")
-    refused(lambda: chain["heat"], lux.flatten.PathError, "no layer 'heat'", "head")
+    refused(lambda: chain[3], lux.PathError, "Chain has 3 layers, none at 3")
+    refused(lambda: chain["heat"], lux.PathError, "no layer 'heat'", "head")
 
 
 def test_parts_of_a_chain_keep_names_and_work_on_the_whole(chain):
@@ -115,7 +115,7 @@ def test_parallel_layers_have_each_their_own_input():
     assert call(layer, 5.0) == (6.0, 10.0)
     assert call(lux.Parallel(*layer, combine=lambda a, b: a - b), (1.0, 3.0)) == -4.0
     assert call(lux.Parallel(), ()) == ()
-    refused(lambda: call(layer, (1.0,)), lux.flatten.ShapeError, "Parallel has 2 layers, got a tuple of 1", "Branch")
+    refused(lambda: call(layer, (1.0,)), lux.ShapeError, "Parallel has 2 layers, got a tuple of 1", "Branch")
 
 
 def test_branches_have_the_same_input():
@@ -135,7 +135,7 @@ def test_pairwise_fusion_is_its_recurrence():
     layer = lux.PairwiseFusion(lambda x: 10 * x, lambda x: x + 1, combine=lambda x, y: x * y)
     assert call(layer, (a, b, c)) == c * (b * (10 * a) + 1)
     assert call(layer, a) == a * (a * (10 * a) + 1)
-    refused(lambda: call(layer, (a, b)), lux.flatten.ShapeError, "takes 3 inputs, got 2")
+    refused(lambda: call(layer, (a, b)), lux.ShapeError, "takes 3 inputs, got 2")
 
 
 def test_a_skip_connection_goes_around():
@@ -181,7 +181,7 @@ def test_side_by_side_the_state_of_each_goes_on():
     ],
 )
 def test_what_cannot_be_built_says_why(make, parts):
-    refused(make, lux.flatten.LayerError, *parts)
+    refused(make, lux.LayerError, *parts)
 
 
 # One layer many times
@@ -256,9 +256,9 @@ def test_what_tied_repetition_compiles_to_does_not_grow_with_its_number():
 @pytest.mark.parametrize("tied", [False, True])
 def test_what_is_repeated_keeps_shape_and_dtype(tied):
     layer = lux.Repeated(lux.Dense(3, 2), 2, tied=tied)
-    refused(lambda: call(layer, jnp.ones(3)), lux.flatten.ShapeError, "must keep both", "(2,)", "(3,)")
+    refused(lambda: call(layer, jnp.ones(3)), lux.ShapeError, "must keep both", "(2,)", "(3,)")
     half = lux.Repeated(lux.WrappedFunction(lambda x: x.astype(jnp.float32)), 2, tied=tied)
-    refused(lambda: call(half, jnp.ones(3)), lux.flatten.ShapeError, "must keep both", "float32", "float64")
+    refused(lambda: call(half, jnp.ones(3)), lux.ShapeError, "must keep both", "float32", "float64")
 
 
 # Along time
@@ -285,10 +285,10 @@ def test_scan_takes_trees_and_no_steps_at_all():
     assert y.shape == (5, 2)
     np.testing.assert_array_equal(z, array(5, 1))
     assert call(lux.Scan(lux.Dense(3, 2)), jnp.zeros((0, 3))).shape == (0, 2)
-    refused(lambda: call(layer, (array(5, 3), array(4, 1))), lux.flatten.ShapeError, "lengths [4, 5]")
-    refused(lambda: call(lux.Scan(lux.NoOp()), array(3)), lux.flatten.ShapeError, "axis -2", "(3,)")
+    refused(lambda: call(layer, (array(5, 3), array(4, 1))), lux.ShapeError, "lengths [4, 5]")
+    refused(lambda: call(lux.Scan(lux.NoOp()), array(3)), lux.ShapeError, "axis -2", "(3,)")
     reduced = lux.Scan(lux.WrappedFunction(jnp.sum))
-    refused(lambda: call(reduced, array(4, 3)), lux.flatten.ShapeError, "axis -2", "(4,)")
+    refused(lambda: call(reduced, array(4, 3)), lux.ShapeError, "axis -2", "(4,)")
 
 
 def test_a_sequence_is_reversed_before_its_padding():
@@ -306,9 +306,7 @@ def test_a_sequence_is_reversed_before_its_padding():
 
 @pytest.mark.parametrize("mask", [jnp.ones((3, 3), bool), jnp.ones(4, bool), jnp.ones(()) > 0, jnp.ones((3, 4))])
 def test_a_mask_of_another_shape_or_type_is_refused(mask):
-    refused(
-        lambda: call(lux.ReverseSequence(), (array(3, 4, 2), mask)), lux.flatten.ShapeError, "mask", "ReverseSequence"
-    )
+    refused(lambda: call(lux.ReverseSequence(), (array(3, 4, 2), mask)), lux.ShapeError, "mask", "ReverseSequence")
 
 
 # Shapes
@@ -348,7 +346,7 @@ def test_shapes_of_nothing():
 )
 def test_inputs_that_do_not_fit_are_refused_with_the_path(layer, shape, parts):
     model = lux.Chain(shaped=layer)
-    refused(lambda: call(model, jnp.zeros(shape)), lux.flatten.ShapeError, "in layer shaped", *parts)
+    refused(lambda: call(model, jnp.zeros(shape)), lux.ShapeError, "in layer shaped", *parts)
 
 
 # Precision
@@ -387,7 +385,7 @@ def test_a_precision_that_is_switched_off_is_refused():
     layer = lux.AlternatePrecision(lux.Dense(2, 2), jnp.float64)
     with jax.enable_x64(False):
         ps, st = setup(layer)
-        refused(lambda: layer(jnp.ones(2), ps, st), lux.flatten.LayerError, "jax_enable_x64")
+        refused(lambda: layer(jnp.ones(2), ps, st), lux.LayerError, "jax_enable_x64")
 
 
 def test_frozen_parameters_compute_in_the_dtype_of_the_input():
@@ -416,7 +414,7 @@ def test_layers_in_a_tuple_are_refused():
         for blocks in ((lux.NoOp(),), (1, ("a", lux.NoOp()))):
             refused(
                 lambda kind=kind, blocks=blocks: kind(blocks),
-                lux.flatten.LayerError,
+                lux.LayerError,
                 f"{kind.__name__}.blocks is a tuple with layers in it",
                 "lux.Chain(*layers)",
                 "children()",
@@ -439,8 +437,8 @@ def test_layers_in_a_tuple_are_children_where_children_says_so():
 def test_a_container_is_rebuilt_with_other_layers():
     skip = lux.SkipConnection(lux.Dense(2, 2), jnp.multiply)
     assert skip.with_children({"layer": lux.NoOp()}) == lux.SkipConnection(lux.NoOp(), jnp.multiply)
-    refused(lambda: skip.with_children({}), lux.flatten.LayerError, "made of ['layer']", "lux.Chain")
-    refused(lambda: skip.with_children({"layer": 3}), lux.flatten.LayerError, "SkipConnection: layer is neither")
+    refused(lambda: skip.with_children({}), lux.LayerError, "made of ['layer']", "lux.Chain")
+    refused(lambda: skip.with_children({"layer": 3}), lux.LayerError, "SkipConnection: layer is neither")
 
     class Made(lux.AbstractContainer):
         number: int
@@ -448,4 +446,4 @@ def test_a_container_is_rebuilt_with_other_layers():
         def children(self):
             return {"inner": lux.Dense(self.number, self.number)}
 
-    refused(lambda: Made(2).with_children({"inner": lux.NoOp()}), lux.flatten.LayerError, "makes its layers itself")
+    refused(lambda: Made(2).with_children({"inner": lux.NoOp()}), lux.LayerError, "makes its layers itself")

@@ -8,7 +8,7 @@ from helpers import refused, setup
 from members import array
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError, ShapeError
+from sciml_lux import LayerError, ShapeError
 from sciml_lux.layers.convolution import _correlate
 
 KINDS = {

@@ -8,7 +8,7 @@ from helpers import bits, refused, setup
 from members import LAYERS
 
 import sciml_lux as lux
-from sciml_lux.flatten import DebugError, LayerError, ShapeError
+from sciml_lux import DebugError, LayerError, ShapeError
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 

@@ -10,8 +10,8 @@ from equilibria import Linear, Tanh, gradients, samples, tight
 from helpers import bits, refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError, ShapeError
-from sciml_lux.solvers import Anderson, JacobianPenalty, SolveError
+from sciml_lux import LayerError, ShapeError, SolveError
+from sciml_lux.solvers import Anderson, JacobianPenalty
 
 SIZE = 3
 X = samples(4, SIZE)

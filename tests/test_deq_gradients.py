@@ -331,16 +331,16 @@ def test_samples_that_depend_on_each_other_are_not_mistaken_for_others():
 
 
 def test_settings_that_cannot_be_are_refused(unchecked):
-    refused(lambda: ImplicitGradient("cholesky"), lux.flatten.LayerError, "lu, gmres, bicgstab", "'cholesky'")
-    refused(lambda: ImplicitGradient(rtol=-1.0), lux.flatten.LayerError, "rtol is 0 or more")
-    refused(lambda: PhantomGradient(steps=0), lux.flatten.LayerError, "steps is a whole number")
-    refused(lambda: UnrolledGradient(damping=1.5), lux.flatten.LayerError, "damping is above 0")
+    refused(lambda: ImplicitGradient("cholesky"), lux.LayerError, "lu, gmres, bicgstab", "'cholesky'")
+    refused(lambda: ImplicitGradient(rtol=-1.0), lux.LayerError, "rtol is 0 or more")
+    refused(lambda: PhantomGradient(steps=0), lux.LayerError, "steps is a whole number")
+    refused(lambda: UnrolledGradient(damping=1.5), lux.LayerError, "damping is above 0")
     refused(
         lambda: lux.DeepEquilibrium(Tanh(2), adjoint=ShineGradient()),
-        lux.flatten.LayerError,
+        lux.LayerError,
         "solver=lux.solvers.Broyden",
     )
-    refused(lambda: lux.DeepEquilibrium(Tanh(2), adjoint="implicit"), lux.flatten.LayerError, "with its parentheses")
+    refused(lambda: lux.DeepEquilibrium(Tanh(2), adjoint="implicit"), lux.LayerError, "with its parentheses")
 
 
 def test_the_choice_says_why():

@@ -10,7 +10,7 @@ from equilibria import Linear, Tanh, gradients, jacobians, samples, tight
 from helpers import directional_difference, refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError
+from sciml_lux import LayerError
 from sciml_lux.solvers import Anderson, ImplicitGradient, JacobianFreeGradient, JacobianPenalty, MultiScaleCell
 
 SIZE = 3

@@ -8,7 +8,8 @@ from helpers import bits, refused, setup
 from members import LAYERS, CustomContainer, CustomLayer, array
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError, LayoutError, Params, PathError, Transposed, compute_dtype, tie
+from sciml_lux import LayerError, LayoutError, PathError
+from sciml_lux.flatten import Params, Transposed, compute_dtype, tie
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 

@@ -7,7 +7,7 @@ import pytest
 from helpers import refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import PathError
+from sciml_lux import PathError
 
 
 @pytest.mark.parametrize("model", [lux.Chain(), lux.NoOp(), lux.ParameterDict(), lux.Chain(a=lux.Chain(), b=jnp.sin)])

@@ -253,7 +253,7 @@ def test_an_estimate_at_its_bound_is_flagged():
 
 
 def test_a_failed_solve_raises_or_says_so():
-    with pytest.raises(lux.flatten.SolveError, match=r"max_steps=2, after 2 steps; .*\(a=.*Raise max_steps"):
+    with pytest.raises(lux.SolveError, match=r"max_steps=2, after 2 steps; .*\(a=.*Raise max_steps"):
         curve_fit(decay, X, Y, (30.0, 5.0, 0.0), max_steps=2)
     result = curve_fit(decay, X, Y, (30.0, 5.0, 0.0), max_steps=2, throw=False)
     assert not result.successful
@@ -401,17 +401,15 @@ UNTRACEABLE = {
 def test_a_curve_that_needs_numbers_is_told_where_and_what_to_write(name):
     curve, parts, advised = UNTRACEABLE[name]
     text = refused(
-        lambda: curve_fit(curve, X, Y, (1.0,)), lux.flatten.LayerError, "f, the curve, is compiled", __file__, *parts
+        lambda: curve_fit(curve, X, Y, (1.0,)), lux.LayerError, "f, the curve, is compiled", __file__, *parts
     )
     assert len(text) < 500
     residual = lambda ps, st, data: (curve(X, ps.a) - Y, st)  # noqa: E731
-    refused(
-        lambda: least_squares(residual, model_parameters()), lux.flatten.LayerError, "the residual is compiled", *parts
-    )
+    refused(lambda: least_squares(residual, model_parameters()), lux.LayerError, "the residual is compiled", *parts)
     loss = lambda ps, st, data: (jnp.mean(curve(X, ps.a)), st)  # noqa: E731
     refused(
         lambda: lux.fit(loss, model_parameters(), {}, optax.sgd(0.1), steps=2),
-        lux.flatten.LayerError,
+        lux.LayerError,
         "the loss is compiled",
         *parts,
     )
@@ -451,7 +449,7 @@ def square(x, a, b):
 def test_a_start_without_slope_says_so():
     """At a = 0 the sum of squares is highest in a, and its derivative is 0."""
     for b in (lux.fixed(0.0), 1.0):
-        with pytest.raises(lux.flatten.SolveError, match=r"does not depend on a there.*\(a=0.*Start it elsewhere"):
+        with pytest.raises(lux.SolveError, match=r"does not depend on a there.*\(a=0.*Start it elsewhere"):
             curve_fit(square, X, 2 * X, {"a": 0.0, "b": b})
     # What the message says to write.
     np.testing.assert_allclose(curve_fit(square, X, 2 * X, (0.1, 1.0)).values.a, 2**0.5, rtol=1e-9)

@@ -9,7 +9,7 @@ import pytest
 from helpers import refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import ShapeError
+from sciml_lux import ShapeError
 from sciml_lux.solvers import RESULTS
 
 FINDER = optimistix.Newton(1e-12, 1e-12)

@@ -23,16 +23,8 @@ from members import LAYERS, RAVEL_MAPS
 from saved import assert_same, small
 
 import sciml_lux as lux
-from sciml_lux.flatten import (
-    AbstractRavelMap,
-    ArraySpec,
-    Entry,
-    FileFormatError,
-    Layout,
-    LayoutError,
-    Parameter,
-    Positive,
-)
+from sciml_lux import FileFormatError, LayoutError
+from sciml_lux.flatten import AbstractRavelMap, ArraySpec, Entry, Layout, Parameter, Positive
 
 # What is saved comes back
 

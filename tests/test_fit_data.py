@@ -8,8 +8,8 @@ import pytest
 from helpers import bits, refused
 
 import sciml_lux as lux
+from sciml_lux import LayerError, ShapeError
 from sciml_lux.estimation import curve_fit
-from sciml_lux.flatten import LayerError, ShapeError
 from sciml_lux.training._batches import Batches
 
 PS = lux.flatten.flatten({"a": jnp.zeros(2)})

@@ -8,7 +8,7 @@ import pytest
 from helpers import refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError
+from sciml_lux import LayerError
 from sciml_lux.training import _optimizers, per_leaf
 
 MODEL = lux.Chain(lux.Dense(2, 3, jnp.tanh), lux.Dense(3, 2))

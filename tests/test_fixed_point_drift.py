@@ -12,8 +12,8 @@ from fixed_points import SOLVERS
 from helpers import setup
 
 import sciml_lux as lux
-from sciml_lux.solvers import Anderson, Broyden, Damped, NewtonKrylov, SolveError
-from sciml_lux.training import FitError
+from sciml_lux import FitError, SolveError
+from sciml_lux.solvers import Anderson, Broyden, Damped, NewtonKrylov
 
 METHODS = {"Anderson": Anderson, "Damped": Damped, "Broyden": Broyden, "NewtonKrylov": NewtonKrylov}
 every_method = pytest.mark.parametrize("make", METHODS.values(), ids=METHODS.keys())

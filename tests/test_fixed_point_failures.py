@@ -8,7 +8,7 @@ import numpy as np
 import optimistix as optx
 import pytest
 
-from sciml_lux.flatten import LayerError, ShapeError
+from sciml_lux import LayerError, ShapeError
 from sciml_lux.solvers import Anderson, Broyden, Damped, NewtonKrylov
 
 every_solver = pytest.mark.parametrize("make", [Anderson, Damped, Broyden, NewtonKrylov])

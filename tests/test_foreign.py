@@ -12,7 +12,7 @@ from helpers import Counted, bits, refused
 from members import array
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError, LayoutError
+from sciml_lux import LayerError, LayoutError
 
 KEY = jax.random.key(3)
 

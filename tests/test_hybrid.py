@@ -7,7 +7,7 @@ import pytest
 from helpers import refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError, PathError
+from sciml_lux import LayerError, PathError
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
 

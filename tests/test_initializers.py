@@ -243,7 +243,7 @@ def test_an_initializer_is_a_value_that_is_shown_as_it_is_written(text, key):
 )
 @pytest.mark.usefixtures("unchecked")
 def test_settings_that_cannot_be_are_refused(make, message):
-    refused(make, lux.flatten.LayerError, message)
+    refused(make, lux.LayerError, message)
 
 
 @pytest.mark.parametrize(
@@ -251,11 +251,9 @@ def test_settings_that_cannot_be_are_refused(make, message):
     [init.glorot_uniform(), init.kaiming_normal(), init.lecun_uniform(), init.orthogonal(), init.sparse(0.5)],
 )
 def test_a_vector_is_no_weight(initializer, key):
-    refused(lambda: initializer(key, (3,)), lux.flatten.ShapeError, "(3,)", "at least two axes, (..., in, out)")
+    refused(lambda: initializer(key, (3,)), lux.ShapeError, "(3,)", "at least two axes, (..., in, out)")
 
 
 def test_an_identity_needs_groups_that_divide(key):
-    refused(
-        lambda: init.identity(groups=2)(key, (2, 3)), lux.flatten.ShapeError, "out a multiple of groups, got (2, 3)"
-    )
-    refused(lambda: init.identity()(key, (3,)), lux.flatten.ShapeError, "(..., in, out)")
+    refused(lambda: init.identity(groups=2)(key, (2, 3)), lux.ShapeError, "out a multiple of groups, got (2, 3)")
+    refused(lambda: init.identity()(key, (3,)), lux.ShapeError, "(..., in, out)")

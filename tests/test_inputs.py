@@ -9,7 +9,7 @@ import scipy.interpolate
 from helpers import bits, directional_difference, refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import ShapeError
+from sciml_lux import ShapeError
 from sciml_lux.solvers import cubic_input, hold_input, linear_input
 
 TS = np.array([0.0, 0.5, 0.9, 1.3, 2.0, 2.6])

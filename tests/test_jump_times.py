@@ -8,7 +8,7 @@ import pytest
 from helpers import refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError
+from sciml_lux import LayerError
 from sciml_lux.solvers import ReversibleAdjoint, hold_input
 
 JUMPS = (0.5, 1.25)

@@ -8,7 +8,7 @@ import pytest
 from helpers import message_of, refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError, ShapeError
+from sciml_lux import LayerError, ShapeError
 from sciml_lux.solvers import RESULTS
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}

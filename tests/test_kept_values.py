@@ -12,13 +12,10 @@ from hypothesis import strategies as st
 from members import RAVEL_MAPS
 
 import sciml_lux as lux
+from sciml_lux import IndexRangeError, LayoutError, ParameterError, PathError
 from sciml_lux.flatten import (
     AbstractRavelMap,
     Fixed,
-    IndexRangeError,
-    LayoutError,
-    ParameterError,
-    PathError,
     as_array,
     combine,
     compute_dtype,

@@ -8,8 +8,7 @@ from helpers import refused, setup
 from jax import lax
 
 import sciml_lux as lux
-from sciml_lux import flatten
-from sciml_lux.flatten import LayerError, ParameterError, ShapeError
+from sciml_lux import LayerError, ParameterError, ShapeError, flatten
 from sciml_lux.solvers import cubic_input, hold_input, linear_input
 from sciml_lux.training import strategies
 

@@ -11,7 +11,7 @@ from members import array
 
 import sciml_lux as lux
 
-LayerError, ShapeError = lux.flatten.LayerError, lux.flatten.ShapeError
+LayerError, ShapeError = lux.LayerError, lux.ShapeError
 
 
 def call(layer, x, ps=None):

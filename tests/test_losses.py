@@ -210,12 +210,12 @@ def test_nothing_is_broadcast(loss, predictions, targets):
     name = bare(loss).__name__
     wrong = [targets[:1], targets[None], targets[..., None], targets[:, :0] if targets.ndim > 1 else jnp.zeros(())]
     for bad in wrong:
-        refused(lambda: loss(predictions, bad), lux.flatten.ShapeError, name, f"{bad.shape}", f"{predictions.shape}")  # noqa: B023
+        refused(lambda: loss(predictions, bad), lux.ShapeError, name, f"{bad.shape}", f"{predictions.shape}")  # noqa: B023
     for what in ("weights", "mask"):
         for bad in (jnp.ones((4, 1), bool), jnp.ones(1, bool), jnp.ones((), bool)):
             refused(
                 lambda: loss(predictions, targets, **{what: bad}),  # noqa: B023
-                lux.flatten.ShapeError,
+                lux.ShapeError,
                 name,
                 what,
                 f"{bad.shape}",
@@ -227,7 +227,7 @@ def test_nothing_is_broadcast(loss, predictions, targets):
 @pytest.mark.usefixtures("unchecked")
 def test_options_and_dtypes_that_make_no_sense_are_refused(loss, predictions, targets):
     name = bare(loss).__name__
-    error = lux.flatten.LayerError
+    error = lux.LayerError
     refused(lambda: loss(predictions, targets, agg="average"), error, name, "agg", "'average'", "'mean'")
     refused(lambda: loss(predictions, targets, agg=None), error, name, "agg")
     refused(lambda: loss(predictions, targets, mask=jnp.ones(4)), error, name, "mask", "float64", "mask != 0")
@@ -260,7 +260,7 @@ def test_options_out_of_their_range_are_refused(loss, option, values):
     for value in values:
         refused(
             lambda: loss(array(2, 2), array(2, 2), **{option: value}),  # noqa: B023
-            lux.flatten.LayerError,
+            lux.LayerError,
             loss.__name__,
             option,
             repr(value),
@@ -269,10 +269,10 @@ def test_options_out_of_their_range_are_refused(loss, option, values):
 
 @pytest.mark.usefixtures("unchecked")
 def test_what_could_be_mistaken_is_refused():
-    refused(lambda: losses.hinge(array(2), jnp.array([True, False])), lux.flatten.LayerError, "-1 or 1", "jnp.where")
-    refused(lambda: losses.cross_entropy(array(2, 3), array(2)), lux.flatten.ShapeError, "float64", "(2,)", "(2, 3)")
-    refused(lambda: losses.cross_entropy(jnp.ones(()), jnp.ones(())), lux.flatten.ShapeError, "axis of classes")
-    refused(lambda: losses.kl_divergence(array(2, 3), jnp.array([0, 1])), lux.flatten.ShapeError, "(2,)", "(2, 3)")
+    refused(lambda: losses.hinge(array(2), jnp.array([True, False])), lux.LayerError, "-1 or 1", "jnp.where")
+    refused(lambda: losses.cross_entropy(array(2, 3), array(2)), lux.ShapeError, "float64", "(2,)", "(2, 3)")
+    refused(lambda: losses.cross_entropy(jnp.ones(()), jnp.ones(())), lux.ShapeError, "axis of classes")
+    refused(lambda: losses.kl_divergence(array(2, 3), jnp.array([0, 1])), lux.ShapeError, "(2,)", "(2, 3)")
 
 
 # In a fit

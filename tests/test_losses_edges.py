@@ -294,7 +294,5 @@ def test_variances_are_checked_and_masked_like_the_rest():
     wanted = 0.5 * np.mean(np.log(2 * np.pi * np.array([1.0, 2.0])) + 1 / np.array([1.0, 2.0]))
     np.testing.assert_allclose(value, wanted, rtol=1e-14)
     np.testing.assert_allclose(gradient, [0.0, 0.0625, 0.0], atol=1e-15)
-    refused(
-        lambda: losses.gaussian_nll(p, t, v[:1]), lux.flatten.ShapeError, "gaussian_nll", "variances", "(1,)", "(3,)"
-    )
-    refused(lambda: losses.gaussian_nll(p, t, v.astype(complex)), lux.flatten.LayerError, "variances", "complex128")
+    refused(lambda: losses.gaussian_nll(p, t, v[:1]), lux.ShapeError, "gaussian_nll", "variances", "(1,)", "(3,)")
+    refused(lambda: losses.gaussian_nll(p, t, v.astype(complex)), lux.LayerError, "variances", "complex128")

@@ -8,8 +8,8 @@ import pytest
 from helpers import message_of, refused, setup
 
 import sciml_lux as lux
+from sciml_lux import LayerError, ShapeError
 from sciml_lux.core import failure_mode
-from sciml_lux.flatten import LayerError, ShapeError
 
 # The package's own errors are what users see; the type checker of these tests would come first.
 pytestmark = pytest.mark.usefixtures("unchecked")

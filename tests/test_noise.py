@@ -9,7 +9,7 @@ import pytest
 from helpers import bits, refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError, ShapeError
+from sciml_lux import LayerError, ShapeError
 
 MANY = 200_000
 KEPT_ALONG = [lux.Dropout, lux.VariationalDropout]

@@ -192,7 +192,7 @@ def test_no_gradient_reaches_back_through_the_running_statistics(x):
     ],
 )
 def test_arguments_that_cannot_be_are_refused(make, parts, unchecked):
-    refused(make, lux.flatten.LayerError, *parts)
+    refused(make, lux.LayerError, *parts)
 
 
 @pytest.mark.parametrize(
@@ -217,5 +217,5 @@ def test_arguments_that_cannot_be_are_refused(make, parts, unchecked):
 def test_inputs_that_do_not_fit_are_refused_with_the_path(layer, shape, parts):
     model = lux.Chain(norm=layer)
     ps, st = setup(model)
-    refused(lambda: model(jnp.ones(shape), ps, st), lux.flatten.ShapeError, "in layer norm", *parts)
-    refused(lambda: jax.jit(model)(jnp.ones(shape), ps, st), lux.flatten.ShapeError, "in layer norm", *parts)
+    refused(lambda: model(jnp.ones(shape), ps, st), lux.ShapeError, "in layer norm", *parts)
+    refused(lambda: jax.jit(model)(jnp.ones(shape), ps, st), lux.ShapeError, "in layer norm", *parts)

@@ -7,7 +7,8 @@ import pytest
 from helpers import bits, refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError, PathError, leaf_paths
+from sciml_lux import LayerError, PathError
+from sciml_lux.flatten import leaf_paths
 
 
 class Shown(lux.AbstractLayer):

@@ -9,7 +9,8 @@ import pytest
 from helpers import message_of, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayoutError, ParameterError, flatten
+from sciml_lux import LayoutError, ParameterError
+from sciml_lux.flatten import flatten
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 

@@ -8,7 +8,7 @@ import pytest
 from helpers import bits, refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError, ShapeError
+from sciml_lux import LayerError, ShapeError
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 

@@ -12,8 +12,8 @@ import pytest
 from helpers import bits, setup
 
 import sciml_lux as lux
+from sciml_lux import ShapeError
 from sciml_lux.core import failure_mode
-from sciml_lux.flatten import ShapeError
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 

@@ -8,7 +8,8 @@ from helpers import refused, setup
 from members import LAYERS
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayoutError, PathError, combine, compute_dtype, flatten, partition, stack, tie, transplant
+from sciml_lux import LayoutError, PathError
+from sciml_lux.flatten import combine, compute_dtype, flatten, partition, stack, tie, transplant
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 

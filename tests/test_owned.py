@@ -57,7 +57,10 @@ RECEIVERS = {
     "hold_input": ([TIMES, TIMES], lux.solvers.hold_input),
     "cubic_input": ([TIMES, TIMES], lux.solvers.cubic_input),
     "series": ([TIMES, TIMES[:, None]], lux.training.strategies.series),
-    "series from y0": ([TIMES, TIMES[:, None], np.ones(1)], lambda ts, ys, y0: lux.training.strategies.series(ts, ys, y0=y0)),
+    "series from y0": (
+        [TIMES, TIMES[:, None], np.ones(1)],
+        lambda ts, ys, y0: lux.training.strategies.series(ts, ys, y0=y0),
+    ),
     "series with doses": (
         [TIMES, TIMES[:, None], TIMES[1:5], np.ones((4, 1))],
         lambda ts, ys, *doses: lux.training.strategies.series(ts, ys, doses=doses),

@@ -7,19 +7,8 @@ import optax
 import pytest
 
 import sciml_lux as lux
-from sciml_lux.flatten import (
-    LayoutError,
-    PathError,
-    Transposed,
-    combine,
-    compute_dtype,
-    flatten,
-    partition,
-    pick,
-    stack,
-    tie,
-    transplant,
-)
+from sciml_lux import LayoutError, PathError
+from sciml_lux.flatten import Transposed, combine, compute_dtype, flatten, partition, pick, stack, tie, transplant
 
 MODEL = lux.Chain(
     encoder=lux.Dense(3, 4, jnp.tanh),
@@ -297,5 +286,5 @@ def test_the_log_determinant_of_a_layout_is_that_of_its_jacobian():
     expected = jnp.linalg.slogdet(jax.jacobian(free_coordinates)(ps.vector))[1]
     np.testing.assert_allclose(jax.jit(ps.layout.log_abs_det_jacobian)(ps.vector), expected, rtol=1e-10)
     direction = flatten({"orientation": {"axis": lux.flatten.unit_vector(jnp.array([0.6, 0.8]))}})
-    with pytest.raises(lux.flatten.ParameterError, match=r"orientation\.axis"):
+    with pytest.raises(lux.ParameterError, match=r"orientation\.axis"):
         direction.layout.log_abs_det_jacobian(direction.vector)

@@ -9,7 +9,7 @@ import pytest
 from helpers import refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError
+from sciml_lux import LayerError
 from sciml_lux.solvers import ReversibleAdjoint
 from sciml_lux.solvers.ode._tolerances import _WeightedPIDController
 from sciml_lux.solvers.ode._underflow import StoppingPIDController

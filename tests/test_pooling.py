@@ -8,7 +8,7 @@ from helpers import refused, setup
 from members import array
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError, ShapeError
+from sciml_lux import LayerError, ShapeError
 
 
 @jax.jit
@@ -273,4 +273,4 @@ def test_dilated_means_and_norms_are_those_of_every_other_element():
 
 def test_dilations_that_are_none_are_refused(unchecked):
     for kind in (lux.MaxPool, lux.MeanPool, lux.LpPool):
-        refused(lambda: kind((2,), dilation=0), lux.flatten.LayerError, kind.__name__, "dilation", "got 0")  # noqa: B023
+        refused(lambda: kind((2,), dilation=0), lux.LayerError, kind.__name__, "dilation", "got 0")  # noqa: B023

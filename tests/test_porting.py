@@ -10,7 +10,7 @@ from members import array
 import sciml_lux as lux
 from sciml_lux.layers import porting
 
-LayerError, ShapeError = lux.flatten.LayerError, lux.flatten.ShapeError
+LayerError, ShapeError = lux.LayerError, lux.ShapeError
 
 
 @pytest.fixture

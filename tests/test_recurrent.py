@@ -186,7 +186,7 @@ def test_both_directions_take_and_return_carries():
     expected = (*(jnp.concatenate(pair, -1) for pair in zip(first[:2], second[:2], strict=True)), (first[2], second[2]))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), (ys, last, after), expected)
     np.testing.assert_allclose(half, jnp.concatenate([ys[..., :2], without[..., 2:]], -1), rtol=1e-12)
-    refused(lambda: layer.run(x, ps, st, carry=carry[0]), lux.flatten.ShapeError, "pair", "(forward_carry, None)")
+    refused(lambda: layer.run(x, ps, st, carry=carry[0]), lux.ShapeError, "pair", "(forward_carry, None)")
 
 
 def test_a_gru_that_resets_before_the_product_is_that_of_the_paper():
@@ -215,7 +215,7 @@ def test_a_gru_that_resets_before_the_product_is_that_of_the_paper():
     np.testing.assert_allclose(before, after, rtol=1e-12)
     np.testing.assert_allclose(got, np.stack(ys, 1), rtol=1e-12)
     np.testing.assert_array_equal(last, carry)
-    refused(lambda: lux.from_torch({}, layer), lux.flatten.LayerError, "reset_before=False", "PyTorch")
+    refused(lambda: lux.from_torch({}, layer), lux.LayerError, "reset_before=False", "PyTorch")
 
 
 def test_a_second_recurrence_takes_the_same_mask():
@@ -344,7 +344,7 @@ def test_gates_start_one_by_one():
 )
 @pytest.mark.usefixtures("unchecked")
 def test_it_cannot_be_built(make, parts):
-    refused(make, lux.flatten.LayerError, *parts)
+    refused(make, lux.LayerError, *parts)
 
 
 @pytest.mark.parametrize(
@@ -362,17 +362,17 @@ def test_it_cannot_be_built(make, parts):
 def test_a_recurrence_refuses_what_does_not_fit(x, parts):
     model = lux.Chain(memory=lux.Recurrence(lux.LSTMCell(3, 2)))
     ps, st = setup(model)
-    refused(lambda: model(x, ps, st), lux.flatten.ShapeError, *parts, "in layer memory")
+    refused(lambda: model(x, ps, st), lux.ShapeError, *parts, "in layer memory")
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_cells_refuse_carries_that_do_not_fit():
     cell = lux.LSTMCell(3, 2)
     ps, st = setup(cell)
-    refused(lambda: cell((array(4, 3), array(4, 2)), ps, st), lux.flatten.ShapeError, "memory", "initial_carry")
-    refused(lambda: cell((array(4, 3), (array(2), array(2))), ps, st), lux.flatten.ShapeError, "(4, 2)")
+    refused(lambda: cell((array(4, 3), array(4, 2)), ps, st), lux.ShapeError, "memory", "initial_carry")
+    refused(lambda: cell((array(4, 3), (array(2), array(2))), ps, st), lux.ShapeError, "(4, 2)")
     one = lux.StatefulRecurrentCell(cell)
-    refused(lambda: one(array(4, 3), *setup(one)), lux.flatten.ShapeError, "batch_shape=(4,)")
+    refused(lambda: one(array(4, 3), *setup(one)), lux.ShapeError, "batch_shape=(4,)")
 
 
 def test_a_cell_without_its_methods_says_which():
@@ -380,4 +380,4 @@ def test_a_cell_without_its_methods_says_which():
         pass
 
     layer = lux.Recurrence(Unfinished())
-    refused(lambda: layer(array(4, 3), *setup(layer)), lux.flatten.LayerError, "initial_carry")
+    refused(lambda: layer(array(4, 3), *setup(layer)), lux.LayerError, "initial_carry")

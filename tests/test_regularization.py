@@ -11,7 +11,7 @@ import pytest
 from helpers import directional_difference, refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError
+from sciml_lux import LayerError
 from sciml_lux.solvers import solve_with_estimates
 from sciml_lux.training.strategies import TrajectoryLoss, series
 
@@ -134,7 +134,7 @@ def test_each_sample_has_estimates_of_its_own():
 
 
 def test_times_that_cannot_be_are_refused_as_by_a_solve():
-    refused(lambda: solve_with_estimates(NODE, Y0, PS, ST, ts=[1.0, 0.5]), lux.flatten.ShapeError, "sorted")
+    refused(lambda: solve_with_estimates(NODE, Y0, PS, ST, ts=[1.0, 0.5]), lux.ShapeError, "sorted")
 
 
 @pytest.mark.parametrize(

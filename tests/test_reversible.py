@@ -9,8 +9,8 @@ import scipy.linalg
 from helpers import directional_difference, refused, setup
 
 import sciml_lux as lux
+from sciml_lux import LayerError
 from sciml_lux.core import differentiation_mode
-from sciml_lux.flatten import LayerError
 from sciml_lux.solvers import ReversibleAdjoint
 from sciml_lux.solvers.runge_kutta import tableau_of
 

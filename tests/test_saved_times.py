@@ -8,7 +8,7 @@ import pytest
 from helpers import setup
 
 import sciml_lux as lux
-from sciml_lux.solvers import SolveError
+from sciml_lux import SolveError
 from sciml_lux.solvers.runge_kutta import _interpolate, _march
 from sciml_lux.solvers.runge_kutta._interpolate import WINDOW
 from sciml_lux.solvers.runge_kutta._march import CHUNK

@@ -7,7 +7,7 @@ import pytest
 from helpers import refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError, ShapeError
+from sciml_lux import LayerError, ShapeError
 
 SCALE, TIME = (2.0**-20, 2.0**8), 2.0**11  # powers of 2, by which products are exact
 

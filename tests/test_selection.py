@@ -7,16 +7,8 @@ import optax
 import pytest
 
 import sciml_lux as lux
-from sciml_lux.flatten import (
-    LayoutError,
-    PathError,
-    block,
-    flatten,
-    label_index,
-    labels,
-    per_group,
-    select,
-)
+from sciml_lux import LayoutError, PathError
+from sciml_lux.flatten import block, flatten, label_index, labels, per_group, select
 
 
 @pytest.fixture(name="ps")

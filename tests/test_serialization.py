@@ -10,7 +10,8 @@ import pytest
 from helpers import bits, refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayoutError, flatten, tie
+from sciml_lux import LayoutError
+from sciml_lux.flatten import flatten, tie
 
 MODEL = lux.Chain(a=lux.Dense(2, 2), b=lux.BatchNorm(2), c=lux.Dropout(0.5), d=lux.NoOp())
 TIED = tie(

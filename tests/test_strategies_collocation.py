@@ -8,7 +8,7 @@ import scipy.linalg
 from helpers import refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError, ShapeError
+from sciml_lux import LayerError, ShapeError
 from sciml_lux.training.strategies import Collocation, CollocationLoss, collocate_kernel, collocate_spline
 
 kernels = pytest.mark.parametrize("kernel", ["epanechnikov", "gaussian"])

@@ -11,8 +11,8 @@ from helpers import refused
 from members.trajectories import TRAJECTORIES
 
 import sciml_lux as lux
+from sciml_lux import LayerError
 from sciml_lux.core import with_fields
-from sciml_lux.flatten import LayerError
 from sciml_lux.training.strategies import (
     Collocation,
     CollocationLoss,

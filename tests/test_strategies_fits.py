@@ -9,7 +9,8 @@ import pytest
 from helpers import directional_difference, refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError, ShapeError, pick
+from sciml_lux import LayerError, ShapeError
+from sciml_lux.flatten import pick
 from sciml_lux.training.strategies import (
     MultipleShooting,
     ShootingLoss,

@@ -9,7 +9,7 @@ from members import array
 
 import sciml_lux as lux
 
-LayerError, ShapeError = lux.flatten.LayerError, lux.flatten.ShapeError
+LayerError, ShapeError = lux.LayerError, lux.ShapeError
 
 
 def close(got, expected, rtol=1e-12, atol=1e-12):

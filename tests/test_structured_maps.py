@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sciml_lux as lux
+from sciml_lux import ParameterError
 from sciml_lux import flatten as lf
 from sciml_lux.flatten import (
     ArraySpec,
@@ -20,7 +21,6 @@ from sciml_lux.flatten import (
     LowRank,
     Ordered,
     Orthogonal,
-    ParameterError,
     Positive,
     PositiveDefinite,
     PositiveSoftplus,

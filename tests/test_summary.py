@@ -10,7 +10,7 @@ from helpers import refused
 from members import LAYERS
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError, ShapeError
+from sciml_lux import LayerError, ShapeError
 
 
 class Fork(lux.AbstractContainer):

@@ -8,7 +8,7 @@ import pytest
 from helpers import refused, setup
 
 import sciml_lux as lux
-from sciml_lux.flatten import LayerError
+from sciml_lux import LayerError
 from sciml_lux.solvers import StormerVerlet, Yoshida4
 
 FIXED = diffrax.ConstantStepSize()

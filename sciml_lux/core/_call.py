@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from ..flatten import FlatParams, LayerError, Params, within_shard_map
+from .._errors import LayerError
+from ..flatten import FlatParams, Params, within_shard_map
 from ._depth import explain_depth
 from ._fits import check_parameters
 from ._inputs import array_kind, as_input, kind_of

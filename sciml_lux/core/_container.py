@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, Key
 
-from ..flatten import LayerError, PathError, unknown_name
+from .._errors import LayerError, PathError, unknown_name
 from ._declared import declared_parameters, declared_states
 from ._layer import AbstractLayer, check_fields
 

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..flatten import LayerError, Layout, Parameter, Params, all_ravel_maps, registered_ravel_map
+from .._errors import LayerError
+from ..flatten import Layout, Parameter, Params, all_ravel_maps, registered_ravel_map
 from ._state import State
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from ..flatten import LayerError
+from .._errors import LayerError
 from ._observe import children_of
 
 Given = ParamSpec("Given")

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..flatten import FlatParams, LayoutError, LuxError, Parameter, Params, PathError
+from .._errors import LayoutError, LuxError, PathError
+from ..flatten import FlatParams, Parameter, Params
 from ._declared import abstract_parameters
 from ._source import short
 

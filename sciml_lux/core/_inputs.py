@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 
-from ..flatten import FlatParams, NamedTree, ShapeError
+from .._errors import ShapeError
+from ..flatten import FlatParams, NamedTree
 from ._source import short
 from ._state import State
 

@@ -12,7 +12,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
-from ..flatten import LayerError, Layout, Params, exact, exact_fields, layout_of
+from .._errors import LayerError
+from ..flatten import Layout, Params, exact, exact_fields, layout_of
 from ._arguments import check_arguments
 from ._call import checked_call
 from ._declared import layout, parameter_length

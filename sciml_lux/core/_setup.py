@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from ..flatten import FlatParams, LayerError, flatten
+from .._errors import LayerError
+from ..flatten import FlatParams, flatten
 from ._arguments import check_arguments
 from ._declared import abstract_states, declared_parameters, declared_states
 from ._depth import explain_depth

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 import jax
 
-from ..flatten import NamedTree, PathError, leaf_paths, operation, register_flag, register_tree, unknown_name
+from .._errors import PathError, unknown_name
+from ..flatten import NamedTree, leaf_paths, operation, register_flag, register_tree
 
 Tree = TypeVar("Tree", bound=NamedTree)
 

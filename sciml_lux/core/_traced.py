@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from ..flatten import LayerError
+from .._errors import LayerError
 from ._settled import is_settled
 
 UNTRACEABLE = (

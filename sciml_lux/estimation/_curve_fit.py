@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._errors import ParameterError, ShapeError
 from ..core import UNTRACEABLE, State, explain_untraceable
-from ..flatten import FlatParams, Parameter, ParameterError, ShapeError, as_array, bounded, flatten, real
+from ..flatten import FlatParams, Parameter, as_array, bounded, flatten, real
 from ._evaluate import check_finite
 from ._least_squares import least_squares
 from ._result import LeastSquaresResult

@@ -11,8 +11,9 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from .._errors import LayerError, ShapeError, SolveError
 from ..core import UNTRACEABLE, Kept, State, as_state, explain_untraceable
-from ..flatten import FlatParams, LayerError, Layout, ShapeError, SolveError, leaf_paths
+from ..flatten import FlatParams, Layout, leaf_paths
 from ._labels import shown
 
 Residual = Callable[[FlatParams, State, Any], tuple[Any, Any]]

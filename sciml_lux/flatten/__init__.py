@@ -13,17 +13,6 @@ from ._constraints import Fixed as Fixed
 from ._constraints import Positive as Positive
 from ._constraints import PositiveSoftplus as PositiveSoftplus
 from ._declare import Entry as Entry
-from ._errors import DebugError as DebugError
-from ._errors import FileFormatError as FileFormatError
-from ._errors import IndexRangeError as IndexRangeError
-from ._errors import LayerError as LayerError
-from ._errors import LayoutError as LayoutError
-from ._errors import LuxError as LuxError
-from ._errors import ParameterError as ParameterError
-from ._errors import PathError as PathError
-from ._errors import ShapeError as ShapeError
-from ._errors import SolveError as SolveError
-from ._errors import unknown_name as unknown_name
 from ._exact import exact as exact
 from ._exact import exact_fields as exact_fields
 from ._file import load as load

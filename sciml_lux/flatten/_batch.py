@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from ._errors import IndexRangeError, LayoutError
+from .._errors import IndexRangeError, LayoutError
 from ._flat_params import FlatParams
 from ._kept import is_traced
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._errors import ParameterError
 from ._declare import spec_of
-from ._errors import ParameterError
 from ._ravel_map import AbstractRavelMap
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ._errors import ParameterError
+from .._errors import ParameterError
 from ._ravel_map import AbstractRavelMap, ArraySpec, Spec
 
 

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._errors import LayoutError, ParameterError
 from ._complex import ComplexAsReals
-from ._errors import LayoutError, ParameterError
 from ._named_tree import NamedTree, Params, check_name
 from ._no_array import NotAnArray
 from ._parameter import Parameter

@@ -14,8 +14,8 @@ import safetensors
 import safetensors.numpy
 from jax.core import Tracer
 
+from .._errors import FileFormatError, LayoutError
 from ._declare import check_dtype, join_path
-from ._errors import FileFormatError, LayoutError
 from ._file_decode import decode_layout
 from ._file_encode import encode_layout
 from ._file_format import (

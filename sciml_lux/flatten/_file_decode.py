@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._errors import FileFormatError
 from ._declare import Entry, check_dtype, complex_dtype, join_path
-from ._errors import FileFormatError
 from ._file_format import DEEPEST, DTYPES, PACKAGE, module_of, shortened
 from ._layout import Layout
 from ._named_tree import Params, check_name

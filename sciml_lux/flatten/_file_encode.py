@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .._errors import LayoutError
 from ._declare import Entry
-from ._errors import LayoutError
 from ._file_format import DTYPES, module_of, shortened
 from ._layout import Layout
 from ._named_tree import Params

@@ -9,8 +9,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from .._errors import LayoutError, ParameterError, PathError, unknown_name
 from ._declare import as_parameter, declarations
-from ._errors import LayoutError, ParameterError, PathError, unknown_name
 from ._flax import register_where_flax_is_imported
 from ._kept import is_traced, owned
 from ._layout import Layout, contains, layout_of

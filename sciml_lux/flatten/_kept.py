@@ -12,7 +12,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool
 
-from ._errors import LayoutError
+from .._errors import LayoutError
 
 
 def is_traced(*trees: Any) -> bool:

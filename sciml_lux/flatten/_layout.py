@@ -13,16 +13,8 @@ import numpy as np
 import wadler_lindig as wl
 from jaxtyping import Array, Float
 
-from ._declare import (
-    Entry,
-    as_parameter,
-    check_dtype,
-    declarations,
-    entries_of,
-    join_path,
-    resolve_dtype,
-)
-from ._errors import LayoutError, ParameterError, PathError, unknown_name
+from .._errors import LayoutError, ParameterError, PathError, unknown_name
+from ._declare import Entry, as_parameter, check_dtype, declarations, entries_of, join_path, resolve_dtype
 from ._exact import exact
 from ._kept import agree, as_array, nan_unless
 from ._named_tree import Params, leaf_paths

@@ -15,8 +15,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from .._errors import LayoutError
 from ._constraints import AbstractConstraint, Positive, PositiveSoftplus, concrete
-from ._errors import LayoutError
 from ._ravel_map import AbstractRavelMap, ArraySpec, Spec
 
 

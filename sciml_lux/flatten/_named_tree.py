@@ -10,7 +10,7 @@ import numpy as np
 import wadler_lindig as wl
 from jax.core import Tracer
 
-from ._errors import ParameterError, PathError, unknown_name
+from .._errors import ParameterError, PathError, unknown_name
 from ._kept import owned
 from ._no_array import ATTRIBUTES, NotAnArray, operation
 
@@ -65,7 +65,9 @@ class NamedTree(NotAnArray, Mapping[str, Any]):
         merged = {**({} if children is None else children), **named}
         cls = type(self)
         made = {
-            check_name(name): cls(child) if isinstance(child, Mapping) and not isinstance(child, NamedTree) else owned(child)
+            check_name(name): cls(child)
+            if isinstance(child, Mapping) and not isinstance(child, NamedTree)
+            else owned(child)
             for name, child in merged.items()
         }
         object.__setattr__(self, "_children", made)

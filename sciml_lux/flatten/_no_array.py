@@ -5,7 +5,7 @@ from typing import Any, ClassVar, NoReturn
 import jax
 import numpy as np
 
-from ._errors import ParameterError
+from .._errors import ParameterError
 
 _OPERATORS = {
     "add": "+",

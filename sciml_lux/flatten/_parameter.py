@@ -11,10 +11,10 @@ import numpy as np
 import wadler_lindig as wl
 from jax.core import Tracer
 
+from .._errors import ParameterError
 from ._complex import ComplexAsReals
 from ._compose import Scaled
 from ._constraints import AbstractConstraint, Bounded, Fixed, Positive, PositiveSoftplus
-from ._errors import ParameterError
 from ._matrices import LowRank, Orthogonal, PositiveDefinite, Symmetric, Triangular
 from ._ravel_map import AbstractRavelMap, Real
 from ._vectors import Ordered, Simplex, UnitVector

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ._errors import LayoutError
+from .._errors import LayoutError
 from ._flat_params import FlatParams
 from ._layout import Layout
 from ._named_tree import Params

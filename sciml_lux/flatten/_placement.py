@@ -12,8 +12,8 @@ import jax
 from jax import lax
 from jax.sharding import AxisType, get_abstract_mesh
 
+from .._errors import LayerError
 from ._apart import on_cpu
-from ._errors import LayerError
 
 
 def may_specialize(*arrays: Any) -> bool:

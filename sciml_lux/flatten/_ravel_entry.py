@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._errors import LayoutError
 from ._declare import Entry, complex_dtype, join_path
-from ._errors import LayoutError
 from ._kept import agree, as_array, is_traced, nan_unless
 from ._named_tree import Params, leaf_paths
 from ._ravel_map import AbstractRavelMap, ArraySpec, Real

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ._errors import ParameterError
+from .._errors import ParameterError
 from ._exact import exact_fields
 from ._named_tree import Params
 

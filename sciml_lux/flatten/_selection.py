@@ -11,8 +11,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from .._errors import LayoutError, PathError, unknown_name
 from ._declare import Entry
-from ._errors import LayoutError, PathError, unknown_name
 from ._flat_params import FlatParams
 from ._kept import as_array
 from ._layout import Layout, contains, layout_of

@@ -9,7 +9,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from ._errors import LayoutError
+from .._errors import LayoutError
 from ._file_decode import decode_layout
 from ._file_encode import encode_layout
 from ._file_format import compact

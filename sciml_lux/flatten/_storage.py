@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import jax.numpy as jnp
 import numpy as np
 
-from ._errors import LayoutError
+from .._errors import LayoutError
 from ._flat_params import FlatParams
 from ._kept import as_array, is_traced
 from ._layout import Layout, layout_of

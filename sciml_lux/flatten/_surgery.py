@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ._errors import LayoutError
+from .._errors import LayoutError
 from ._flat_params import FlatParams, check_range
 from ._kept import as_array
 from ._layout import contains

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._errors import LayoutError
 from ._declare import Entry
-from ._errors import LayoutError
 from ._flat_params import FlatParams
 from ._layout import Layout, layout_of
 from ._ravel_map import AbstractRavelMap, ArraySpec, Spec

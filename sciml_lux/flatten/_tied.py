@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._errors import LayoutError
+from .._errors import LayoutError
 from ._ravel_map import AbstractRavelMap, Spec
 
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._errors import LayoutError
 from ._constraints import AbstractConstraint, concrete, no_log_determinant
-from ._errors import LayoutError
 
 
 @dataclass(frozen=True)

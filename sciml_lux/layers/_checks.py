@@ -5,8 +5,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from .._errors import LayerError, ShapeError
 from ..core import AbstractLayer, as_input, kind_of, no_layer
-from ..flatten import LayerError, ShapeError
 
 
 def check_sizes(layer: AbstractLayer, /, **sizes: Any) -> None:

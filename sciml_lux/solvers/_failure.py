@@ -19,16 +19,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from .._errors import SolveError
 from ..core import failure_mode
-from ..flatten import LuxError, is_traced
-
-
-class SolveError(LuxError, RuntimeError):
-    """A solve failed.
-
-    Within a compiled function JAX makes a `jax.errors.JaxRuntimeError` of any error of a running program, whose text ends in the
-    message of this one; `except RuntimeError` catches both.
-    """
+from ..flatten import is_traced
 
 
 class Outcome(NamedTuple):

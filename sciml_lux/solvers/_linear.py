@@ -16,8 +16,8 @@ import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from .._errors import LayerError
 from ..core import differentiation_mode, failure_mode
-from ..flatten import LayerError
 
 
 def in_both_modes(

@@ -5,5 +5,4 @@ from . import strategies as strategies
 from ._fit import fit as fit
 from ._per_leaf import per_leaf as per_leaf
 from ._result import BestPoint as BestPoint
-from ._result import FitError as FitError
 from ._result import Fitted as Fitted

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..flatten import LayerError, ShapeError, as_dtype
+from .._errors import LayerError, ShapeError
+from ..flatten import as_dtype
 
 STREAMED = 32  # batches sent to the device at once
 

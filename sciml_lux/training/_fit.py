@@ -8,15 +8,16 @@ import numpy as np
 import optax
 import optimistix
 
+from .._errors import FitError, LayerError
 from ..core import Kept, keep, ravel_maps
-from ..flatten import FlatParams, LayerError, is_compiling, is_traced
+from ..flatten import FlatParams, is_compiling, is_traced
 from ._batches import Batches
 from ._gradient_stepper import GradientStepper
 from ._job import Job
 from ._loss import Loss, check_loss
 from ._minimiser_stepper import MinimiserStepper
 from ._optimizers import as_transformation
-from ._result import FitError, Fitted
+from ._result import Fitted
 from ._run import run_stages
 
 

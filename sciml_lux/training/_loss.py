@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import optimistix
 from jaxtyping import Array, Bool, Float
 
+from .._errors import LayerError
 from ..core import UNTRACEABLE, AbstractLayer, State, as_state, explain_untraceable, is_okay
-from ..flatten import FlatParams, LayerError, leaf_paths
+from ..flatten import FlatParams, leaf_paths
 
 _ITEM = type(optimistix.RESULTS.successful)
 

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from .._errors import LayerError
 from ..core import Kept
-from ..flatten import FlatParams, LayerError, Layout, flatten
+from ..flatten import FlatParams, Layout, flatten
 from ._per_leaf import per_leaf, stored_arrays
 
 _LARGEST_SIDE = 130  # of the arrays that are tried: above 128, from which on Adafactor factorises

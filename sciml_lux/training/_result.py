@@ -7,7 +7,7 @@ import numpy as np
 import optimistix
 
 from ..core import State
-from ..flatten import FlatParams, SolveError
+from ..flatten import FlatParams
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,3 @@ class Fitted:
         rejected = f", {self.num_rejected} not taken" if self.num_rejected else ""
         outcome = self.message or "successful"
         return f"Fitted: {len(self.losses)} steps{rejected}, {span}; {self.ps.layout.size} parameters; {outcome}"
-
-
-class FitError(SolveError):
-    """A fit that had to stop, or did not lower the loss. `error.fitted` holds what was reached, and the best point."""
-
-    def __init__(self, message: str, fitted: Fitted) -> None:
-        super().__init__(message)
-        self.fitted = fitted

@@ -14,13 +14,7 @@ from ..core import State, as_state, failure_mode
 from ..flatten import FlatParams
 from ._batches import STREAMED, Batches
 from ._job import Best
-from ._outcome import (
-    explain_failures,
-    explain_no_progress,
-    explain_no_step,
-    explain_rise,
-    seems_to_have_risen,
-)
+from ._outcome import explain_failures, explain_no_progress, explain_no_step, explain_rise, seems_to_have_risen
 from ._progress import Progress
 from ._result import BestPoint, Fitted
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ...flatten import LayerError, ShapeError
+from ..._errors import LayerError, ShapeError
 from ._fused import fused_applies, fused_attention
 
 

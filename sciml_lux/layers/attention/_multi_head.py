@@ -7,8 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ..._errors import LayerError, ShapeError
 from ...core import AbstractContainer, AbstractLayer, State, as_input
-from ...flatten import LayerError, Params, ShapeError
+from ...flatten import Params
 from .. import init
 from .._checks import check_flag, check_last_axis, check_number, check_positive
 from ..linear import Dense

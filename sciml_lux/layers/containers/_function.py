@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from ..._errors import LayerError
 from ...core import AbstractLayer, State, describe, kind_of, takes_arguments
-from ...flatten import LayerError, Params
+from ...flatten import Params
 
 
 class WrappedFunction(AbstractLayer):

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..._errors import LayerError, PathError
 from ...core import AbstractContainer, AbstractLayer, kind_of, with_fields
-from ...flatten import LayerError, PathError, check_name
+from ...flatten import check_name
 from ._function import WrappedFunction
 
 

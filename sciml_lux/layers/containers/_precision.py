@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._errors import LayerError
 from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import LayerError, Params
+from ...flatten import Params
 
 
 class AlternatePrecision(AbstractContainer):

@@ -5,8 +5,9 @@ from typing import Any
 import jax
 from jaxtyping import Array, Key
 
+from ..._errors import ShapeError
 from ...core import AbstractContainer, AbstractLayer, State, declared_parameters, declared_states
-from ...flatten import Params, ShapeError, scan
+from ...flatten import Params, scan
 from .._checks import check_flag, check_is_layer, check_positive
 
 

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
+from ..._errors import ShapeError
 from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import Params, ShapeError, scan
+from ...flatten import Params, scan
 from .._checks import axis_size, check_is_layer, check_mask, check_whole
 
 

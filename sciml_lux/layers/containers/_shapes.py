@@ -6,8 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
+from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import LayerError, Params, ShapeError
+from ...flatten import Params
 from .._checks import axis_size, check_positive, check_whole
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 from jaxtyping import Array, Key
 
+from ..._errors import LayerError, PathError, unknown_name
 from ...core import AbstractContainer, AbstractLayer, State, declared_parameters, declared_states, with_fields
-from ...flatten import LayerError, Parameter, Params, PathError, Tied, flatten, unknown_name
+from ...flatten import Parameter, Params, Tied, flatten
 from ._precision import cast_floating, floating_dtype
 
 

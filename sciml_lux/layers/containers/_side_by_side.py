@@ -5,8 +5,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from ..._errors import ShapeError
 from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import Params, ShapeError
+from ...flatten import Params
 from ._named_layers import AbstractNamedLayers, as_layer, check_combine
 
 

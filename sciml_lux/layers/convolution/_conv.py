@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import LayerError, Params, ShapeError
+from ...flatten import Params
 from .. import init
 from .._checks import check_activation, check_flag, check_positive
 from .._widened import widened

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import LayerError, Params, ShapeError
+from ...flatten import Params
 from .._checks import check_choice
 from ._window import Pairs, Sizes, explicit_padding, spatial_sizes
 

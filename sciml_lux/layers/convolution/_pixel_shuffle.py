@@ -5,8 +5,9 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._errors import ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params, ShapeError
+from ...flatten import Params
 from ._window import check_shape, spatial_sizes
 
 

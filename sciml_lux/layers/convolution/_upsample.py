@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import LayerError, Params, ShapeError
+from ...flatten import Params
 from .._checks import check_choice, check_flag
 from .._widened import widened
 from ._resample import Rows, along, rows

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer
-from ...flatten import LayerError, ShapeError
 
 Pairs = tuple[tuple[int, int], ...]
 Sizes = tuple[int, ...]

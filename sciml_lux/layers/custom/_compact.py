@@ -12,8 +12,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Key
 
+from ..._errors import LayerError
 from ...core import AbstractContainer, AbstractLayer, State, Training, child_key, declared_parameters, declared_states
-from ...flatten import LayerError, Parameter, Params, check_name, complex_value, real
+from ...flatten import Parameter, Params, check_name, complex_value, real
 from ._declarations import hashable, parameter, start, state
 from ._scope import Scope
 

@@ -10,7 +10,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Key
 
-from ...flatten import AbstractRavelMap, Parameter, ParameterError, Real
+from ..._errors import ParameterError
+from ...flatten import AbstractRavelMap, Parameter, Real
 
 
 @dataclass(frozen=True)

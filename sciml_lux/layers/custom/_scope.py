@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import get_opaque_trace_state
 
+from ..._errors import LayerError, unknown_name
 from ...core import AbstractLayer, State
-from ...flatten import LayerError, Params, unknown_name
+from ...flatten import Params
 from ._declarations import state
 
 

@@ -6,8 +6,8 @@ import jax
 from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
+from ..._errors import LayerError
 from ...core import AbstractLayer, as_params, as_state, check_layer
-from ...flatten import LayerError
 
 
 class StatefulLayer:

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ..._errors import DebugError
 from ...core import children_of, differentiation_mode, observed, short, split_arrays
-from ...flatten import DebugError
 from ._measure import Line, Measured, lines_of
 
 # The error that a compiled program met last: what comes out of the program is JAX's own error, with the text of this one.

@@ -5,15 +5,7 @@ from typing import Any, Literal
 
 from jaxtyping import Array, Key
 
-from ...core import (
-    AbstractContainer,
-    AbstractLayer,
-    State,
-    children_of,
-    declared_parameters,
-    observed,
-    with_fields,
-)
+from ...core import AbstractContainer, AbstractLayer, State, children_of, declared_parameters, observed, with_fields
 from ...flatten import Params
 from .._checks import check_choice, check_is_layer
 from ._checks import Checks

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from ..._errors import LayoutError, PathError, unknown_name
 from ...core import AbstractLayer, State, as_state, setup
-from ...flatten import ArraySpec, Entry, FlatParams, Layout, LayoutError, PathError, Tied, leaf_paths, unknown_name
+from ...flatten import ArraySpec, Entry, FlatParams, Layout, Tied, leaf_paths
 
 OldPath = Callable[[str], str | None]
 

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from ..._errors import LayerError, LayoutError
 from ...core import AbstractContainer, AbstractLayer, State, as_state, check_layer, layout
-from ...flatten import Entry, FlatParams, LayerError, LayoutError, Params, Tied
+from ...flatten import Entry, FlatParams, Params, Tied
 from ._carry import carried_parameters, check_flat, is_within
 
 Function = Callable[[AbstractLayer, Params, State, str], tuple[AbstractLayer, Any, Any]]

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from ..._errors import LayerError
 from ...core import State, as_state, layout
-from ...flatten import Entry, FlatParams, LayerError
+from ...flatten import Entry, FlatParams
 from ..containers import Frozen, Share
 from ._carry import carried_parameters, check_flat, is_within
 from ._structure import check_model, replace_layer

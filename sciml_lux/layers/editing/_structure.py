@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from ..._errors import LayerError, PathError, unknown_name
 from ...core import AbstractContainer, AbstractLayer, check_layer
-from ...flatten import LayerError, PathError, check_name, unknown_name
+from ...flatten import check_name
 from ..containers._named_layers import as_layer
 
 

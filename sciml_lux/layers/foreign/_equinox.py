@@ -6,8 +6,9 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Key
 
+from ..._errors import LayerError
 from ...core import State, Training
-from ...flatten import FlatParams, LayerError, Params
+from ...flatten import FlatParams, Params
 from ._layer import AbstractForeignLayer, checked_parameters, state_of
 from ._skeleton import is_array, is_float, skeleton_of
 

@@ -7,8 +7,9 @@ from typing import Any
 import jax
 from jaxtyping import Array, Key
 
+from ..._errors import LayerError
 from ...core import State, Training
-from ...flatten import FlatParams, LayerError, Params
+from ...flatten import FlatParams, Params
 from ._layer import AbstractForeignLayer, checked_parameters, state_of
 from ._skeleton import Skeleton, is_array, is_float, path_of, skeleton_of
 

@@ -5,8 +5,9 @@ from typing import Any
 
 from jaxtyping import Array, Key
 
+from ..._errors import LayerError
 from ...core import AbstractLayer, State
-from ...flatten import FlatParams, LayerError, flatten
+from ...flatten import FlatParams, flatten
 from ._skeleton import Skeleton
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from ..._errors import LayerError
 from ...core import State
-from ...flatten import FlatParams, LayerError, Params
+from ...flatten import FlatParams, Params
 from ._layer import AbstractForeignLayer, checked_parameters, state_of
 from ._skeleton import is_array, is_float, skeleton_of
 

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
+from ..._errors import LayerError
 from ...core import State
-from ...flatten import LayerError, Parameter, Params, Tied, as_array
+from ...flatten import Parameter, Params, Tied, as_array
 
 
 @dataclass(frozen=True)

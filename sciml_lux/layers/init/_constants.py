@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ...flatten import LayerError, ShapeError
+from ..._errors import LayerError, ShapeError
 from ._initializer import AbstractInitializer, check_real
 
 

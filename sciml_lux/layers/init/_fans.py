@@ -2,7 +2,7 @@
 
 import math
 
-from ...flatten import LayerError, ShapeError
+from ..._errors import LayerError, ShapeError
 from ._initializer import AbstractInitializer
 
 MODES = ("fan_in", "fan_out", "fan_avg")

@@ -7,7 +7,7 @@ from typing import Any
 import wadler_lindig as wl
 from jaxtyping import Array, Float, Key
 
-from ...flatten import LayerError
+from ..._errors import LayerError
 
 
 class AbstractInitializer(abc.ABC):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ...flatten import LayerError
+from ..._errors import LayerError
 from ._fans import as_matrix
 from ._initializer import AbstractInitializer, check_between, check_order, check_real
 

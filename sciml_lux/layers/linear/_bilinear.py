@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from ..._errors import ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params, ShapeError
+from ...flatten import Params
 from .._checks import check_activation, check_flag, check_sizes
 from ._starts import DEFAULT_WEIGHT, initial_affine
 

@@ -6,8 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from ..._errors import ShapeError
 from ...core import AbstractLayer, State, as_input, is_numbers
-from ...flatten import Params, ShapeError
+from ...flatten import Params
 from .. import init
 from .._checks import check_positive, check_sizes
 

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ..._errors import LayerError, ShapeError
 from ...core import State
-from ...flatten import LayerError, Params, ShapeError
+from ...flatten import Params
 from ..containers._named_layers import AbstractNamedLayers
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._errors import LayerError
 from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import LayerError, Params
+from ...flatten import Params
 from .._checks import check_activation, check_flag, check_last_axis, check_number, check_sizes
 from ..containers import Chain, WrappedFunction
 from ..noise import Dropout

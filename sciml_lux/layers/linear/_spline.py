@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from ..._errors import LayerError
 from ...core import AbstractLayer, State
-from ...flatten import LayerError, Params
+from ...flatten import Params
 from .. import init
 from .._checks import check_choice, check_last_axis, check_sizes
 from .._widened import widened

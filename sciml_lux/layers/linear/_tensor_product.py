@@ -6,8 +6,9 @@ from typing import Any
 
 from jaxtyping import Array, Float, Key
 
+from ..._errors import LayerError
 from ...core import AbstractLayer, State
-from ...flatten import LayerError, Params
+from ...flatten import Params
 from .._checks import check_last_axis, check_sizes
 from .._product import product
 from ._starts import DEFAULT_WEIGHT

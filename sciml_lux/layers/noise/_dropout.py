@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
+from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State, Training
-from ...flatten import LayerError, ShapeError
 from .._checks import check_number
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float, Key
 
+from ..._errors import LayerError
 from ...core import AbstractLayer, State, Training
-from ...flatten import LayerError
 
 
 class GaussianNoise(AbstractLayer):

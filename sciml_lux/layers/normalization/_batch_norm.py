@@ -6,8 +6,9 @@ from typing import Any
 
 from jaxtyping import Array, Float, Key
 
+from ..._errors import ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params, ShapeError
+from ...flatten import Params
 from .. import init
 from .._checks import check_last_axis, check_number, check_positive
 from .._widened import widened

@@ -7,8 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import LayerError, Params, ShapeError
+from ...flatten import Params
 from .. import init
 from .._checks import check_last_axis, check_number, check_positive, check_sizes
 from .._widened import widened

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key
 
+from ..._errors import ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params, ShapeError
+from ...flatten import Params
 from .. import init
 from .._checks import check_positive
 from .._units import inverse_unit

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from ...flatten import LayerError, Params
+from ..._errors import LayerError
+from ...flatten import Params
 from .._checks import check_activation, check_flag
 from .._units import inverse_unit
 

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key
 
+from ..._errors import LayerError, PathError, unknown_name
 from ...core import AbstractContainer, AbstractLayer, State, layout
-from ...flatten import ArraySpec, LayerError, Params, PathError, Real, unknown_name
+from ...flatten import ArraySpec, Params, Real
 from .._checks import check_is_layer
 from .._units import inverse_unit
 from .._widened import widened

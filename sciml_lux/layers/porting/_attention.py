@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ...flatten import LayerError
+from ..._errors import LayerError
 from ._port import Port
 
 

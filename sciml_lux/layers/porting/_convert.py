@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._errors import LayerError, LayoutError, ShapeError
 from ...core import AbstractLayer, State, as_params, as_state, check_layer, setup
-from ...flatten import FlatParams, LayerError, LayoutError, NamedTree, ShapeError, as_array
+from ...flatten import FlatParams, NamedTree, as_array
 from ._port import Port
 from ._walk import Place, ported_layers
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...flatten import LayerError
+from ..._errors import LayerError
 
 
 @dataclass(frozen=True)

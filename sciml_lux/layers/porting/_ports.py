@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from ..._errors import LayerError
 from ...core import AbstractLayer
-from ...flatten import LayerError
 from ..attention import MultiHeadAttention, PatchEmbedding, TransformerEncoderBlock
 from ..convolution import Conv, ConvTranspose
 from ..linear import Bilinear, Dense, Embedding, PReLU

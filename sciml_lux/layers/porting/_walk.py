@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Iterator
 
+from ..._errors import LayerError
 from ...core import AbstractContainer, AbstractLayer, layout
-from ...flatten import LayerError
 from ..containers import Frozen, Repeated
 from ._port import Port
 from ._ports import ports_of

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from ..._errors import LayerError
 from ...core import AbstractLayer, State, stands_for
-from ...flatten import LayerError, Params, scan
+from ...flatten import Params, scan
 
 
 class AbstractRecurrentCell(AbstractLayer):

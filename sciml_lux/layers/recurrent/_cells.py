@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from ..._errors import LayerError
 from ...core import State, stands_for
-from ...flatten import LayerError, Params
+from ...flatten import Params
 from .._checks import check_flag, check_last_axis
 from ._cell import AbstractRecurrentCell
 from ._gated_cell import AbstractGatedCell

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Key
 
+from ..._errors import LayerError, ShapeError
 from ...core import State, may_stand_in
-from ...flatten import LayerError, Params, ShapeError
+from ...flatten import Params
 from .. import init
 from .._checks import check_flag, check_last_axis, check_positive
 from ._cell import AbstractRecurrentCell, where

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool
 
+from ..._errors import LayerError, ShapeError
 from ...core import AbstractContainer, State, as_input, as_params, as_state, may_stand_in
-from ...flatten import LayerError, Params, ShapeError
+from ...flatten import Params
 from .._checks import check_flag, check_mask, check_positive
 from ._cell import AbstractRecurrentCell
 

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from ..._errors import LayerError, ShapeError
 from ...core import AbstractContainer, State, declared_parameters, declared_states
-from ...flatten import LayerError, Params, ShapeError, flatten
+from ...flatten import Params, flatten
 from ._cell import AbstractRecurrentCell, where
 
 

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._errors import LayerError
 from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import LayerError, Params
+from ...flatten import Params
 from ._scalar import halves, summed
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._errors import LayerError, ShapeError
 from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import LayerError, Params, ShapeError
+from ...flatten import Params
 from .._checks import check_is_layer, check_last_axis
 
 

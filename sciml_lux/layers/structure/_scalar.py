@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._errors import ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params, ShapeError
+from ...flatten import Params
 
 
 def summed(

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..._errors import LayerError
 from ...core import differentiation_mode
-from ...flatten import LayerError
 from .._constant import constant
 from .._failure import Outcome, guard
 from .._linear import in_both_modes

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ..._errors import ShapeError
 from ...core import AbstractLayer, describe
-from ...flatten import ShapeError
 from ._rows import Rows
 
 

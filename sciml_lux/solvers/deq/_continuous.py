@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ...flatten import LayerError
+from ..._errors import LayerError
 from ..ode import integrate
 from ._cell import Cell
 from ._deep_equilibrium import DeepEquilibrium

@@ -10,6 +10,7 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Key
 
+from ..._errors import LayerError, ShapeError
 from ...core import (
     AbstractContainer,
     AbstractLayer,
@@ -21,7 +22,6 @@ from ...core import (
     make_array,
     with_fields,
 )
-from ...flatten import LayerError, ShapeError
 from .._failure import Outcome, guard
 from ..fixed_point import Anderson
 from ._attach import Rule, accuracy_of, attach

@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..._errors import LayerError, ShapeError
 from ...core import AbstractContainer, AbstractLayer, State, with_fields
-from ...flatten import LayerError, Params, ShapeError
+from ...flatten import Params
 from ._deep_equilibrium import DeepEquilibrium
 
 

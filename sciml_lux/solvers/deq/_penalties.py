@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from ...flatten import LayerError
+from ..._errors import LayerError
 from ..fixed_point import row_lengths
 from ._cell import Cell
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ...flatten import ShapeError
+from ..._errors import ShapeError
 from ..fixed_point import from_rows, row_lengths, to_rows
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import optimistix as optx
 
+from ..._errors import LayerError
 from ...core import AbstractLayer, check_layer, kind_of, no_layer, takes_arguments
-from ...flatten import LayerError
 from ..fixed_point import Broyden
 from ._penalties import JacobianPenalty
 from .gradients import AbstractEquilibriumGradient, ShineGradient, UnrolledGradient

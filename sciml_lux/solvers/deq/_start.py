@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..._errors import ShapeError
 from ...core import AbstractLayer, State, kind_of
-from ...flatten import ShapeError
 from ._cell import Cell, apply
 from ._rows import Rows
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Inexact, Int
 
-from ...flatten import LayerError
+from ..._errors import LayerError
 from ._fixed_point import FixedPointSolver, Point
 from ._least_squares import combine, inner_products, solve_scaled
 from ._rows import row_lengths

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact, Int
 
-from ...flatten import LayerError
+from ..._errors import LayerError
 from ._fixed_point import Point, RootFinder
 from ._least_squares import combine, inner_products
 from ._line_search import MOST_TRIALS, Search, advance, begin, judge

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
-from ...flatten import LayerError
+from ..._errors import LayerError
 from ._fixed_point import FixedPointSolver, Point
 from ._rows import row_products
 

@@ -11,7 +11,7 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int, PyTree, Scalar
 
-from ...flatten import LayerError, ShapeError
+from ..._errors import LayerError, ShapeError
 from ._evidence import GONE, NEARER, Evidence, at_rest, gathered, no_evidence, offset_of, tolerated
 from ._rows import from_rows, row_norms, to_rows
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float, Inexact
 
-from ...flatten import LayerError
+from ..._errors import LayerError
 from ._fixed_point import Point, RootFinder
 from ._gmres import gmres
 from ._line_search import MOST_TRIALS, Search, advance, begin, judge

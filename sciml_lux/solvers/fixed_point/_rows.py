@@ -9,7 +9,7 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Float, Inexact, PyTree, Scalar
 
-from ...flatten import ShapeError
+from ..._errors import ShapeError
 
 
 def to_rows(tree: PyTree, batched: bool) -> Inexact[Array, "samples size"]:

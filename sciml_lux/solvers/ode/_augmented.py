@@ -7,8 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State, kind_of, make_array
-from ...flatten import LayerError, ShapeError
 from ._ode import AbstractODE
 
 

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from ..._errors import ShapeError
 from ...core import type_of
-from ...flatten import ShapeError, known
+from ...flatten import known
 from .._linear import isolated
 
 _ONCE = (

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...flatten import ShapeError
+from ..._errors import ShapeError
 
 
 def per_component(where: str, values: Any, tree: Any) -> Any:

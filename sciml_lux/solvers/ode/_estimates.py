@@ -11,8 +11,8 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
+from ..._errors import LayerError
 from ...core import State, as_params, as_state
-from ...flatten import LayerError
 from .._constant import constant
 from ..runge_kutta import why_not_by_tableau
 from ._batching import Problem, sample_axes

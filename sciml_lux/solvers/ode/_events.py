@@ -14,7 +14,7 @@ import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 
-from ...flatten import ShapeError
+from ..._errors import ShapeError
 from .._constant import constant
 from ._crossing import Bracket, shifted, with_rate
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State, as_params, as_state
-from ...flatten import LayerError, ShapeError
 from ._ode import AbstractODE
 from ._second_order import check_pair
 from ._settings import takes_two_terms

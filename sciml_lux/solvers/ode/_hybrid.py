@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..._errors import LayerError, unknown_name
 from ...core import AbstractContainer, AbstractLayer, State, describe, takes_arguments, with_fields
-from ...flatten import LayerError, check_name, unknown_name
+from ...flatten import check_name
 from ._ode import AbstractODE
 from ._settings import check_settings
 from ._terms import Terms, apply

@@ -13,7 +13,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Int, Shaped
 
-from ...flatten import LayerError, ShapeError, as_array, is_traced, known
+from ..._errors import LayerError, ShapeError
+from ...flatten import as_array, is_traced, known
 from ._implicit import ImplicitSteps
 
 

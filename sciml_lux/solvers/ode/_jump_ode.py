@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
+from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import LayerError, ShapeError, is_traced, known
+from ...flatten import is_traced, known
 from ..adjoints import AdjointChoice
 from ._components import per_component
 from ._jumps import Jumping, solve_with_jumps

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
+from ..._errors import LayerError, ShapeError
 from ...core import (
     AbstractContainer,
     AbstractLayer,
@@ -21,7 +22,6 @@ from ...core import (
     differentiation_mode,
     type_of,
 )
-from ...flatten import LayerError, ShapeError
 from .._failure import guard
 from ..adjoints import AdjointChoice, ReversibleAdjoint, choose_adjoint
 from ._batching import Problem, advance_each, check_samples, dense_each, solve_each, summary_of_each

@@ -11,8 +11,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from ..._errors import ShapeError
 from ...core import is_okay, type_of
-from ...flatten import ShapeError
 from .._failure import Failure, Outcome
 from ..adjoints import APART, ReversibleAdjoint
 from ._batching import Problem, own_times

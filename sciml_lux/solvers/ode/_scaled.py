@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..._errors import LayerError
 from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import LayerError, Params
+from ...flatten import Params
 from ._components import per_component
 
 

@@ -7,8 +7,8 @@ import diffrax
 import jax
 import jax.numpy as jnp
 
+from ..._errors import LayerError, ShapeError
 from ...core import State, kind_of
-from ...flatten import LayerError, ShapeError
 from ._ode import AbstractODE
 from ._settings import takes_two_terms
 

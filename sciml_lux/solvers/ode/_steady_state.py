@@ -12,8 +12,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Key
 
+from ..._errors import LayerError
 from ...core import differentiation_mode, with_fields
-from ...flatten import LayerError
 from .._constant import constant
 from ._components import per_component
 from ._integrate import integrate

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 from jax.extend.core import get_opaque_trace_state
 
+from ..._errors import LayerError, PathError, unknown_name
 from ...core import AbstractLayer, State
-from ...flatten import LayerError, Params, PathError, unknown_name
+from ...flatten import Params
 
 
 class Terms:

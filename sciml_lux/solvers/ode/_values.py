@@ -10,8 +10,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from ..._errors import ShapeError
 from ...core import is_numbers, kind_of, make_array
-from ...flatten import ShapeError, is_traced, known
+from ...flatten import is_traced, known
 
 # The rounding of times, as a part of the span, beyond which steps are mostly rounding.
 _COARSEST = 1e-3

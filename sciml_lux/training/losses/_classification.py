@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
-from ...flatten import LayerError
+from ..._errors import LayerError
 from ._closed_forms import (
     at_least_tiny,
     binary_focal_log,

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...flatten import LayerError, NamedTree, ShapeError
+from ..._errors import LayerError, ShapeError
+from ...flatten import NamedTree
 
 Aggregate = Literal["mean", "sum", "none"]
 

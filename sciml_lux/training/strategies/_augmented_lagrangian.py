@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix
 
+from ..._errors import FitError, LayerError
 from ...core import State, failure_mode
-from ...flatten import FlatParams, LayerError
+from ...flatten import FlatParams
 from .._fit import fit
-from .._result import FitError, Fitted
+from .._result import Fitted
 from ._checks import check_count
 from ._multiple_shooting import ShootingLoss, check_segments
 

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from ...flatten import LayerError, ShapeError
+from ..._errors import LayerError, ShapeError
 
 
 def as_times(ts: Any) -> np.ndarray:

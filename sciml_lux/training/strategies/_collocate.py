@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy.interpolate import make_smoothing_spline
 
-from ...flatten import LayerError, ShapeError
+from ..._errors import LayerError, ShapeError
 from ._checks import as_times, as_values, check_count, check_lengths, observed
 
 # Bandwidths that are tried, from the narrowest that holds enough points to half the series.

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from ..._errors import LayerError
 from ...core import AbstractLayer, State, as_params, as_state
-from ...flatten import LayerError
 from ..losses import squared_error
 from ._collocate import Collocation
 from ._solve_series import check_states

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
+from ..._errors import FitError, LayerError, ShapeError
 from ...core import State, as_state, failure_mode
-from ...flatten import FlatParams, LayerError, ShapeError, pick
+from ...flatten import FlatParams, pick
 from .._batches import Batches
 from .._fit import stages
 from .._loss import Evaluation, Loss, all_solved, evaluate
-from .._result import FitError, Fitted
+from .._result import Fitted
 from .._run import run_stages
 
 

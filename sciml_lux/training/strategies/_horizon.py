@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ...flatten import LayerError
+from ..._errors import LayerError
 from ._checks import check_count
 from ._series import Series, check_one
 

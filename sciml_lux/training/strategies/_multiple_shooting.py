@@ -11,8 +11,9 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Key
 
+from ..._errors import LayerError, ShapeError
 from ...core import AbstractContainer, AbstractLayer, State, layout
-from ...flatten import FlatParams, LayerError, ShapeError
+from ...flatten import FlatParams
 from ..losses import squared_error
 from ._checks import check_count
 from ._series import Series

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ...flatten import LayerError, ShapeError, owned
+from ..._errors import LayerError, ShapeError
+from ...flatten import owned
 from ._checks import as_times, as_values, check_lengths, observed
 
 
@@ -72,7 +73,9 @@ def series(
             f"the inputs of a series are a tree of arrays, such as lux.solvers.linear_input(ts, values), got {inputs!r}; inputs that are "
             "a function, the same for all series, go to TrajectoryLoss(node, solve=functools.partial(node.solve, inputs=...))"
         )
-    return Series(ts, np.where(mask, ys, np.zeros_like(ys)), mask, y0, np.asarray(resumed), doses, jax.tree.map(owned, inputs))
+    return Series(
+        ts, np.where(mask, ys, np.zeros_like(ys)), mask, y0, np.asarray(resumed), doses, jax.tree.map(owned, inputs)
+    )
 
 
 def stack_series(parts: Sequence[Series]) -> Series:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from ..._errors import LayerError
 from ...core import AbstractLayer, State, as_params, as_state
-from ...flatten import LayerError
 from .._loss import all_solved
 from ._series import Series
 

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..._errors import ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import ShapeError
 from ..losses import squared_error
 from ._series import Series
 from ._solve_series import check_node, solve_series

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...flatten import LayerError, ShapeError
+from ..._errors import LayerError, ShapeError
 from ._checks import check_count
 from ._series import Series, check_one
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ....flatten import LayerError
+from ...._errors import LayerError
 from ._basis import AbstractBasis, check_domain, check_number_of_functions
 
 

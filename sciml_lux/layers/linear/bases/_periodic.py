@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ....flatten import LayerError
+from ...._errors import LayerError
 from ._basis import AbstractBasis, check_number_of_functions
 
 _TURN = 2 * math.pi

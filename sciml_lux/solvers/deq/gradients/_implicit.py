@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Float, Int
 
-from ....flatten import LayerError
+from ...._errors import LayerError
 from ...fixed_point import row_lengths
 from .._find import Detached, by_sample
 from ._dense import solve_dense

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
-from ....flatten import LayerError
+from ...._errors import LayerError
 from ._gradient import AbstractEquilibriumGradient, Rows, System
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from ....flatten import LayerError
+from ...._errors import LayerError
 from ...fixed_point import row_lengths
 from ._gradient import AbstractEquilibriumGradient, Rows, System
 

@@ -9,14 +9,16 @@
         ├── LayerError       (TypeError)   a layer breaks the contract `layer(x, ps, st) -> (y, st)`
         ├── ShapeError       (ValueError)  an input does not fit the layer that got it
         ├── FileFormatError  (ValueError)  a file is damaged, or is not one that this version can read
-        ├── SolveError       (RuntimeError)  a solver or a fit failed
+        ├── SolveError       (RuntimeError)  a solver or an estimate failed
+        │   └── FitError                     a fit had to stop; what it reached comes with it
         └── DebugError       (RuntimeError)  debug mode found the layer that went wrong first
 
-They live here because everything else imports `flatten`; `core` adds the layer's path to each as it passes through.
+All are names of the root, `lux.LayerError`; `core` adds the layer's path to each as it passes through.
 """
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class LuxError(Exception):
@@ -55,7 +57,19 @@ class FileFormatError(LuxError, ValueError):
 
 
 class SolveError(LuxError, RuntimeError):
-    """A solver or a fit that could not go on."""
+    """A solve that failed, of whichever kind: a differential equation, an equilibrium, an estimate, a fit.
+
+    Within a compiled function JAX makes a `jax.errors.JaxRuntimeError` of any error of a running program, whose text ends in the
+    message of this one; `except RuntimeError` catches both.
+    """
+
+
+class FitError(SolveError):
+    """A fit that had to stop, or did not lower the loss. `error.fitted` holds what was reached, and the best point."""
+
+    def __init__(self, message: str, fitted: Any) -> None:
+        super().__init__(message)
+        self.fitted = fitted
 
 
 class DebugError(LuxError, RuntimeError):
