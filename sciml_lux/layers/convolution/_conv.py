@@ -13,6 +13,7 @@ from ...flatten import Params
 from .. import init
 from .._checks import check_activation, check_flag, check_positive
 from .._widened import widened
+from ._checks import check_fits, check_padding, check_per_axis, check_shape, spatial_sizes
 from ._correlate import correlate, spread
 from ._pad import check_padding_mode, folded, padded
 from ._window import (
@@ -21,14 +22,9 @@ from ._window import (
     PerAxis,
     Sizes,
     Window,
-    check_fits,
-    check_padding,
-    check_per_axis,
-    check_shape,
     explicit_padding,
     one_batch_axis,
     per_axis,
-    spatial_sizes,
     unpadded,
     window_over,
 )

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from ..._errors import ShapeError
 from ...core import AbstractLayer, State
 from ...flatten import Params
-from ._window import check_shape, spatial_sizes
+from ._checks import check_shape, spatial_sizes
 
 
 class PixelShuffle(AbstractLayer):

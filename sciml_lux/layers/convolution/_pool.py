@@ -12,19 +12,9 @@ from ...core import AbstractLayer, State
 from ...flatten import Params
 from .._checks import check_flag
 from .._widened import widened
+from ._checks import check_fits, check_padding, check_per_axis, check_shape, spatial_sizes
 from ._reduce import filled, window_maximum, window_norm, window_sum
-from ._window import (
-    Padding,
-    PerAxis,
-    Sizes,
-    Window,
-    check_fits,
-    check_padding,
-    check_per_axis,
-    check_shape,
-    spatial_sizes,
-    window_over,
-)
+from ._window import Padding, PerAxis, Sizes, Window, window_over
 
 
 class _Pool(AbstractLayer):

@@ -12,9 +12,9 @@ from ...core import AbstractLayer, State
 from ...flatten import Params
 from .._checks import check_flag
 from .._widened import widened
+from ._checks import check_shape, spatial_sizes
 from ._pool import check_exponent
 from ._reduce import norm_over, segment_maximum, segment_norm, segment_sum
-from ._window import check_shape, spatial_sizes
 
 
 class _GlobalPool(AbstractLayer):

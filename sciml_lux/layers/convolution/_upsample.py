@@ -11,8 +11,8 @@ from ...core import AbstractLayer, State
 from ...flatten import Params
 from .._checks import check_choice, check_flag
 from .._widened import widened
+from ._checks import check_shape, spatial_sizes
 from ._resample import Rows, along, rows
-from ._window import check_shape, spatial_sizes
 
 _MODES = ("nearest", "linear", "cubic")
 
