@@ -1,4 +1,4 @@
-"""The gradient of `x @ weight` in the weight: JAX's own against `layers/_product.py`, in a step of gradient descent.
+"""The gradient of `x @ weight` in the weight: JAX's own against `kernels/_product.py`, in a step of gradient descent.
 
 python benchmarks/products.py
 """
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from harness import alternate, record, shown, table
 from jax import lax
 
-from sciml_lux.layers._product import product
+from sciml_lux.kernels._product import product
 
 SHAPES = (
     (128, 256, 10),

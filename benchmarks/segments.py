@@ -1,4 +1,4 @@
-"""Ways of cutting the vector and joining the gradient, and why `flatten/_segments.py` is as it is.
+"""Ways of cutting the vector and joining the gradient, and why `kernels/_segments.py` is as it is.
 
 python benchmarks/segments.py
 """
@@ -12,7 +12,7 @@ from flatten import problem, separate_loss
 from harness import alternate, compile_ratio, record, shown, table
 from jax import lax
 
-from sciml_lux.flatten import _segments
+from sciml_lux.kernels import _segments
 
 NOTE = (
     "`fused`: one `lax.split`, whose transpose is one concatenate, left to the compiler, which fuses each segment "

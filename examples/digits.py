@@ -101,7 +101,7 @@ def main():
     (images, labels), (test_images, test_labels) = load()
     model = network()
     print(model)
-    print(lux.summary(model, (BATCH, 8, 8, 1)))
+    print(lux.tools.summary(model, (BATCH, 8, 8, 1)))
     ps, st = lux.setup(jax.random.key(0), model)
 
     def loss(ps, st, batch):

@@ -169,7 +169,7 @@ def wrappers_and_foreign_models(x):
     print("three layers, two of them one:", lux.parameter_length(lux.Share(lux.Chain(*block), "layer_0", "layer_2")))
     print("with the first frozen:", lux.parameter_length(lux.Chain(lux.Frozen(block[0]), *block[1:])))
     module = eqx.nn.MLP(4, 4, 8, 1, key=jax.random.key(0))
-    layer, ps, st = lux.from_equinox(module)
+    layer, ps, st = lux.tools.from_equinox(module)
     print(ps.layout, "equal results:", bool(jnp.all(layer(x[0], ps, st)[0] == module(x[0]))), sep="\n")
 
 

@@ -1,9 +1,11 @@
 """Scientific machine learning on JAX in which every model's parameters are one vector. `import sciml_lux as lux`."""
 
+from . import _moved as _moved
 from . import estimation as estimation
 from . import flatten as flatten
 from . import layers as layers
 from . import solvers as solvers
+from . import tools as tools
 from . import training as training
 from ._errors import DebugError as DebugError
 from ._errors import FileFormatError as FileFormatError
@@ -21,7 +23,6 @@ from .core import AbstractLayer as AbstractLayer
 from .core import State as State
 from .core import Training as Training
 from .core import layer_paths as layer_paths
-from .core import layout as layout
 from .core import output_shape as output_shape
 from .core import parameter_length as parameter_length
 from .core import setup as setup
@@ -36,6 +37,7 @@ from .flatten import Parameter as Parameter
 from .flatten import Params as Params
 from .flatten import bounded as bounded
 from .flatten import fixed as fixed
+from .flatten import layout_of as layout_of
 from .flatten import load as load
 from .flatten import positive as positive
 from .flatten import real as real
@@ -56,7 +58,6 @@ from .layers import Chain as Chain
 from .layers import Compact as Compact
 from .layers import Conv as Conv
 from .layers import ConvTranspose as ConvTranspose
-from .layers import Debug as Debug
 from .layers import Dense as Dense
 from .layers import Dropout as Dropout
 from .layers import Embedding as Embedding
@@ -116,27 +117,12 @@ from .layers import WeightNorm as WeightNorm
 from .layers import WrappedFunction as WrappedFunction
 from .layers import activations as activations
 from .layers import bases as bases
-from .layers import carry_over as carry_over
 from .layers import compact as compact
-from .layers import debug as debug
-from .layers import freeze as freeze
-from .layers import from_equinox as from_equinox
-from .layers import from_flax as from_flax
-from .layers import from_pytree as from_pytree
-from .layers import from_torch as from_torch
 from .layers import init as init
-from .layers import insert_layer as insert_layer
-from .layers import layer_map as layer_map
 from .layers import parameter as parameter
-from .layers import remove_layer as remove_layer
-from .layers import replace_layer as replace_layer
 from .layers import rotary_embedding as rotary_embedding
 from .layers import scaled_dot_product_attention as scaled_dot_product_attention
-from .layers import share_parameters as share_parameters
 from .layers import state as state
-from .layers import summary as summary
-from .layers import to_torch as to_torch
-from .layers import unfreeze as unfreeze
 from .solvers import AugmentedODE as AugmentedODE
 from .solvers import ContinuousDEQ as ContinuousDEQ
 from .solvers import DeepEquilibrium as DeepEquilibrium

@@ -73,7 +73,7 @@ class FitError(SolveError):
 
 
 class DebugError(LuxError, RuntimeError):
-    """The first layer that went wrong under `lux.debug`: the message shows its input, parameters, state and output.
+    """The first layer that went wrong under `lux.tools.debug`: the message shows its input, parameters, state and output.
 
     `path`: of the layer, within the model that is debugged; `culprit`: what was bad first, one of `"input"`, `"parameters"`, `"state"`,
     `"output"`, `"exception"`, or, backward, `"cotangent of the output"`, `"... input"`, `"... parameters"`.

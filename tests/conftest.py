@@ -70,7 +70,7 @@ def unchecked():
 @pytest.fixture
 def ravel_maps():
     """Ravel maps registered in the test are forgotten after it."""
-    registry = flatten._ravel_map._REGISTRY
+    registry = flatten.maps._ravel_map._REGISTRY
     before = dict(registry)
     yield
     registry.clear()

@@ -422,7 +422,7 @@ CASES = [
     ),
     ("layers/linear/_maxout.py: write lux.Maxout(", lambda: lux.Maxout(), ({}, lambda layer: run(layer, jnp.ones(3)))),
     (
-        "layers/convolution/_window.py: Write {}=({},) for series",
+        "kernels/convolution/_window.py: Write {}=({},) for series",
         lambda: lux.Conv(1, 1, 3),
         lambda: [lux.Conv(1, 1, kernel_size=(3,)), lux.Conv(1, 1, kernel_size=(3, 3))],
     ),
@@ -576,10 +576,10 @@ CASES = [
         ({"ps": PS}, lambda params: lux.flatten.flatten({"a": params})),
     ),
     (
-        "flatten/_flat_params.py: write lux.layout(layer)",
+        "flatten/_flat_params.py: write lux.layout_of(layer)",
         lambda: FlatParams(PS.vector, {}),
         lambda: [
-            FlatParams(PS.vector, lux.layout(DENSE)),
+            FlatParams(PS.vector, lux.layout_of(DENSE)),
             FlatParams(PS.vector, PS.layout),
             lux.flatten.flatten({"a": X}),
         ],
@@ -602,11 +602,11 @@ CASES = [
     ),
     (
         "flatten/_layout.py: write lux.flatten.flatten(tree)",
-        lambda: lux.flatten.layout_of({"a": X}),
-        ({"tree": {"a": X}}, lambda ps: lux.flatten.layout_of(ps)),
+        lambda: lux.layout_of({"a": X}),
+        ({"tree": {"a": X}}, lambda ps: lux.layout_of(ps)),
     ),
     (
-        "flatten/_matrices.py: write (value + value.T) / 2",
+        "flatten/maps/_matrices.py: write (value + value.T) / 2",
         lambda: lux.flatten.symmetric(np.array([[1.0, 2.0], [3.0, 4.0]])),
         lambda: lux.flatten.symmetric(np.array([[1.0, 2.5], [2.5, 4.0]])),
     ),
@@ -621,12 +621,12 @@ CASES = [
         ({"value": [1.0, 2.0]}, lambda value: PS.set("bias", value)),
     ),
     (
-        "flatten/_ravel_map.py: write type(value)",
+        "flatten/maps/_ravel_map.py: write type(value)",
         lambda: lux.flatten.register_ravel_map(3),
         lambda: lux.flatten.register_ravel_map(int),
     ),
     (
-        "flatten/_tie.py: write through=Transposed()",
+        "flatten/names/_tie.py: write through=Transposed()",
         lambda: lux.flatten.tie(
             setup(lux.Chain(lux.Dense(2, 3), lux.Dense(3, 2)))[0], ["layer_0.weight", "layer_1.weight"]
         ),
@@ -637,7 +637,7 @@ CASES = [
         ),
     ),
     (
-        "flatten/_vectors.py: write value / value.sum",
+        "flatten/maps/_vectors.py: write value / value.sum",
         lambda: setup(Declares(lambda: lux.flatten.simplex(np.array([1.0, 2.0])))),
         ({"value": np.array([1.0, 2.0])}, lambda value: setup(Declares(lambda: lux.flatten.simplex(value)))),
     ),
@@ -874,13 +874,13 @@ CASES = [
         lambda: run(lux.Chain(lux.SkipConnection(DENSE, jnp.add)), X),
     ),
     (
-        "layers/porting/_convert.py: write model.state_dict()",
-        lambda: lux.from_torch(Torch(), DENSE),
-        ({"model": Torch()}, lambda arrays: lux.from_torch(arrays, DENSE)),
+        "tools/porting/_convert.py: write model.state_dict()",
+        lambda: lux.tools.from_torch(Torch(), DENSE),
+        ({"model": Torch()}, lambda arrays: lux.tools.from_torch(arrays, DENSE)),
     ),
     (
-        "layers/foreign/_equinox.py: write lux.from_pytree(module",
-        lambda: lux.from_equinox(Module(X)),
+        "tools/foreign/_equinox.py: write lux.tools.from_pytree(module",
+        lambda: lux.tools.from_equinox(Module(X)),
         ({"module": Module(X)}, None),
     ),
     # More adapters
@@ -995,9 +995,9 @@ CASES = [
         lambda: PS.params == PS.replace(PS.vector + 1).params,
         ({"tree": PS.params, "other": PS.params}, None),
     ),
-    ("flatten/_file.py: write lux.save(path, ps)", lambda: lux.save("never", ST), lambda: lux.setup(KEY, DENSE)),
+    ("flatten/files/_file.py: write lux.save(path, ps)", lambda: lux.save("never", ST), lambda: lux.setup(KEY, DENSE)),
     (
-        "flatten/_file.py: write lux.save(path, lux.flatten.flatten(params))",
+        "flatten/files/_file.py: write lux.save(path, lux.flatten.flatten(params))",
         lambda: lux.save("never", PS.params),
         lambda: lux.flatten.flatten(PS.params),
     ),
@@ -1036,8 +1036,8 @@ CASES = [
         lambda: run(lux.NeuralODE(DENSE, adjoint=diffrax.RecursiveCheckpointAdjoint()), X),
     ),
     (
-        "layers/porting/_normalization.py: write {}(...) around each",
-        lambda: lux.from_torch({}, lux.WeightNorm(lux.Chain(DENSE), names=("layer_0.weight",))),
+        "tools/porting/_normalization.py: write {}(...) around each",
+        lambda: lux.tools.from_torch({}, lux.WeightNorm(lux.Chain(DENSE), names=("layer_0.weight",))),
         lambda: run(lux.Chain(lux.WeightNorm(DENSE, names=("weight",))), X),
     ),
     (
@@ -1116,13 +1116,13 @@ def test_what_a_message_says_to_write_works(where, wrong, right):
 ELSEWHERE = {
     "core/_call.py: write jax.shard_map(..., check_vma=False)": "test_sharding.py::test_the_advice_where_a_solver_does_not_say_what_varies_works",  # noqa: E501
     "core/_traced.py: write": "test_estimation.py::test_a_curve_that_needs_numbers_is_told_where_and_what_to_write",
-    "flatten/_file.py: write lux.save(path, fitted.ps)": "test_not_arrays.py::test_what_is_saved_is_parameters_in_a_folder_that_there_is",
-    "flatten/_file.py: write os.makedirs({}, exist_ok=True)": "test_not_arrays.py::test_what_is_saved_is_parameters_in_a_folder_that_there_is",  # noqa: E501
-    "flatten/_file.py: write ps, report = lux.flatten.transplant": "test_other_parameters.py::test_a_file_is_that_of_the_model",
+    "flatten/files/_file.py: write lux.save(path, fitted.ps)": "test_not_arrays.py::test_what_is_saved_is_parameters_in_a_folder_that_there_is",  # noqa: E501
+    "flatten/files/_file.py: write os.makedirs({}, exist_ok=True)": "test_not_arrays.py::test_what_is_saved_is_parameters_in_a_folder_that_there_is",  # noqa: E501
+    "flatten/files/_file.py: write ps, report = lux.flatten.transplant": "test_other_parameters.py::test_a_file_is_that_of_the_model",
     "flatten/_no_array.py: write {}": "test_not_arrays.py::test_an_operation_says_what_to_write",
-    "layers/foreign/_flax.py: write from_flax(module)": "test_foreign.py::test_an_nnx_module",
-    "layers/foreign/_flax.py: write from_flax(module, module.init": "test_foreign.py::test_a_linen_module",
-    "layers/porting/_recurrent.py: write GRUCell(..., reset_before=False)": "test_torch_oracle.py::test_it_is_what_pytorch_computes",
+    "tools/foreign/_flax.py: write from_flax(module)": "test_foreign.py::test_an_nnx_module",
+    "tools/foreign/_flax.py: write from_flax(module, module.init": "test_foreign.py::test_a_linen_module",
+    "tools/porting/_recurrent.py: write GRUCell(..., reset_before=False)": "test_torch_oracle.py::test_it_is_what_pytorch_computes",
     "flatten/_check.py: write coordinates(value)": "test_check_ravel_map.py::test_a_right_map_passes",
     "training/strategies/_solve_series.py: write lux.NeuralODE(model)": "test_strategies_exact.py::test_hidden_states_are_fitted_in_windows_as_the_message_says",  # noqa: E501
     "training/_outcome.py: write jacobian_penalty=": "test_deq_stability.py::test_the_penalty_is_differentiated_through_the_equilibrium",
@@ -1136,12 +1136,12 @@ _PRECISION = "tests compute in float64 already"
 NOT_FOLLOWED = {
     "estimation/_warnings.py: write jax.config.update": _PRECISION,
     "flatten/_declare.py: write jax.config.update": _PRECISION,
-    "flatten/_file.py: write it; read its tensors": "the word says that lux.save did not make the file",
-    "flatten/_file.py: write `pip install": _INSTALLS,
-    "flatten/_file_decode.py: write `pip install": _INSTALLS,
+    "flatten/files/_file.py: write it; read its tensors": "the word says that lux.save did not make the file",
+    "flatten/files/_file.py: write `pip install": _INSTALLS,
+    "flatten/files/_decode.py: write `pip install": _INSTALLS,
     "flatten/_kept.py: write it in other units": _PRECISION,
     "layers/containers/_precision.py: write jax.config.update": _PRECISION,
-    "layers/foreign/_flax.py: write `pip install": _INSTALLS,
+    "tools/foreign/_flax.py: write `pip install": _INSTALLS,
     "solvers/ode/_one.py: write stiff=True": "one of several things to try, which need not be what the problem lacks",
     "solvers/ode/_one.py: write adjoint=diffrax.DirectAdjoint() for another loop": "it speaks of a fault of the solver, of which none is known",  # noqa: E501
     "training/_batches.py: write jax.config.update": _PRECISION,

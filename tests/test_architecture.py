@@ -1,27 +1,35 @@
 """The rules of the design, held by reading the source: who imports whom, what is public, how long things are."""
 
 import ast
+import builtins
 import difflib
 import graphlib
 import importlib
 import inspect
 import pathlib
+import re
 
 import pytest
 from public_names import PUBLIC
 
 import sciml_lux
+from sciml_lux import _moved
 
 ROOT = pathlib.Path(sciml_lux.__file__).parent
 
 # The parts of the package that each part may import; the root re-exports from all.
+GROUND = {"_errors", "kernels", "flatten", "core"}
 MAY_IMPORT = {
-    "flatten": set(),
-    "core": {"flatten"},
-    "layers": {"core", "flatten"},
-    "solvers": {"core", "flatten"},
-    "training": {"core", "flatten"},
-    "estimation": {"core", "flatten", "solvers", "training"},
+    "_errors": set(),
+    "_moved": set(),  # names the others by strings
+    "kernels": {"_errors"},
+    "flatten": {"_errors", "kernels"},
+    "core": {"_errors", "kernels", "flatten"},
+    "layers": GROUND,
+    "solvers": GROUND,
+    "training": GROUND,
+    "estimation": GROUND | {"solvers", "training"},
+    "tools": GROUND | {"layers", "solvers", "training", "estimation"},
 }
 # Where the libraries of solvers may be imported.
 LIBRARIES = {
@@ -68,40 +76,44 @@ def part_of(module: str) -> str:
     return [*module.split("."), ""][1]
 
 
-every_module = pytest.mark.parametrize("name", SOURCES)
+def no_offenders(rule, offenders):
+    found = [offender for offender in offenders if offender]
+    assert not found, "\n".join([rule, *found])
 
 
 # Imports
 
 
-@every_module
-def test_a_part_imports_only_what_it_may(name):
-    part = part_of(name)
-    if not part:
-        return  # the root
-    ours = {part_of(module) for module in imports_of(name) if module.split(".")[0] == "sciml_lux"}
-    assert "" not in ours, f"{name} imports the root of the package; import from the part that has the name"
-    assert ours <= MAY_IMPORT[part] | {part}, f"{part} may import {sorted(MAY_IMPORT[part])}"
+def test_a_part_imports_only_what_it_may():
+    def offence(name):
+        part = part_of(name)
+        ours = {part_of(module) for module in imports_of(name) if module.split(".")[0] == "sciml_lux"}
+        more = ours - MAY_IMPORT[part] - {part} if part else set()  # the root imports all
+        return more and f"{name}: {sorted(more)}"
+
+    no_offenders("imports of parts that are not below; '' is the root", map(offence, SOURCES))
 
 
-@every_module
-def test_the_libraries_of_solvers_stay_where_they_belong(name):
-    libraries = {module.split(".")[0] for module in imports_of(name)} & set(LIBRARIES)
-    misplaced = [library for library in libraries if part_of(name) not in LIBRARIES[library]]
-    assert not misplaced, f"{name} imports {misplaced}"
+def test_the_libraries_of_solvers_stay_where_they_belong():
+    def offence(name):
+        libraries = {module.split(".")[0] for module in imports_of(name)} & set(LIBRARIES)
+        misplaced = [library for library in libraries if part_of(name) not in LIBRARIES[library]]
+        return misplaced and f"{name}: {misplaced}"
+
+    no_offenders("imports of libraries", map(offence, SOURCES))
 
 
-@every_module
-def test_imports_stand_at_the_top(name):
+def test_imports_stand_at_the_top():
     late = [
-        f"line {node.lineno}: {module}"
-        for function in ast.walk(TREES[name])
+        f"{name}, line {node.lineno}: {module}"
+        for name, tree in TREES.items()
+        for function in ast.walk(tree)
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for node in ast.walk(function)
         for module in imported(name, node)
         if module.split(".")[0] not in OPTIONAL
     ]
-    assert not late
+    no_offenders("imports within functions", late)
 
 
 def test_no_module_imports_itself_in_a_circle():
@@ -122,35 +134,52 @@ def public_names(name: str) -> list[str]:
     return sorted(name for name in found if name and not name.startswith("_"))
 
 
-@pytest.mark.parametrize("name", PUBLIC)
-def test_the_public_surface_is_the_declared_one(name):
-    changes = difflib.unified_diff(PUBLIC[name], public_names(name), "public_names.py", name, lineterm="", n=0)
-    assert PUBLIC[name] == public_names(name), "\n".join(changes)
+def test_the_public_surface_is_the_declared_one():
+    def changes(name):
+        return "\n".join(
+            difflib.unified_diff(PUBLIC[name], public_names(name), "public_names.py", name, lineterm="", n=0)
+        )
+
+    no_offenders("names that joined or left", map(changes, PUBLIC))
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if SOURCES[name].name == "__init__.py"])
-def test_a_package_holds_a_docstring_and_re_exports_and_nothing_else(name):
-    docstring, *rest = TREES[name].body
-    assert isinstance(docstring, ast.Expr)
-    for node in rest:
-        assert isinstance(node, ast.ImportFrom), f"line {node.lineno}"
-        assert all(alias.asname == alias.name for alias in node.names), f"line {node.lineno}: write X as X"
+def test_a_package_holds_a_docstring_and_re_exports_and_nothing_else():
+    def offence(name):
+        docstring, *rest = TREES[name].body
+        fine = isinstance(docstring, ast.Expr) and all(
+            isinstance(node, ast.ImportFrom) and all(alias.asname == alias.name for alias in node.names)
+            for node in rest
+        )
+        return not fine and name
+
+    no_offenders("write X as X", [offence(name) for name in SOURCES if SOURCES[name].name == "__init__.py"])
 
 
-@pytest.mark.parametrize("name", PUBLIC)
-def test_every_public_name_exists_and_is_documented(name):
-    module = importlib.import_module(name)
-    assert module.__doc__
-    undocumented = []
-    for public in PUBLIC[name]:
-        value = getattr(module, public)
-        if inspect.isclass(value):
-            undocumented += [f"{public}{method}" for method in undocumented_in(value)]
-        elif inspect.ismodule(value) or callable(value):
-            undocumented += [] if inspect.getdoc(value) or public in DOCUMENTED_VALUES else [public]
-        else:
-            undocumented += [] if public in DOCUMENTED_VALUES else [public]
-    assert not undocumented
+def test_no_public_name_means_two_things():
+    meanings = {}
+    for module in PUBLIC:
+        for name in PUBLIC[module]:
+            value = getattr(importlib.import_module(module), name)
+            if not inspect.ismodule(value):  # a package may have the name of its first verb
+                meanings.setdefault(name, {})[id(value)] = module
+    no_offenders("two things", [f"{name}: {found}" for name, found in meanings.items() if len(found) > 1])
+
+
+def test_every_public_name_exists_and_is_documented():
+    def undocumented(name):
+        module = importlib.import_module(name)
+        for public in PUBLIC[name]:
+            value = getattr(module, public)
+            if inspect.isclass(value):
+                yield from (f"{name}.{public}{method}" for method in undocumented_in(value))
+            elif not (
+                public in DOCUMENTED_VALUES or (inspect.getdoc(value) and callable(value)) or inspect.ismodule(value)
+            ):
+                yield f"{name}.{public}"
+        if not module.__doc__:
+            yield name
+
+    no_offenders("without a docstring", [one for name in PUBLIC for one in undocumented(name)])
 
 
 def undocumented_in(cls: type) -> list[str]:
@@ -179,16 +208,63 @@ def documented_values() -> set[str]:
 DOCUMENTED_VALUES = documented_values()
 
 
+# Names that have moved, and errors
+
+
+def test_names_that_have_moved_answer_with_a_warning_that_says_where_they_are():
+    for package, names in _moved.MOVED.items():
+        module = importlib.import_module(package)
+        for old, new in names.items():
+            assert old not in vars(module), f"{package}.{old} is still there"
+            place, _, own = new.rpartition(".")
+            with pytest.warns(DeprecationWarning, match=re.escape(f"write {new.replace('sciml_lux', 'lux')}") + "$"):
+                found = getattr(module, old)
+            assert found is getattr(importlib.import_module(place), own)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        sciml_lux.nonsense  # noqa: B018
+
+
+def test_the_tree_of_errors_is_the_one_that_is_drawn():
+    drawn, parents = {}, {}
+    for line in sciml_lux._errors.__doc__.splitlines():
+        if match := re.match(r"( *(?:│   |    )*)[├└]── (\w+) *(?:\((\w+)\))?", line):
+            depth, name, base = len(match[1]), match[2], match[3]
+            parents = {**{d: n for d, n in parents.items() if d < depth}, depth: name}
+            above = [parents[d] for d in sorted(parents) if d < depth]
+            drawn[name] = [above[-1] if above else "Exception", *([base] if base else [])]
+    errors = {
+        name: [base.__name__ for base in value.__bases__]
+        for name, value in vars(sciml_lux._errors).items()
+        if inspect.isclass(value) and issubclass(value, Exception)
+    }
+    assert drawn == errors
+    assert all(getattr(sciml_lux, name) is getattr(sciml_lux._errors, name) for name in errors)
+    elsewhere = [
+        f"{name}.{node.name}"
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and name != "sciml_lux._errors" and not node.name.startswith("_")
+        if any(isinstance(base, ast.Name) and (base.id in errors or is_error(base.id)) for base in node.bases)
+    ]
+    no_offenders("errors outside of the tree", elsewhere)
+
+
+def is_error(name):
+    found = getattr(builtins, name, None)
+    return inspect.isclass(found) and issubclass(found, Exception)
+
+
 # Small enough to see at once
 
 
-@every_module
-def test_files_and_functions_are_short(name):
-    assert len(SOURCES[name].read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
-    long = {
-        node.name: node.end_lineno - node.lineno + 1
-        for node in ast.walk(TREES[name])
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.end_lineno - node.lineno + 1 > LONGEST_FUNCTION
-    }
-    assert not long
+def test_files_and_functions_are_short():
+    def offence(name):
+        if len(SOURCES[name].read_text(encoding="utf-8").splitlines()) > LONGEST_FILE:
+            yield f"{name}: more than {LONGEST_FILE} lines"
+        for node in ast.walk(TREES[name]):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = node.end_lineno - node.lineno + 1
+                if length > LONGEST_FUNCTION:
+                    yield f"{name}.{node.name}: {length} lines"
+
+    no_offenders("too long", [one for name in SOURCES for one in offence(name)])

@@ -12,7 +12,7 @@ from members import RAVEL_MAPS
 
 import sciml_lux as lux
 from sciml_lux import ParameterError
-from sciml_lux.flatten import AbstractRavelMap, Positive, PositiveDefinite, check_ravel_map
+from sciml_lux.flatten import AbstractRavelMap, Positive, PositiveDefiniteMap, check_ravel_map
 
 
 @pytest.mark.parametrize("member", RAVEL_MAPS, ids=lambda member: member.name)
@@ -21,9 +21,9 @@ def test_every_map_keeps_its_promises(member):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize("ravel_map", [Positive(), PositiveDefinite()], ids=repr)
+@pytest.mark.parametrize("ravel_map", [Positive(), PositiveDefiniteMap()], ids=repr)
 def test_maps_of_other_dtypes(ravel_map, dtype):
-    check_ravel_map(ravel_map, jnp.eye(2, dtype=dtype) + (0 if isinstance(ravel_map, PositiveDefinite) else 1))
+    check_ravel_map(ravel_map, jnp.eye(2, dtype=dtype) + (0 if isinstance(ravel_map, PositiveDefiniteMap) else 1))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -162,7 +162,7 @@ def test_the_state_keeps_its_structure_in_both_modes(member, made):
 def test_what_is_known_without_computing_is_so(member, made, key):
     layer, ps, st = made
     assert lux.parameter_length(layer) == ps.vector.size
-    assert lux.layout(layer) is ps.layout
+    assert lux.layout_of(layer) is ps.layout
     assert lux.state_length(layer) == sum(np.size(leaf) for leaf in jax.tree.leaves(lux.setup(key, layer)[1]))
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), member.x)
     assert lux.output_shape(layer, abstract) == jax.tree.map(lambda leaf: leaf.shape, layer(member.x, ps, st)[0])

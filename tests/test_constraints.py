@@ -135,7 +135,7 @@ def test_units_survive_every_transformation(declare):
     ps, _ = lux.setup(jax.random.key(0), model)
     assert ps.layout["a"].unit == "kg"
     assert ps.layout["b"].unit is None
-    assert lux.layout(model) is ps.layout
+    assert lux.layout_of(model) is ps.layout
     assert jax.jit(lambda ps: ps)(ps).layout["a"].unit == "kg"
     assert jax.grad(lambda ps: ps.b)(ps).layout["a"].unit == "kg"
     assert ps.set("b", 2.0).layout["a"].unit == "kg"

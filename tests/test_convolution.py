@@ -9,7 +9,7 @@ from members import array
 
 import sciml_lux as lux
 from sciml_lux import LayerError, ShapeError
-from sciml_lux.layers.convolution import _correlate
+from sciml_lux.kernels.convolution import _correlate
 
 KINDS = {
     "plain": lux.Conv(2, 3, (3, 2), padding=1),

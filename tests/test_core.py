@@ -189,11 +189,11 @@ def test_setup_makes_the_dtype_that_is_asked_for(key, dtype):
 
 def test_without_x64_everything_is_float32_also_after_it_was_on(key):
     model = lux.Chain(lux.Dense(2, 2), lux.ParameterDict(a=lux.positive([1.0, 2.0])))
-    assert lux.layout(model).dtype == jnp.float64
+    assert lux.layout_of(model).dtype == jnp.float64
     with jax.enable_x64(False):
-        assert lux.layout(model).dtype == jnp.float32
+        assert lux.layout_of(model).dtype == jnp.float32
         assert lux.setup(key, model)[0].vector.dtype == jnp.float32
-    assert lux.layout(model).dtype == jnp.float64
+    assert lux.layout_of(model).dtype == jnp.float64
 
 
 def test_nested_mappings_may_be_declared_in_one_layer(key):
@@ -301,7 +301,7 @@ def test_nothing_is_allocated_to_measure_a_layer_of_a_million_by_a_million():
     assert lux.parameter_length(model) == 10**12 + 10**6 + 3 * 10**6 + 3
     assert lux.state_length(model) == 0
     assert lux.output_shape(model, (32, 10**6)) == (32, 3)
-    assert lux.layout(model)["layer_1.bias"].offset == 10**12 + 4 * 10**6
+    assert lux.layout_of(model)["layer_1.bias"].offset == 10**12 + 4 * 10**6
     assert "1,000,001,000,000 parameters" in repr(model)
 
 

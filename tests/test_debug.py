@@ -1,4 +1,4 @@
-"""`lux.debug`: the same model, which names the first layer that goes wrong and shows what it was given."""
+"""`lux.tools.debug`: the same model, which names the first layer that goes wrong and shows what it was given."""
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +69,7 @@ def caught(function, path, culprit, *parts):
 @pytest.mark.parametrize("check", ["forward", "backward", "both"])
 def test_it_is_the_same_model(check):
     ps, st = setup(model())
-    debugged = lux.debug(model(), check=check)
+    debugged = lux.tools.debug(model(), check=check)
     other_ps, other_st = setup(debugged)
     assert other_ps.layout is ps.layout
     assert bits((other_ps, other_st)) == bits((ps, st))
@@ -86,7 +86,7 @@ def test_a_layer_with_a_ravel_map_keeps_its_vector(ravel_maps):
 
     lux.register_ravel_map(Triangle, FirstRow())
     ps, _ = setup(Triangle(2, 2, use_bias=False))
-    assert lux.layout(lux.debug(Triangle(2, 2, use_bias=False))) is ps.layout
+    assert lux.layout_of(lux.tools.debug(Triangle(2, 2, use_bias=False))) is ps.layout
 
 
 class FirstRow(lux.flatten.AbstractRavelMap):
@@ -110,7 +110,7 @@ class FirstRow(lux.flatten.AbstractRavelMap):
 
 def test_it_runs_compiled_and_mapped():
     ps, st = setup(model())
-    debugged = lux.debug(model())
+    debugged = lux.tools.debug(model())
     expected = jax.grad(total, 2)(model(), X, ps, st).vector
     np.testing.assert_allclose(jax.jit(jax.grad(total, 2))(debugged, X, ps, st).vector, expected, rtol=1e-12)
     xs = jnp.stack([X, 2 * X])
@@ -120,7 +120,7 @@ def test_it_runs_compiled_and_mapped():
 
 def test_forward_differentiation_with_forward_checks():
     ps, st = setup(model())
-    tangent = jax.jvp(lambda x: total(lux.debug(model(), "forward"), x, ps, st), (X,), (X,))[1]
+    tangent = jax.jvp(lambda x: total(lux.tools.debug(model(), "forward"), x, ps, st), (X,), (X,))[1]
     np.testing.assert_allclose(tangent, jnp.sum(jax.grad(total, 1)(model(), X, ps, st) * X), rtol=1e-12)
 
 
@@ -128,9 +128,9 @@ def test_arguments_by_position_and_by_name():
     weighted = Weighted(lux.Dense(3, 3), lux.Scale(3))
     ps, st = setup(weighted)
     expected = weighted(X, ps, st, 2.0)[0]
-    np.testing.assert_array_equal(lux.debug(weighted)(X, ps, st, 2.0)[0], expected)
-    np.testing.assert_array_equal(lux.debug(weighted)(X, ps, st, scale=2.0)[0], expected)
-    gradient = jax.grad(lambda scale: jnp.sum(lux.debug(weighted)(X, ps, st, scale=scale)[0]))(2.0)
+    np.testing.assert_array_equal(lux.tools.debug(weighted)(X, ps, st, 2.0)[0], expected)
+    np.testing.assert_array_equal(lux.tools.debug(weighted)(X, ps, st, scale=2.0)[0], expected)
+    gradient = jax.grad(lambda scale: jnp.sum(lux.tools.debug(weighted)(X, ps, st, scale=scale)[0]))(2.0)
     np.testing.assert_allclose(gradient, jax.grad(lambda scale: jnp.sum(weighted(X, ps, st, scale)[0]))(2.0))
 
 
@@ -139,8 +139,8 @@ def test_arguments_by_position_and_by_name():
 def test_every_layer_is_the_same_in_debug_mode(member):
     layer = member.make()
     ps, st = setup(layer)
-    debugged = lux.debug(layer)
-    assert lux.layout(debugged) is ps.layout
+    debugged = lux.tools.debug(layer)
+    assert lux.layout_of(debugged) is ps.layout
 
     def total(vector, layer):
         return sum(jnp.sum(jnp.sin(y)) for y in jax.tree.leaves(layer(member.x, ps.replace(vector), st)[0]))
@@ -169,7 +169,7 @@ def test_layers_that_a_solver_differentiates_forward_are_checked_too(layer):
     loss = lambda x, layer: jnp.sum(jnp.sin(layer(x, ps, st)[0]))  # noqa: E731
     x = jnp.asarray([0.3, -0.8])
     gradient = jax.jit(jax.grad(loss), static_argnums=1)
-    np.testing.assert_allclose(gradient(x, lux.debug(layer)), gradient(x, layer), rtol=1e-12)
+    np.testing.assert_allclose(gradient(x, lux.tools.debug(layer)), gradient(x, layer), rtol=1e-12)
 
 
 # Forward
@@ -179,7 +179,7 @@ def test_layers_that_a_solver_differentiates_forward_are_checked_too(layer):
 def test_nan_in_the_input(check):
     ps, st = setup(model())
     text = caught(
-        lambda: lux.debug(model(), check)(X.at[1, 2].set(jnp.nan), ps, st), "", "input", "its input holds NaN"
+        lambda: lux.tools.debug(model(), check)(X.at[1, 2].set(jnp.nan), ps, st), "", "input", "its input holds NaN"
     )
     assert text.splitlines()[1].split() == ["array", "min", "max", "mean", "NaN", "Inf"]
     assert text.splitlines()[2].split() == ["input", "float64[2,3]", "-1", "0.6", "-0.2", "1", "0"]
@@ -191,20 +191,24 @@ def test_a_bad_parameter_among_equal_layers(bad):
     ps = ps.set("layer_1.bias", jnp.array([0.0, bad, 0.0]))
     name = "NaN" if jnp.isnan(bad) else "Inf"
     text = caught(
-        lambda: lux.debug(model())(X, ps, st), "layer_1", "parameters", f"its parameters hold {name} (bias)", "weight"
+        lambda: lux.tools.debug(model())(X, ps, st),
+        "layer_1",
+        "parameters",
+        f"its parameters hold {name} (bias)",
+        "weight",
     )
     assert "Dense(3, 3, jnp.tanh)" in text.splitlines()[0]
 
 
 def test_a_bad_parameter_of_a_users_container_itself():
     ps, st = setup(model())
-    caught(lambda: lux.debug(model())(X, ps.set("inner.share", jnp.nan), st), "inner", "parameters", "(share)")
+    caught(lambda: lux.tools.debug(model())(X, ps.set("inner.share", jnp.nan), st), "inner", "parameters", "(share)")
 
 
 def test_nan_in_the_state():
     ps, st = setup(model())
     st = st.set("layer_2.total", jnp.full(3, jnp.nan))
-    caught(lambda: lux.debug(model())(X, ps, st), "layer_2", "state", "its state holds NaN (total)")
+    caught(lambda: lux.tools.debug(model())(X, ps, st), "layer_2", "state", "its state holds NaN (total)")
 
 
 def test_nan_made_in_the_state_alone():
@@ -213,30 +217,41 @@ def test_nan_made_in_the_state_alone():
             return x, st.set("total", jnp.log(st.total - 1))
 
     ps, st = setup(lux.Chain(Broken()))
-    caught(lambda: lux.debug(lux.Chain(Broken()))(X, ps, st), "layer_0", "state", "it makes NaN in its state (total)")
+    caught(
+        lambda: lux.tools.debug(lux.Chain(Broken()))(X, ps, st), "layer_0", "state", "it makes NaN in its state (total)"
+    )
 
 
 def test_nan_made_by_a_layer_and_by_a_container():
     logs = lux.Chain(lux.Dense(3, 3), lux.Chain(lambda x: x - 9.0, jnp.log), lux.Scale(3))
     ps, st = setup(logs)
     made = "it makes NaN from finite input, parameters and state"
-    caught(lambda: lux.debug(logs)(X, ps, st), "layer_1.layer_1", "output", "WrappedFunction(jnp.log)", made, "6    0")
+    caught(
+        lambda: lux.tools.debug(logs)(X, ps, st),
+        "layer_1.layer_1",
+        "output",
+        "WrappedFunction(jnp.log)",
+        made,
+        "6    0",
+    )
     ps, st = setup(model())
-    caught(lambda: lux.debug(model())(X, ps.set("inner.share", 2.0), st), "inner", "output", made, "Weighted(")
+    caught(lambda: lux.tools.debug(model())(X, ps.set("inner.share", 2.0), st), "inner", "output", made, "Weighted(")
 
 
 def test_overflow():
     powers = lux.Chain(lux.Scale(3), lambda x: 1e200 * x, jnp.square)
     ps, st = setup(powers)
-    caught(lambda: lux.debug(powers)(X, ps, st), "layer_2", "output", "it makes Inf from finite input", "-1e+200")
+    caught(lambda: lux.tools.debug(powers)(X, ps, st), "layer_2", "output", "it makes Inf from finite input", "-1e+200")
 
 
 def test_an_infinite_input_may_be_meant():
     masked = lux.Chain(lambda x: x["scores"] + x["mask"], jax.nn.softmax)
     ps, st = setup(masked)
     x = {"scores": X, "mask": jnp.array([0.0, 0.0, -jnp.inf])[None] * jnp.ones((2, 1))}
-    assert bits(lux.debug(lux.Chain(jax.nn.softmax))(jnp.array([0.0, -jnp.inf]), *setup(lux.Chain(jax.nn.softmax)))[0])
-    caught(lambda: lux.debug(masked)(x, ps, st), "layer_0", "input", "its input holds Inf (mask)")
+    assert bits(
+        lux.tools.debug(lux.Chain(jax.nn.softmax))(jnp.array([0.0, -jnp.inf]), *setup(lux.Chain(jax.nn.softmax)))[0]
+    )
+    caught(lambda: lux.tools.debug(masked)(x, ps, st), "layer_0", "input", "its input holds Inf (mask)")
 
 
 @pytest.mark.parametrize("check", ["forward", "backward", "both"])
@@ -247,7 +262,7 @@ def test_an_exception_inside(check):
     broken = lux.Chain(lux.Dense(3, 3), inner=lux.Chain(fails))
     ps, st = setup(broken)
     with pytest.raises(DebugError) as raised:
-        lux.debug(broken, check)(X, ps, st)
+        lux.tools.debug(broken, check)(X, ps, st)
     assert isinstance(raised.value.__cause__, KeyError)
     assert (raised.value.path, raised.value.culprit) == ("inner.layer_0", "exception")
     assert "it raises KeyError: 'whatever'\n" in str(raised.value)
@@ -258,7 +273,7 @@ def test_an_exception_inside(check):
 def test_a_shape_that_does_not_fit(transform):
     ps, st = setup(model())
     text = caught(
-        lambda: transform(lambda x: total(lux.debug(model()), x, ps, st))(X[:, :2]),
+        lambda: transform(lambda x: total(lux.tools.debug(model()), x, ps, st))(X[:, :2]),
         "layer_0",
         "exception",
         "ShapeError",
@@ -269,7 +284,7 @@ def test_a_shape_that_does_not_fit(transform):
 
 
 def test_a_debugged_part_of_a_model():
-    whole = lux.Chain(lux.NoOp(), inner=lux.debug(lux.Chain(lux.Dense(3, 3), lambda x: jnp.log(x - 9))))
+    whole = lux.Chain(lux.NoOp(), inner=lux.tools.debug(lux.Chain(lux.Dense(3, 3), lambda x: jnp.log(x - 9))))
     ps, st = setup(whole)
     caught(lambda: whole(X, ps, st), "layer_1", "output")
     refused(lambda: whole(X, ps, st), DebugError, "in layer inner.layer_1: WrappedFunction")
@@ -285,9 +300,9 @@ def root_of_zero():
 @pytest.mark.parametrize("check", ["backward", "both"])
 def test_a_gradient_that_is_infinite_where_the_result_is_fine(check):
     ps, st = setup(root_of_zero())
-    assert bits(lux.debug(root_of_zero(), check)(X, ps, st)) == bits(root_of_zero()(X, ps, st))
+    assert bits(lux.tools.debug(root_of_zero(), check)(X, ps, st)) == bits(root_of_zero()(X, ps, st))
     text = caught(
-        lambda: jax.grad(lambda ps: total(lux.debug(root_of_zero(), check), X, ps, st))(ps),
+        lambda: jax.grad(lambda ps: total(lux.tools.debug(root_of_zero(), check), X, ps, st))(ps),
         "inner.layer_1",
         "cotangent of the input",
         "backward, it makes Inf in the cotangent of the input from a finite cotangent of the output",
@@ -299,7 +314,7 @@ def test_a_gradient_that_is_infinite_where_the_result_is_fine(check):
         "cotangent of the output",
         "cotangent of the input",
     ]
-    assert jax.grad(lambda ps: total(lux.debug(root_of_zero(), "forward"), X, ps, st))(ps).layout is ps.layout
+    assert jax.grad(lambda ps: total(lux.tools.debug(root_of_zero(), "forward"), X, ps, st))(ps).layout is ps.layout
 
 
 def test_the_gradient_of_a_parameter():
@@ -313,7 +328,7 @@ def test_the_gradient_of_a_parameter():
     power = lux.Chain(lux.NoOp(), Power())
     ps, st = setup(power)
     caught(
-        lambda: jax.grad(lambda ps: total(lux.debug(power), X, ps, st))(ps),
+        lambda: jax.grad(lambda ps: total(lux.tools.debug(power), X, ps, st))(ps),
         "layer_1",
         "cotangent of the parameters",
         "it makes Inf in the cotangent of the parameters (exponent)",
@@ -323,7 +338,7 @@ def test_the_gradient_of_a_parameter():
 def test_a_loss_whose_own_gradient_is_bad():
     ps, st = setup(model())
     caught(
-        lambda: jax.grad(lambda ps: jnp.sum(jnp.sqrt(0 * lux.debug(model())(X, ps, st)[0])))(ps),
+        lambda: jax.grad(lambda ps: jnp.sum(jnp.sqrt(0 * lux.tools.debug(model())(X, ps, st)[0])))(ps),
         "",
         "cotangent of the output",
         "backward, the cotangent of the output holds NaN when it comes",
@@ -346,7 +361,7 @@ def in_program(function, path, *parts):
 def test_under_jit_the_program_stops_with_the_report_on_the_first_layer():
     logs = lux.Chain(lux.Dense(3, 3), lux.Chain(lambda x: x - 9.0, jnp.log), jnp.sqrt, lux.Scale(3))
     ps, st = setup(logs)
-    compiled = jax.jit(lambda x: lux.debug(logs)(x, ps, st)[0])
+    compiled = jax.jit(lambda x: lux.tools.debug(logs)(x, ps, st)[0])
     for _ in range(2):
         in_program(lambda: compiled(X), "layer_1.layer_1", "it makes NaN from finite", "float64[2,3]")
     in_program(lambda: jax.jit(jax.vmap(compiled))(X), "layer_1.layer_1", "it makes NaN from finite", "float64[3]")
@@ -354,20 +369,20 @@ def test_under_jit_the_program_stops_with_the_report_on_the_first_layer():
 
 def test_under_jit_backward():
     ps, st = setup(root_of_zero())
-    gradient = jax.jit(jax.grad(lambda ps: total(lux.debug(root_of_zero()), X, ps, st)))
+    gradient = jax.jit(jax.grad(lambda ps: total(lux.tools.debug(root_of_zero()), X, ps, st)))
     in_program(lambda: gradient(ps).vector, "inner.layer_1", "backward, it makes Inf in the cotangent of the input")
 
 
 def test_mapped_without_jit():
     logs = lux.Chain(lux.Scale(3), lambda x: jnp.log(x - 9.0))
     ps, st = setup(logs)
-    caught(lambda: jax.vmap(lambda x: lux.debug(logs)(x, ps, st)[0])(X), "layer_1", "output", "float64[3]")
+    caught(lambda: jax.vmap(lambda x: lux.tools.debug(logs)(x, ps, st)[0])(X), "layer_1", "output", "float64[3]")
 
 
 def test_within_a_scan():
     rows = lux.Repeated(lux.Chain(lux.Dense(3, 3), lambda x: jnp.log(x)), 3)
     ps, st = setup(rows)
-    caught(lambda: lux.debug(rows)(X, ps, st), "layer.layer_1", "output", "it makes NaN")
+    caught(lambda: lux.tools.debug(rows)(X, ps, st), "layer.layer_1", "output", "it makes NaN")
 
 
 @pytest.mark.parametrize("differentiate", [pytest.param(False, marks=pytest.mark.slow), True])
@@ -376,7 +391,7 @@ def test_within_a_solver_among_equal_ones(differentiate):
     node = lux.NeuralODE(lux.Chain(lux.Scale(2), lambda x: jnp.log(x)), t1=0.1)
     both = lux.Chain(node, lambda x: x - 3.0, node)
     ps, st = setup(both)
-    run = lambda ps: jnp.sum(lux.debug(both)(jnp.array([2.0, 2.0]), ps, st)[0])  # noqa: E731
+    run = lambda ps: jnp.sum(lux.tools.debug(both)(jnp.array([2.0, 2.0]), ps, st)[0])  # noqa: E731
     call = jax.grad(run) if differentiate else run
     caught(lambda: call(ps), "layer_2.model.layer_1", "output", "it makes NaN from finite input, parameters and state")
 
@@ -385,15 +400,15 @@ def test_within_a_solver_that_works():
     node = lux.NeuralODE(lux.Chain(lux.Dense(2, 2, jnp.tanh)), t1=0.1)
     ps, st = setup(node)
     run = lambda layer: jax.grad(lambda ps: jnp.sum(layer(jnp.ones(2), ps, st)[0]))(ps).vector  # noqa: E731
-    np.testing.assert_allclose(run(lux.debug(node)), run(node), rtol=1e-12)
+    np.testing.assert_allclose(run(lux.tools.debug(node)), run(node), rtol=1e-12)
 
 
 # What it refuses
 
 
 def test_bad_arguments():
-    refused(lambda: lux.debug(jnp.tanh), LayerError, "model is a layer")
-    refused(lambda: lux.debug(model(), "everything"), LayerError, "'everything'", "backward")
+    refused(lambda: lux.tools.debug(jnp.tanh), LayerError, "model is a layer")
+    refused(lambda: lux.tools.debug(model(), "everything"), LayerError, "'everything'", "backward")
 
 
 # Outside debug mode

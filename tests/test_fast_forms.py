@@ -8,7 +8,8 @@ from helpers import setup
 from members import LAYERS, array
 
 import sciml_lux as lux
-from sciml_lux.core import children_of, may_stand_in
+from sciml_lux.core import children_of
+from sciml_lux.kernels import may_stand_in
 from sciml_lux.layers import _columns
 from sciml_lux.layers._columns import length_of_run
 from sciml_lux.layers.recurrent._gated_cell import AbstractGatedCell
@@ -44,8 +45,6 @@ def test_every_fast_form_says_what_it_stands_for():
     for cls in CLASSES:
         if issubclass(cls, lux.AbstractRecurrentCell) and cls.scan is not lux.AbstractRecurrentCell.scan:
             assert may_stand_in(cls.scan, object.__new__(cls)), cls
-        if hasattr(cls, "on_columns"):
-            assert may_stand_in(cls.on_columns, object.__new__(cls)), cls
 
 
 def test_a_method_of_ones_own_is_not_passed_over_by_a_chain():
@@ -60,18 +59,11 @@ def test_a_method_of_ones_own_is_not_passed_over_by_a_chain():
         np.testing.assert_allclose(call(x)[64:128], call(x[64:128]), rtol=1e-12)
 
 
-def test_what_overrides_both_forms_declares_so():
-    """A subclass that overrides neither runs fast; one with a fast form of its own that says nothing runs as it is written."""
-
+def test_what_overrides_nothing_runs_fast():
     class Plain(lux.Dense):
         pass
 
-    class Own(lux.Dense):
-        def on_columns(self, x, ps):
-            return jnp.full_like(super().on_columns(x, ps), jnp.nan)
-
     assert length_of_run((Plain(4, 8), lux.Dense(8, 2)), array(256, 4)) == 2
-    assert length_of_run((Own(4, 8), lux.Dense(8, 2)), array(256, 4)) == 0
 
 
 def test_an_activation_that_only_compares_as_equal_is_not_taken_for_elementwise():

@@ -18,7 +18,6 @@ from saved import assert_same, small
 
 import sciml_lux as lux
 from sciml_lux import FileFormatError
-from sciml_lux.flatten import _file_format
 
 
 def parts_of(content: bytes) -> tuple[dict, dict, bytes]:

@@ -105,7 +105,7 @@ def test_what_is_known_to_be_alike():
 @pytest.mark.slow
 def test_a_large_model_is_tried_on_few_numbers_of_every_kind():
     model = lux.Chain(*[lux.Dense(500, 500) for _ in range(100)], lux.Conv(300, 200, (3, 3)))
-    small = _optimizers._stand_in(lux.layout(model))
+    small = _optimizers._stand_in(lux.layout_of(model))
     shapes = {entry.spec.shape for entry in small.entries}
     assert shapes == {(130, 130), (130,), (3, 3, 130, 130)}
     assert small.size < 300_000

@@ -38,7 +38,7 @@ def assert_works(layer, ps, st, x, expected):
     for path, value in expected.items():
         np.testing.assert_allclose(gradient[path], value, rtol=1e-10, atol=1e-13, err_msg=path)
     assert bits(ps.layout.ravel(ps.params)) == bits(ps.vector)
-    assert lux.layout(layer) is ps.layout
+    assert lux.layout_of(layer) is ps.layout
     assert lux.parameter_length(layer) == ps.vector.size
     many = ps.replace(jnp.stack([ps.vector, 0.5 * ps.vector]))
     mapped = jax.jit(jax.vmap(lambda ps: layer(x, ps, st)[0]))(many)
@@ -91,10 +91,10 @@ class Convolutions(eqx.Module):
 def test_an_equinox_module(module, x):
     if x is None:
         cell = module
-        layer, ps, st = lux.from_pytree(cell, lambda cell, x: cell(x, 0.1 * x))
+        layer, ps, st = lux.tools.from_pytree(cell, lambda cell, x: cell(x, 0.1 * x))
         x, call = array(3), lambda cell, x: cell(x, 0.1 * x)
     else:
-        layer, ps, st = lux.from_equinox(module)
+        layer, ps, st = lux.tools.from_equinox(module)
         call = lambda module, x: module(x)  # noqa: E731
     assert bits(layer(x, ps, st)[0]) == bits(call(module, x))
     gradient = eqx.filter_jit(eqx.filter_grad(lambda module: loss(call(module, x))))(module)
@@ -103,7 +103,7 @@ def test_an_equinox_module(module, x):
 
 
 def test_names_and_state_are_those_of_the_equinox_module():
-    _, ps, st = lux.from_equinox(Convolutions(KEY))
+    _, ps, st = lux.tools.from_equinox(Convolutions(KEY))
     assert [entry.path for entry in ps.layout.entries] == [
         "blocks.0.weight",
         "blocks.0.bias",
@@ -119,10 +119,10 @@ def test_equal_equinox_modules_are_one_layer():
     counted = Counted(lambda layer, x, ps, st: layer(x, ps, st))
     compiled = jax.jit(counted)
     for seed in range(2):
-        compiled_with = lux.from_equinox(eqx.nn.MLP(3, 2, 5, 1, key=jax.random.key(seed)))
+        compiled_with = lux.tools.from_equinox(eqx.nn.MLP(3, 2, 5, 1, key=jax.random.key(seed)))
         compiled(compiled_with[0], array(3), *compiled_with[1:])
     assert counted.traces == 1
-    other, _, _ = lux.from_equinox(eqx.nn.MLP(3, 2, 6, 1, key=KEY))
+    other, _, _ = lux.tools.from_equinox(eqx.nn.MLP(3, 2, 6, 1, key=KEY))
     assert other != compiled_with[0]
 
 
@@ -135,7 +135,7 @@ def test_an_array_that_an_equinox_module_has_twice_is_stored_once():
             return self.decode.T @ jnp.tanh(self.encode @ x)
 
     weight = array(2, 3)
-    layer, ps, st = lux.from_equinox(Tied(weight, weight))
+    layer, ps, st = lux.tools.from_equinox(Tied(weight, weight))
     assert ps.vector.size == 6
     assert bits(ps["decode"]) == bits(weight)
     assert bits(layer(array(3), ps, st)[0]) == bits(Tied(weight, weight)(array(3)))
@@ -148,7 +148,7 @@ def test_an_array_that_an_equinox_module_has_twice_is_stored_once():
 
 def test_dropout_of_an_equinox_module_draws_from_the_state():
     module = eqx.nn.Sequential([eqx.nn.Linear(3, 50, key=KEY), eqx.nn.Dropout(0.5)])
-    layer, ps, st = lux.from_equinox(module, key=KEY)
+    layer, ps, st = lux.tools.from_equinox(module, key=KEY)
     x = array(3)
     y, later = layer(x, ps, st)
     assert bits(y) == bits(layer(x, ps, st)[0])
@@ -162,9 +162,9 @@ def test_dropout_of_an_equinox_module_draws_from_the_state():
 
 def test_an_equinox_module_with_state_goes_through_from_pytree(unchecked):
     module, state = eqx.nn.make_with_state(eqx.nn.BatchNorm)(3, axis_name="batch", mode="batch")
-    refused(lambda: lux.from_equinox(module), LayerError, "BatchNorm", "from_pytree((module, state)")
+    refused(lambda: lux.tools.from_equinox(module), LayerError, "BatchNorm", "from_pytree((module, state)")
     module, state = eqx.nn.make_with_state(eqx.nn.BatchNorm)(3, axis_name="batch", mode="batch", inference=True)
-    layer, ps, st = lux.from_pytree((module, state), lambda tree, x: tree[0](x, tree[1])[0])
+    layer, ps, st = lux.tools.from_pytree((module, state), lambda tree, x: tree[0](x, tree[1])[0])
     expected = jax.vmap(lambda x: module(x, state)[0], axis_name="batch")(array(4, 3))
     assert bits(jax.vmap(lambda x: layer(x, ps, st)[0], axis_name="batch")(array(4, 3))) == bits(expected)
 
@@ -195,7 +195,7 @@ def linen_model():
 
 def test_a_linen_module(linen_model):
     module, variables = linen_model
-    layer, ps, st = lux.from_flax(module, variables)
+    layer, ps, st = lux.tools.from_flax(module, variables)
     x = array(5, 3)
     assert bits(layer(x, ps, st)[0]) == bits(module.apply(variables, x))
     original = jax.jit(jax.grad(lambda params: loss(module.apply({**variables, "params": params}, x))))
@@ -208,7 +208,7 @@ def test_a_linen_module(linen_model):
 
 def test_training_a_linen_module_updates_its_statistics_and_keys(linen_model):
     module, variables = linen_model
-    layer, ps, st = lux.from_flax(module, variables, rngs={"dropout": KEY})
+    layer, ps, st = lux.tools.from_flax(module, variables, rngs={"dropout": KEY})
     x = array(5, 3)
     y, new = layer(x, ps, st, train=True)
     now, later = jax.random.split(KEY)
@@ -223,7 +223,7 @@ def test_training_a_linen_module_updates_its_statistics_and_keys(linen_model):
 def test_layers_of_a_linen_module_keep_their_order():
     module = linen.Sequential([linen.Dense(2) for _ in range(11)])
     variables = module.init(KEY, jnp.ones((1, 2), jnp.float32))
-    _, ps, _ = lux.from_flax(module, variables)
+    _, ps, _ = lux.tools.from_flax(module, variables)
     assert list(ps) == [f"layers_{i}" for i in range(11)]
 
 
@@ -240,7 +240,7 @@ class NnxMLP(nnx.Module):
 
 
 def test_an_nnx_module():
-    layer, ps, st = lux.from_flax(NnxMLP(nnx.Rngs(0)))
+    layer, ps, st = lux.tools.from_flax(NnxMLP(nnx.Rngs(0)))
     x = array(5, 3)
     y, new = layer(x, ps, st)
     module = NnxMLP(nnx.Rngs(0))
@@ -260,14 +260,14 @@ def test_an_nnx_module():
 
 def test_equal_flax_modules_are_one_layer(linen_model):
     module, variables = linen_model
-    assert lux.from_flax(module, variables)[0] == lux.from_flax(LinenMLP((4, 2)), variables)[0]
-    assert lux.from_flax(NnxMLP(nnx.Rngs(0)))[0] == lux.from_flax(NnxMLP(nnx.Rngs(1)))[0]
+    assert lux.tools.from_flax(module, variables)[0] == lux.tools.from_flax(LinenMLP((4, 2)), variables)[0]
+    assert lux.tools.from_flax(NnxMLP(nnx.Rngs(0)))[0] == lux.tools.from_flax(NnxMLP(nnx.Rngs(1)))[0]
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "flax", None)
     with pytest.raises(ImportError, match=r"sciml-lux\[flax\]"):
-        lux.from_flax(None)
+        lux.tools.from_flax(None)
 
 
 # Trees
@@ -291,7 +291,7 @@ def make_tree():
 
 def test_a_tree_of_dicts_lists_and_tuples():
     tree, x = make_tree(), array(4, 3)
-    layer, ps, st = lux.from_pytree(tree, apply)
+    layer, ps, st = lux.tools.from_pytree(tree, apply)
     assert bits(layer(x, ps, st)[0]) == bits(apply(tree, x))
     assert bits(layer(x, ps, st, offset=1.0)[0]) == bits(apply(tree, x, 1.0))
     trained = {name: tree[name] for name in ("layer_10", "layer_9", "scale", "odd name/1")}
@@ -310,23 +310,23 @@ def test_a_tree_of_dicts_lists_and_tuples():
 
 
 def test_complex_leaves_are_parameters():
-    layer, ps, st = lux.from_pytree([array(2) + 1j * array(2)[::-1]], lambda tree, x: jnp.real(tree[0] * x))
+    layer, ps, st = lux.tools.from_pytree([array(2) + 1j * array(2)[::-1]], lambda tree, x: jnp.real(tree[0] * x))
     assert ps.vector.size == 4
     x = array(2) + 0j
     np.testing.assert_allclose(layer(x, ps, st)[0], jnp.real((array(2) + 1j * array(2)[::-1]) * x))
 
 
 def test_a_bare_array_and_a_tree_of_numbers():
-    layer, ps, st = lux.from_pytree(array(2), lambda w, x: w * x)
+    layer, ps, st = lux.tools.from_pytree(array(2), lambda w, x: w * x)
     assert list(ps) == ["value"]
     assert bits(layer(array(2), ps, st)[0]) == bits(array(2) * array(2))
-    _, ps, _ = lux.from_pytree([1.0, 2.0], lambda tree, x: x)
+    _, ps, _ = lux.tools.from_pytree([1.0, 2.0], lambda tree, x: x)
     assert bits(ps.vector) == bits(jnp.array([1.0, 2.0]))
 
 
 def test_the_same_array_twice_in_a_tree_is_two_parameters():
     zeros = jnp.zeros(2)
-    _, ps, _ = lux.from_pytree({"a": zeros, "b": zeros}, lambda tree, x: x)
+    _, ps, _ = lux.tools.from_pytree({"a": zeros, "b": zeros}, lambda tree, x: x)
     assert ps.vector.size == 4
 
 
@@ -335,7 +335,7 @@ def test_the_same_array_twice_in_a_tree_is_two_parameters():
 
 def test_a_foreign_layer_inside_another_starts_as_nan_until_it_is_given():
     module = eqx.nn.MLP(3, 2, 5, 1, key=KEY)
-    encoder, encoder_ps, encoder_st = lux.from_equinox(module)
+    encoder, encoder_ps, encoder_st = lux.tools.from_equinox(module)
     model = lux.Chain(encoder=encoder, head=lux.Dense(2, 1))
     ps, st = lux.setup(KEY, model)
     assert bool(jnp.all(jnp.isnan(model(array(3), ps, st)[0])))
@@ -347,17 +347,17 @@ def test_a_foreign_layer_inside_another_starts_as_nan_until_it_is_given():
 
 
 def test_setup_makes_state_of_the_right_kind(linen_model):
-    layer, _, st = lux.from_flax(*linen_model, rngs={"dropout": KEY})
+    layer, _, st = lux.tools.from_flax(*linen_model, rngs={"dropout": KEY})
     _, made = lux.setup(KEY, layer)
     assert jax.tree.structure(made) == jax.tree.structure(st)
     assert all(a.dtype == b.dtype for a, b in zip(jax.tree.leaves(made), jax.tree.leaves(st), strict=True))
-    nnx_layer, _, st = lux.from_flax(NnxMLP(nnx.Rngs(0)))
+    nnx_layer, _, st = lux.tools.from_flax(NnxMLP(nnx.Rngs(0)))
     assert jax.tree.structure(lux.setup(KEY, nnx_layer)[1]) == jax.tree.structure(st)
 
 
 def test_parameters_of_a_foreign_layer_are_saved_and_loaded(tmp_path):
     weight = array(2, 2)
-    layer, ps, st = lux.from_equinox(eqx.nn.MLP(2, 2, 4, 1, key=KEY))
+    layer, ps, st = lux.tools.from_equinox(eqx.nn.MLP(2, 2, 4, 1, key=KEY))
     lux.save(tmp_path / "file", ps)
     assert lux.load(tmp_path / "file").layout is ps.layout
     assert bits(layer(weight[0], lux.load(tmp_path / "file"), st)) == bits(layer(weight[0], ps, st))
@@ -380,21 +380,21 @@ class Growing(linen.Module):
 def test_bad_input(unchecked, linen_model):
     module, variables = linen_model
     cases = [
-        (lambda: lux.from_pytree({"a": array(2)}, None), LayerError, ["apply_fn", "None"]),
-        (lambda: lux.from_pytree({}, jnp.sum), LayerError, ["nothing to train"]),
-        (lambda: lux.from_pytree({"a": 1, "f": jnp.sin}, jnp.sum), LayerError, ["nothing to train", "int"]),
-        (lambda: lux.from_pytree({"a": jnp.arange(3)}, jnp.sum), LayerError, ["nothing to train"]),
-        (lambda: lux.from_pytree({"a b": array(2), "a_b": array(2)}, jnp.sum), LayerError, ["a_b", "two leaves"]),
-        (lambda: lux.from_pytree([array(2), {1, 2}], jnp.sum), LayerError, ["hash"]),
-        (lambda: lux.from_pytree([array(2), array(2).astype("float32")], jnp.sum), LayoutError, ["float32"]),
-        (lambda: lux.from_equinox(jnp.sin), LayerError, ["equinox module", "from_pytree"]),
-        (lambda: lux.from_equinox(Without(3)), LayerError, ["__call__", "from_pytree"]),
-        (lambda: lux.from_equinox(eqx.nn.Identity()), LayerError, ["nothing to train"]),
-        (lambda: lux.from_flax(jnp.sin), LayerError, ["linen or nnx"]),
-        (lambda: lux.from_flax(module), LayerError, ["module.init"]),
-        (lambda: lux.from_flax(module, {"batch_stats": {}}), LayerError, ["module.init"]),
-        (lambda: lux.from_flax(module, {**variables, "rngs": {}}), LayerError, ["rngs"]),
-        (lambda: lux.from_flax(NnxMLP(nnx.Rngs(0)), variables), LayerError, ["from_flax(module)"]),
+        (lambda: lux.tools.from_pytree({"a": array(2)}, None), LayerError, ["apply_fn", "None"]),
+        (lambda: lux.tools.from_pytree({}, jnp.sum), LayerError, ["nothing to train"]),
+        (lambda: lux.tools.from_pytree({"a": 1, "f": jnp.sin}, jnp.sum), LayerError, ["nothing to train", "int"]),
+        (lambda: lux.tools.from_pytree({"a": jnp.arange(3)}, jnp.sum), LayerError, ["nothing to train"]),
+        (lambda: lux.tools.from_pytree({"a b": array(2), "a_b": array(2)}, jnp.sum), LayerError, ["a_b", "two leaves"]),
+        (lambda: lux.tools.from_pytree([array(2), {1, 2}], jnp.sum), LayerError, ["hash"]),
+        (lambda: lux.tools.from_pytree([array(2), array(2).astype("float32")], jnp.sum), LayoutError, ["float32"]),
+        (lambda: lux.tools.from_equinox(jnp.sin), LayerError, ["equinox module", "from_pytree"]),
+        (lambda: lux.tools.from_equinox(Without(3)), LayerError, ["__call__", "from_pytree"]),
+        (lambda: lux.tools.from_equinox(eqx.nn.Identity()), LayerError, ["nothing to train"]),
+        (lambda: lux.tools.from_flax(jnp.sin), LayerError, ["linen or nnx"]),
+        (lambda: lux.tools.from_flax(module), LayerError, ["module.init"]),
+        (lambda: lux.tools.from_flax(module, {"batch_stats": {}}), LayerError, ["module.init"]),
+        (lambda: lux.tools.from_flax(module, {**variables, "rngs": {}}), LayerError, ["rngs"]),
+        (lambda: lux.tools.from_flax(NnxMLP(nnx.Rngs(0)), variables), LayerError, ["from_flax(module)"]),
     ]
     for make, kind, parts in cases:
         refused(make, kind, *parts)
@@ -403,5 +403,5 @@ def test_bad_input(unchecked, linen_model):
 def test_a_call_that_adds_variables_is_refused():
     module = Growing()
     variables = module.init(KEY, array(2))
-    layer, ps, st = lux.from_flax(module, variables)
+    layer, ps, st = lux.tools.from_flax(module, variables)
     refused(lambda: layer(array(2), ps, st), LayerError, "added or removed")

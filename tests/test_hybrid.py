@@ -142,7 +142,7 @@ def test_state_is_constant_during_a_solve_and_advanced_once_per_call():
 
 def test_the_layers_can_be_replaced():
     node = lux.HybridODE(decay, rates=rates(), net=lux.Dense(1, 1), observation=lux.Dense(1, 2), t1=2.0)
-    other = lux.replace_layer(lux.replace_layer(node, "net", lux.Dense(1, 3)), "observation", lux.NoOp())
+    other = lux.tools.replace_layer(lux.tools.replace_layer(node, "net", lux.Dense(1, 3)), "observation", lux.NoOp())
     assert other == lux.HybridODE(decay, rates=rates(), net=lux.Dense(1, 3), observation=lux.NoOp(), t1=2.0)
     assert node["net"] == lux.Dense(1, 1)
 

@@ -229,7 +229,7 @@ def test_every_way_in_refuses_what_the_dtype_does_not_hold(path):
                 lambda wide=wide, narrow=narrow: transplant(wide, narrow), LayoutError, "beyond the range of float32"
             )
     tensors = {"weight": np.asarray([[1e300]]), "bias": np.zeros(1)}
-    refused(lambda: lux.from_torch(tensors, lux.Dense(1, 1), jnp.float32), LayoutError, "from_torch: got 1e+300")
+    refused(lambda: lux.tools.from_torch(tensors, lux.Dense(1, 1), jnp.float32), LayoutError, "from_torch: got 1e+300")
     refused(lambda: lux.flatten.per_group(ps, {"*": 1e300}), LayoutError, "*: got 1e+300")
     np.testing.assert_array_equal(ps.set("a", np.asarray([np.inf, 0.1]))["a"], np.asarray([np.inf, 0.1], np.float32))
 
@@ -332,7 +332,7 @@ def test_nothing_made_for_zero_is_used_for_minus_zero():
     assert structures[0] != structures[1]
     models = [lux.ParameterDict(c=lux.fixed(value)) for value in (0.0, -0.0)]
     assert models[0] != models[1]
-    assert lux.layout(models[0]) is not lux.layout(models[1])
+    assert lux.layout_of(models[0]) is not lux.layout_of(models[1])
 
 
 def test_a_nan_is_equal_to_one_of_its_bits():

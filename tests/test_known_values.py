@@ -43,7 +43,7 @@ MEMBERS = {
         lambda ones, third, eye, u, z, i: flatten.flatten({
             "positive": lux.positive(ones), "bounded": lux.bounded(ones, 0.0, 2.0), "fixed": lux.fixed(ones),
             "ordered": flatten.ordered(z), "simplex": flatten.simplex(third), "unit": flatten.unit_vector(u),
-            "definite": flatten.positive_definite(eye), "orthogonal": flatten.orthogonal(eye),
+            "definite": flatten.positive_definite(eye), "orthogonal": flatten.orthogonal_matrix(eye),
             "triangular": flatten.triangular(eye), "symmetric": flatten.symmetric(eye),
             "low": flatten.low_rank(eye, 2), "complex": flatten.complex_value(i),
         }).vector,

@@ -65,7 +65,7 @@ def test_entries_lie_end_to_end_in_the_order_of_declaration(shape_tree):
 
 def test_layer_10_comes_after_layer_9():
     model = lux.Chain(*(lux.Scale(1, use_bias=False) for _ in range(12)))
-    assert [entry.path for entry in lux.layout(model).entries] == [f"layer_{i}.weight" for i in range(12)]
+    assert [entry.path for entry in lux.layout_of(model).entries] == [f"layer_{i}.weight" for i in range(12)]
     tree = {f"layer_{i}": jnp.float64(i) for i in range(12)}
     flat = flatten(tree)
     assert np.array_equal(flat.vector, np.arange(12.0))

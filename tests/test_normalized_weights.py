@@ -213,7 +213,7 @@ def test_arrays_go_to_pytorch_and_back(wrapper):
     names = {f"0.{name}": np.zeros(3) for name in ("weight", "bias", "running_mean", "running_var")}
     names |= {"0.num_batches_tracked": np.zeros(()), "1.bias": np.zeros(2)}
     names |= {f"1.parametrizations.weight.{name}": value for name, value in weight.items()}
-    again, state = lux.from_torch(lux.to_torch(moved(ps), st, layer, names), layer)
+    again, state = lux.tools.from_torch(lux.tools.to_torch(moved(ps), st, layer, names), layer)
     np.testing.assert_array_equal(again.vector, moved(ps).vector)
     jax.tree.map(np.testing.assert_array_equal, state, st)
 
@@ -221,4 +221,9 @@ def test_arrays_go_to_pytorch_and_back(wrapper):
 @pytest.mark.parametrize("wrapper", [lux.WeightNorm, lux.SpectralNorm])
 def test_only_single_layers_come_from_pytorch_normalized(wrapper):
     layer = wrapper(lux.Chain(lux.Dense(3, 2)), ("layer_0.weight",))
-    refused(lambda: lux.from_torch({"0.bias": np.zeros(2)}, layer), LayerError, "one layer at a time", wrapper.__name__)
+    refused(
+        lambda: lux.tools.from_torch({"0.bias": np.zeros(2)}, layer),
+        LayerError,
+        "one layer at a time",
+        wrapper.__name__,
+    )

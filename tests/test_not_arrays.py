@@ -160,9 +160,9 @@ def test_what_is_saved_is_parameters_in_a_folder_that_there_is(tmp_path):
 
 
 def test_an_argument_that_is_no_layout_is_named():
-    with pytest.raises(LayoutError, match=re.escape("write lux.layout(layer), or ps.layout")):
+    with pytest.raises(LayoutError, match=re.escape("write lux.layout_of(layer), or ps.layout")):
         lux.FlatParams(PS.vector, MODEL)
-    assert lux.FlatParams(PS.vector, lux.layout(MODEL)).layout is PS.layout
+    assert lux.FlatParams(PS.vector, lux.layout_of(MODEL)).layout is PS.layout
     with pytest.raises(LayoutError, match=re.escape("write lux.flatten.flatten(tree)")):
         lux.flatten.select({"a": 1.0}, "a")
     assert lux.flatten.select(flatten({"a": 1.0}), "a").size == 1

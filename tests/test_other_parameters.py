@@ -19,7 +19,7 @@ X = jnp.ones((4, 2))
 
 def declared(layer):
     """The parameters of a layer as zeros, by the paths of the arrays."""
-    layout = lux.layout(layer)
+    layout = lux.layout_of(layer)
     return jax.tree.map(
         lambda leaf: np.zeros(leaf.shape, leaf.dtype),
         jax.eval_shape(layout.unravel, jax.ShapeDtypeStruct((layout.size,), layout.dtype)),
@@ -120,7 +120,7 @@ def test_whatever_shows_what_is_declared_runs():
         assert jax.eval_shape(jax.vmap(model, (None, 0, None)), X, same, st)[0].shape == (2, *X.shape)
     half = compute_dtype(ps, {"*": jnp.bfloat16})
     assert jax.eval_shape(model, X.astype(jnp.bfloat16), half, st)[0].dtype == jnp.bfloat16
-    frozen, ps, st = lux.freeze(model, ps, st, "a")
+    frozen, ps, st = lux.tools.freeze(model, ps, st, "a")
     assert jax.eval_shape(frozen, X, ps, st)[0].shape == X.shape
 
 
@@ -141,9 +141,9 @@ def test_a_layer_that_is_known_by_its_key_alone_is_not_checked():
 def test_a_file_is_that_of_the_model(path):
     ps = setup(OLD)[0]
     lux.save(path, ps)
-    for like in (OLD, ps, lux.layout(OLD)):
+    for like in (OLD, ps, lux.layout_of(OLD)):
         np.testing.assert_array_equal(lux.load(path, like=like).vector, ps.vector)
-    for like in (NEW, setup(NEW)[0], lux.layout(NEW)):
+    for like in (NEW, setup(NEW)[0], lux.layout_of(NEW)):
         refused(
             lambda like=like: lux.load(path, like=like),
             LayoutError,

@@ -38,7 +38,7 @@ class Tensor:
 
 def port(weight):
     tensors = {"weight": Tensor(weight.T), "bias": Tensor(buffer(np.zeros(7)))}
-    return lux.from_torch(tensors, lux.Dense(8, 7))
+    return lux.tools.from_torch(tensors, lux.Dense(8, 7))
 
 
 # What is given arrays and returns something that lives on: the arrays, and what is made of them.

@@ -9,7 +9,7 @@ from members import array
 
 import sciml_lux as lux
 from sciml_lux import LayerError, ShapeError
-from sciml_lux.layers.convolution._window import window_over
+from sciml_lux.kernels.convolution._window import window_over
 
 NUMPY = {"zeros": "constant", "circular": "wrap", "reflect": "reflect", "edge": "edge"}
 

@@ -8,7 +8,7 @@ from helpers import bits, refused, setup
 from members import array
 
 import sciml_lux as lux
-from sciml_lux.layers import porting
+from sciml_lux.tools import porting
 
 LayerError, ShapeError = lux.LayerError, lux.ShapeError
 
@@ -45,7 +45,7 @@ TENSORS = linear("0", 3, 4) | batch_norm("1", 4) | linear("3.inner.0", 4, 5) | l
 
 
 def test_layers_are_taken_in_order_whatever_their_names():
-    ps, st = lux.from_torch(TENSORS, MODEL)
+    ps, st = lux.tools.from_torch(TENSORS, MODEL)
     np.testing.assert_array_equal(ps["layer_0.weight"], TENSORS["0.weight"].T)
     np.testing.assert_array_equal(ps["encoder.layer_1.weight"], TENSORS["3.inner.2.weight"].T)
     np.testing.assert_array_equal(ps["encoder.layer_1.bias"], TENSORS["3.inner.2.bias"])
@@ -53,26 +53,26 @@ def test_layers_are_taken_in_order_whatever_their_names():
     bare = {name.removeprefix("0."): value for name, value in TENSORS.items()}
     assert "weight" in bare
     for names in (bare, {f"module.{name}": value for name, value in TENSORS.items()}):
-        assert bits(lux.from_torch(names, MODEL)) == bits((ps, st))
+        assert bits(lux.tools.from_torch(names, MODEL)) == bits((ps, st))
 
 
 def test_there_and_back_keeps_every_bit():
     odd = np.array([0.0, -0.0, np.inf, np.nan, 5e-324])
     given = TENSORS | {"3.inner.0.bias": odd}
-    again = lux.to_torch(*lux.from_torch(given, MODEL), MODEL, given)
+    again = lux.tools.to_torch(*lux.tools.from_torch(given, MODEL), MODEL, given)
     assert list(again) == list(given)
     assert bits(list(again.values())) == bits(list(given.values()))
     ps, st = setup(MODEL)
-    there = lux.from_torch(lux.to_torch(ps, st, MODEL, given), MODEL)
+    there = lux.tools.from_torch(lux.tools.to_torch(ps, st, MODEL, given), MODEL)
     assert bits(there) == bits((ps, st))
-    assert bits(lux.to_torch(ps.params, st, MODEL, given)) == bits(lux.to_torch(ps, st, MODEL, given))
+    assert bits(lux.tools.to_torch(ps.params, st, MODEL, given)) == bits(lux.tools.to_torch(ps, st, MODEL, given))
 
 
 def test_what_is_given_is_not_written_into():
     before = bits(TENSORS)
-    ps, st = lux.from_torch(TENSORS, MODEL)
+    ps, st = lux.tools.from_torch(TENSORS, MODEL)
     kept = bits((ps, st))
-    for tensor in lux.to_torch(ps, st, MODEL, TENSORS).values():
+    for tensor in lux.tools.to_torch(ps, st, MODEL, TENSORS).values():
         tensor[...] = 0
     assert bits((ps, st)) == kept
     assert bits(TENSORS) == before
@@ -81,19 +81,19 @@ def test_what_is_given_is_not_written_into():
 @pytest.mark.parametrize("dtype", [None, jnp.float32, jnp.bfloat16])
 def test_numbers_take_the_dtype_that_is_asked_for(dtype):
     single = linear("0", 3, 4, dtype=np.float32)
-    ps, _ = lux.from_torch(single, lux.Dense(3, 4), dtype)
+    ps, _ = lux.tools.from_torch(single, lux.Dense(3, 4), dtype)
     assert ps.vector.dtype == (dtype or jnp.float64)
     np.testing.assert_array_equal(ps.weight, single["0.weight"].T.astype(ps.vector.dtype))
-    back = lux.to_torch(ps, {}, lux.Dense(3, 4), single)
+    back = lux.tools.to_torch(ps, {}, lux.Dense(3, 4), single)
     assert {array.dtype for array in back.values()} == {np.dtype(np.float32)}
 
 
 def test_a_layer_alone_has_no_prefix_and_a_model_without_arrays_no_tensors():
     given = tensors(("weight", 4, 3), ("bias", 4))
-    ps, _ = lux.from_torch(given, lux.Dense(3, 4))
+    ps, _ = lux.tools.from_torch(given, lux.Dense(3, 4))
     np.testing.assert_array_equal(ps.weight, given["weight"].T)
     nothing = lux.Chain(jnp.tanh, lux.Dropout(0.5), lux.BatchNorm(3, affine=False, track_running_stats=False))
-    ps, _ = lux.from_torch({}, nothing)
+    ps, _ = lux.tools.from_torch({}, nothing)
     assert ps.vector.size == 0
 
 
@@ -105,22 +105,22 @@ def test_repeated_layers_are_taken_one_by_one():
     given = {name: value for layer in layers for name, value in layer.items()}
     repeated = lux.Repeated(lux.Dense(3, 3, jnp.tanh), 4)
     chain = lux.Chain(*(lux.Dense(3, 3, jnp.tanh) for _ in range(4)))
-    ps, st = lux.from_torch(given, repeated)
-    expected, _ = chain(array(2, 3), *lux.from_torch(given, chain))
+    ps, st = lux.tools.from_torch(given, repeated)
+    expected, _ = chain(array(2, 3), *lux.tools.from_torch(given, chain))
     np.testing.assert_allclose(repeated(array(2, 3), ps, st)[0], expected, rtol=1e-14)
-    assert bits(lux.to_torch(ps, st, repeated, given)) == bits(given)
+    assert bits(lux.tools.to_torch(ps, st, repeated, given)) == bits(given)
     twice = lux.Repeated(lux.Repeated(lux.Dense(3, 3, jnp.tanh), 2), 2)
-    ps, st = lux.from_torch(given, twice)
+    ps, st = lux.tools.from_torch(given, twice)
     np.testing.assert_allclose(twice(array(2, 3), ps, st)[0], expected, rtol=1e-14)
     fewer = lux.Repeated(lux.Dense(3, 3), 3)
-    refused(lambda: lux.from_torch(given, fewer), LayerError, "6.weight, 6.bias left over")
+    refused(lambda: lux.tools.from_torch(given, fewer), LayerError, "6.weight, 6.bias left over")
     more = lux.Chain(blocks=lux.Repeated(lux.Dense(3, 3), 5))
-    refused(lambda: lux.from_torch(given, more), LayerError, "Dense at blocks.layer[4]", "no tensor", "left")
+    refused(lambda: lux.tools.from_torch(given, more), LayerError, "Dense at blocks.layer[4]", "no tensor", "left")
 
 
 def test_a_layer_that_is_iterated_is_taken_once():
     given = linear("cell", 3, 3)
-    ps, _ = lux.from_torch(given, lux.Repeated(lux.Dense(3, 3), 4, tied=True))
+    ps, _ = lux.tools.from_torch(given, lux.Repeated(lux.Dense(3, 3), 4, tied=True))
     np.testing.assert_array_equal(ps["layer.weight"], given["cell.weight"].T)
 
 
@@ -129,20 +129,20 @@ def test_parameters_of_frozen_layers_go_into_the_state():
     plain = lux.Chain(lux.Dense(3, 4), lux.Chain(lux.Dense(4, 4), lux.BatchNorm(4)), lux.Dense(4, 2))
     given = linear("0", 3, 4) | linear("1", 4, 4) | batch_norm("2", 4) | linear("3", 4, 2)
     given["2.running_var"] = given["2.running_var"] ** 2
-    ps, st = lux.from_torch(given, frozen)
+    ps, st = lux.tools.from_torch(given, frozen)
     assert ps.layout.size == 3 * 4 + 4 + 4 * 2 + 2
     np.testing.assert_array_equal(st["layer_1.parameters.layer_0.weight"], given["1.weight"].T)
-    expected, _ = plain(array(2, 3), *lux.from_torch(given, plain))
+    expected, _ = plain(array(2, 3), *lux.tools.from_torch(given, plain))
     np.testing.assert_allclose(frozen(array(2, 3), ps, st)[0], expected, rtol=1e-14)
-    assert bits(lux.to_torch(ps, st, frozen, given)) == bits(given)
+    assert bits(lux.tools.to_torch(ps, st, frozen, given)) == bits(given)
 
 
 def test_frozen_layers_in_a_row():
     given = linear("0", 3, 3) | linear("1", 3, 3, seed=1)
     model = lux.Repeated(lux.Frozen(lux.Dense(3, 3)), 2)
-    ps, st = lux.from_torch(given, model)
+    ps, st = lux.tools.from_torch(given, model)
     np.testing.assert_array_equal(st["layer.parameters.bias"], np.stack([given["0.bias"], given["1.bias"]]))
-    assert bits(lux.to_torch(ps, st, model, given)) == bits(given)
+    assert bits(lux.tools.to_torch(ps, st, model, given)) == bits(given)
 
 
 def test_shared_parameters_take_equal_tensors():
@@ -150,11 +150,11 @@ def test_shared_parameters_take_equal_tensors():
     shared = linear("0", 3, 3)
     twice = {name.replace("0.", "1."): value for name, value in shared.items()}
     given = shared | twice | linear("2", 3, 2)
-    ps, st = lux.from_torch(given, model)
+    ps, st = lux.tools.from_torch(given, model)
     assert ps.layout.size == 3 * 3 + 3 + 3 * 2 + 2
-    assert bits(lux.to_torch(ps, st, model, given)) == bits(given)
+    assert bits(lux.tools.to_torch(ps, st, model, given)) == bits(given)
     other = given | {"1.bias": given["1.bias"] + 1e-3}
-    refused(lambda: lux.from_torch(other, model), LayerError, "layer_1.bias", "layer_0.bias")
+    refused(lambda: lux.tools.from_torch(other, model), LayerError, "layer_1.bias", "layer_0.bias")
 
 
 # Layers that a user writes
@@ -199,11 +199,11 @@ def test_a_layer_joins_by_its_ports(kind):
     porting.register_torch_ports(Gain, gain_ports)
     model = lux.Chain(kind(2), lux.Dense(2, 1))
     given = GAIN | linear("1", 2, 1)
-    ps, st = lux.from_torch(given, model)
+    ps, st = lux.tools.from_torch(given, model)
     np.testing.assert_allclose(ps["layer_0.gain"], [0.5, 2.0], rtol=1e-15)  # stored as its logarithm
     assert ps["layer_0.shift.offset"] == 3
     np.testing.assert_array_equal(st["layer_0.peak"], [5, 6])
-    back = lux.to_torch(ps, st, model, {name: 0 * value for name, value in given.items()})
+    back = lux.tools.to_torch(ps, st, model, {name: 0 * value for name, value in given.items()})
     np.testing.assert_allclose(back["0.norm.g"], [0, 0, 0.5, 2.0], rtol=1e-15)
     assert back["0.offset"] == 3
 
@@ -212,19 +212,23 @@ def test_a_layer_joins_by_its_ports(kind):
 def test_numbers_that_a_constraint_cannot_hold_are_refused():
     porting.register_torch_ports(Gain, gain_ports)
     negative = GAIN | {"0.norm.g": np.array([1.0, 1.0, 0.5, -2.0])}
-    refused(lambda: lux.from_torch(negative, lux.Chain(gain=Gain(2))), LayerError, "gain.gain", "Positive")
+    refused(lambda: lux.tools.from_torch(negative, lux.Chain(gain=Gain(2))), LayerError, "gain.gain", "Positive")
 
 
 @pytest.mark.usefixtures("ports")
 def test_parameters_without_a_port_are_refused():
     message = "register_torch_ports"
-    refused(lambda: lux.from_torch(GAIN, lux.Chain(first=Gain(2))), LayerError, "Gain, at first", message, "gain")
+    refused(lambda: lux.tools.from_torch(GAIN, lux.Chain(first=Gain(2))), LayerError, "Gain, at first", message, "gain")
     porting.register_torch_ports(Gain, gain_ports)
-    refused(lambda: lux.from_torch(GAIN, GainWithMore(2)), LayerError, "more of GainWithMore, at the top", message)
+    refused(
+        lambda: lux.tools.from_torch(GAIN, GainWithMore(2)), LayerError, "more of GainWithMore, at the top", message
+    )
     porting.register_torch_ports(
         Gain, lambda layer: (porting.Port("g", "gain", axes=(1, 0)), porting.Port("o", "shift"))
     )
-    refused(lambda: lux.from_torch({"g": np.ones(2), "o": np.ones(2)}, Gain(2)), LayerError, "gain", "(1, 0)", "(2,)")
+    refused(
+        lambda: lux.tools.from_torch({"g": np.ones(2), "o": np.ones(2)}, Gain(2)), LayerError, "gain", "(1, 0)", "(2,)"
+    )
 
 
 class Blend(lux.AbstractContainer):
@@ -243,7 +247,7 @@ class Blend(lux.AbstractContainer):
 def test_a_containers_own_parameters_need_ports_of_their_own():
     model = lux.Chain(blend=Blend(lux.Dense(2, 2), lux.Dense(2, 2)))
     given = {"share": np.array(0.25)} | linear("left", 2, 2) | linear("right", 2, 2, seed=1)
-    for convert in (lux.from_torch, lambda names, model: lux.to_torch(*setup(model), model, names)):
+    for convert in (lux.tools.from_torch, lambda names, model: lux.tools.to_torch(*setup(model), model, names)):
         refused(lambda: convert(given, model), LayerError, "share of Blend, at blend", "register_torch_ports")  # noqa: B023
 
     def blend_ports(layer):
@@ -252,10 +256,10 @@ def test_a_containers_own_parameters_need_ports_of_their_own():
         return (porting.Port("share", "share"), *inner)
 
     porting.register_torch_ports(Blend, blend_ports)
-    ps, st = lux.from_torch(given, model)
+    ps, st = lux.tools.from_torch(given, model)
     np.testing.assert_allclose(ps["blend.share"], 0.25, rtol=1e-15)
     np.testing.assert_array_equal(ps["blend.right.weight"], given["right.weight"].T)
-    np.testing.assert_allclose(lux.to_torch(ps, st, model, given)["share"], 0.25, rtol=1e-15)
+    np.testing.assert_allclose(lux.tools.to_torch(ps, st, model, given)["share"], 0.25, rtol=1e-15)
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -270,7 +274,10 @@ def without(names, *dropped):
     return {name: value for name, value in names.items() if name not in dropped}
 
 
-BOTH = ("from_torch", lux.from_torch), ("to_torch", lambda names, layer: lux.to_torch(*setup(layer), layer, names))
+BOTH = (
+    ("from_torch", lux.tools.from_torch),
+    ("to_torch", lambda names, layer: lux.tools.to_torch(*setup(layer), layer, names)),
+)
 
 
 @pytest.mark.usefixtures("ports")
@@ -308,7 +315,12 @@ def test_tensors_of_another_shape_are_refused(verb, convert, shape):
 def test_a_part_of_a_tensor_has_the_size_of_a_part(ports):
     porting.register_torch_ports(Gain, gain_ports)
     refused(
-        lambda: lux.from_torch(GAIN | {"0.norm.g": np.ones(3)}, Gain(2)), ShapeError, "0.norm.g", "(3,)", "(4,)", "gain"
+        lambda: lux.tools.from_torch(GAIN | {"0.norm.g": np.ones(3)}, Gain(2)),
+        ShapeError,
+        "0.norm.g",
+        "(3,)",
+        "(4,)",
+        "gain",
     )
 
 
@@ -319,10 +331,10 @@ class Module:
 
 @pytest.mark.usefixtures("unchecked")
 def test_other_arguments_are_refused():
-    refused(lambda: lux.from_torch(Module(), MODEL), LayerError, "from_torch", "Module", "model.state_dict()")
-    refused(lambda: lux.from_torch(MODEL, TENSORS), LayerError, "expected a layer")
-    refused(lambda: lux.from_torch(TENSORS, lux.Dense), LayerError, "expected a layer")
-    refused(lambda: lux.to_torch(*setup(MODEL), MODEL, None), LayerError, "to_torch", "NoneType")
+    refused(lambda: lux.tools.from_torch(Module(), MODEL), LayerError, "from_torch", "Module", "model.state_dict()")
+    refused(lambda: lux.tools.from_torch(MODEL, TENSORS), LayerError, "expected a layer")
+    refused(lambda: lux.tools.from_torch(TENSORS, lux.Dense), LayerError, "expected a layer")
+    refused(lambda: lux.tools.to_torch(*setup(MODEL), MODEL, None), LayerError, "to_torch", "NoneType")
 
 
 # With PyTorch itself
@@ -342,13 +354,13 @@ def test_a_model_of_pytorch_and_ours_agree_after_training():
     torch = pytest.importorskip("torch", reason="python -m pip install 'sciml-lux[oracle]'")
     model, x = model_of(torch), np.asarray(array(5, 3), np.float32)
     model(torch.from_numpy(x))  # moves the running statistics
-    ps, st = lux.from_torch(model.state_dict(), OURS, jnp.float32)
+    ps, st = lux.tools.from_torch(model.state_dict(), OURS, jnp.float32)
     model.eval()
     expected = model(torch.from_numpy(x)).detach().numpy()
     y, _ = OURS(jnp.asarray(x), ps, lux.test_mode(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), st)))
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
     other = model_of(torch)
-    arrays = lux.to_torch(ps, st, OURS, other.state_dict())
+    arrays = lux.tools.to_torch(ps, st, OURS, other.state_dict())
     other.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     for name, tensor in model.state_dict().items():
         if not name.endswith("num_batches_tracked"):
@@ -374,9 +386,9 @@ def test_a_convolutional_model_of_pytorch_and_ours_agree():
     )
     x = array(3, 4, 5, 2)
     expected = theirs(torch.from_numpy(np.array(jnp.moveaxis(x, -1, 1))))
-    ps, st = lux.from_torch(theirs.state_dict(), ours)
+    ps, st = lux.tools.from_torch(theirs.state_dict(), ours)
     np.testing.assert_allclose(ours(x, ps, st)[0], expected.detach().numpy(), rtol=1e-10, atol=1e-10)
-    again = lux.to_torch(ps, st, ours, theirs.state_dict())
+    again = lux.tools.to_torch(ps, st, ours, theirs.state_dict())
     assert all(np.array_equal(again[name], tensor.numpy()) for name, tensor in theirs.state_dict().items())
 
 
@@ -384,9 +396,9 @@ def test_a_convolutional_model_of_pytorch_and_ours_agree():
 def test_bfloat16_and_tensors_that_require_gradients_are_read():
     torch = pytest.importorskip("torch", reason="python -m pip install 'sciml-lux[oracle]'")
     model = torch.nn.Linear(3, 2).to(torch.bfloat16)
-    ps, _ = lux.from_torch(dict(model.named_parameters()), lux.Dense(3, 2), jnp.bfloat16)
+    ps, _ = lux.tools.from_torch(dict(model.named_parameters()), lux.Dense(3, 2), jnp.bfloat16)
     np.testing.assert_array_equal(ps.weight.astype(float), model.weight.detach().double().numpy().T)
-    arrays = lux.to_torch(ps, {}, lux.Dense(3, 2), model.state_dict())
+    arrays = lux.tools.to_torch(ps, {}, lux.Dense(3, 2), model.state_dict())
     other = torch.nn.Linear(3, 2).to(torch.bfloat16)
     other.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     assert torch.equal(other.weight, model.weight)

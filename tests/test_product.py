@@ -7,7 +7,7 @@ import pytest
 from jax.experimental import jet
 from members import array
 
-from sciml_lux.layers._product import product
+from sciml_lux.kernels._product import product
 
 X, WEIGHT = array(130, 128), array(128, 3)  # enough of each for the transposed gradient
 

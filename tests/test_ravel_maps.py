@@ -64,7 +64,7 @@ def test_a_layer_with_a_map_of_its_own(model, prefix, key):
     extra = 12 if prefix else 0
     assert ps.vector.shape == (9 + extra,)
     assert lux.parameter_length(model) == 9 + extra
-    assert lux.layout(model) is ps.layout
+    assert lux.layout_of(model) is ps.layout
     assert bits(ps.layout.ravel(ps.params)) == bits(ps.vector)
     matrix = ps[f"{prefix}matrix"]
     np.testing.assert_array_equal(matrix, matrix.T)
@@ -88,7 +88,7 @@ def test_a_layer_with_a_map_of_its_own(model, prefix, key):
 
 @pytest.mark.usefixtures("registered")
 def test_the_memory_map_shows_what_an_entry_holds():
-    text = str(lux.layout(lux.Chain(inner=Symmetric())))
+    text = str(lux.layout_of(lux.Chain(inner=Symmetric())))
     assert "inner  matrix: (3, 3), shift: (3,)  UpperTriangle()" in text
 
 
@@ -155,7 +155,7 @@ def test_a_value_of_a_foreign_type_stored_as_its_angle(key):
 
     ps, st = lux.setup(key, Turn())
     np.testing.assert_allclose(ps.vector, [0.3, 1.0], rtol=1e-15)
-    assert lux.layout(Turn()) is ps.layout
+    assert lux.layout_of(Turn()) is ps.layout
     assert isinstance(ps.rotation, Rotation)
     x = jnp.array([1.0, 2.0])
     y, _ = Turn()(x, ps, st)

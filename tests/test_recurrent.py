@@ -215,7 +215,7 @@ def test_a_gru_that_resets_before_the_product_is_that_of_the_paper():
     np.testing.assert_allclose(before, after, rtol=1e-12)
     np.testing.assert_allclose(got, np.stack(ys, 1), rtol=1e-12)
     np.testing.assert_array_equal(last, carry)
-    refused(lambda: lux.from_torch({}, layer), lux.LayerError, "reset_before=False", "PyTorch")
+    refused(lambda: lux.tools.from_torch({}, layer), lux.LayerError, "reset_before=False", "PyTorch")
 
 
 def test_a_second_recurrence_takes_the_same_mask():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sciml_lux.flatten._segments import concatenate, split
+from sciml_lux.kernels._segments import concatenate, split
 
 FEW, MANY, EMPTY_ONES = (3, 2), (4, 1) * 20, (2, 0, 3) * 8
 

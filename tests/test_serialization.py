@@ -66,7 +66,7 @@ def test_they_are_known_to_exports(cls):
 
 
 def test_a_layout_comes_back_from_its_bytes():
-    module = lux.flatten._serialize
+    module = lux.flatten.files._serialize
     for ps in (TIED, setup(MODEL)[0], lux.flatten.partition(TIED, "a")[0]):
         assert module._layout_from_bytes(bytearray(module._layout_to_bytes(ps.layout))) is ps.layout
 

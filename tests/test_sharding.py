@@ -16,8 +16,8 @@ from members import LAYERS
 from on_devices import LARGER, NUMBER, Case, mesh_of
 
 import sciml_lux as lux
-from sciml_lux.flatten import carried
-from sciml_lux.layers._product import _product
+from sciml_lux.kernels import carried
+from sciml_lux.kernels._product import _product
 
 BY_NAME = {member.name: member for member in [*LARGER, *LAYERS]}
 

@@ -22,10 +22,10 @@ from sciml_lux.flatten import (
     Ordered,
     Orthogonal,
     Positive,
-    PositiveDefinite,
+    PositiveDefiniteMap,
     PositiveSoftplus,
     Real,
-    Scaled,
+    ScaledMap,
     Simplex,
     Symmetric,
     Triangular,
@@ -107,11 +107,11 @@ starts = {
     "ordered": (Ordered(), lambda seed: np.cumsum(np.exp(normal(seed, 2, 3)), axis=-1)),
     "simplex": (Simplex(), lambda seed: np.random.default_rng(seed).dirichlet(np.ones(3), size=2)),
     "unit vector": (UnitVector(), lambda seed: (v := normal(seed, 2, 3)) / np.linalg.norm(v, axis=-1, keepdims=True)),
-    "positive definite": (PositiveDefinite(), lambda seed: positive_definite(seed, 2)),
-    "positive definite softplus": (PositiveDefinite("softplus"), lambda seed: positive_definite(seed, 2)),
+    "positive definite": (PositiveDefiniteMap(), lambda seed: positive_definite(seed, 2)),
+    "positive definite softplus": (PositiveDefiniteMap("softplus"), lambda seed: positive_definite(seed, 2)),
     "orthogonal": (Orthogonal(), lambda seed: np.asarray(Orthogonal().forward(jnp.asarray(normal(seed, 2, 3))))),
     "low rank": (LowRank(2), lambda seed: normal(seed, 2, 4, 2) @ normal(seed + 1, 2, 2, 3)),
-    "scaled": (Scaled(Ordered(), 1e-3), lambda seed: 1e-3 * np.cumsum(np.exp(normal(seed, 2, 3)), axis=-1)),
+    "scaled": (ScaledMap(Ordered(), 1e-3), lambda seed: 1e-3 * np.cumsum(np.exp(normal(seed, 2, 3)), axis=-1)),
     "composed": (Composed(Positive(), Ordered()), lambda seed: np.cumsum(np.exp(normal(seed, 2, 3)), axis=-1)),
 }
 every_start = pytest.mark.parametrize(("ravel_map", "start"), starts.values(), ids=starts)
@@ -182,7 +182,7 @@ def test_constraints_hold_far_out(size, dtype):
             np.swapaxes(rotation, -1, -2) @ rotation, np.eye(4) + np.zeros((4, 4, 4)), atol=8 * eps
         )
         np.testing.assert_allclose(np.linalg.det(rotation), 1, rtol=16 * eps)
-        matrix = np.asarray(PositiveDefinite().forward(vector / 2), float)
+        matrix = np.asarray(PositiveDefiniteMap().forward(vector / 2), float)
         assert np.all(np.isfinite(matrix))
         np.testing.assert_array_equal(matrix, np.swapaxes(matrix, -1, -2))
         if size == 1.0:
@@ -201,7 +201,7 @@ def test_a_unit_vector_of_any_length():
 def test_empty_sizes():
     assert np.all(np.asarray(there_and_back(Simplex(), np.ones((2, 1)))) == 1)
     assert Simplex().size(spec_like(np.ones((2, 1)))) == 0
-    for ravel_map in (Symmetric(), PositiveDefinite(), Orthogonal(), Triangular(strict=True)):
+    for ravel_map in (Symmetric(), PositiveDefiniteMap(), Orthogonal(), Triangular(strict=True)):
         for shape in ((0, 0), (0, 3, 3), (1, 1)):
             value = np.zeros(shape) if isinstance(ravel_map, Triangular) else np.ones(shape)
             np.testing.assert_array_equal(there_and_back(ravel_map, value), value)
@@ -218,9 +218,9 @@ def test_the_determinants_of_square_jacobians():
     square = {
         Ordered(): Ordered().forward,
         Simplex(): lambda u: Simplex().forward(u)[:-1],
-        PositiveDefinite(): lambda u: PositiveDefinite().forward(u)[rows, columns],
-        PositiveDefinite("softplus"): lambda u: PositiveDefinite("softplus").forward(u)[rows, columns],
-        Scaled(Ordered(), 3.0): Scaled(Ordered(), 3.0).forward,
+        PositiveDefiniteMap(): lambda u: PositiveDefiniteMap().forward(u)[rows, columns],
+        PositiveDefiniteMap("softplus"): lambda u: PositiveDefiniteMap("softplus").forward(u)[rows, columns],
+        ScaledMap(Ordered(), 3.0): ScaledMap(Ordered(), 3.0).forward,
     }
     for ravel_map, function in square.items():
         _, expected = np.linalg.slogdet(jax.jit(jax.jacfwd(function))(numbers))
@@ -239,7 +239,7 @@ def test_the_determinant_of_a_rotation_is_that_of_its_surface(side):
 
 def test_determinants_add_up():
     numbers = jnp.asarray(normal(2, 3))
-    composed = Composed(Scaled(Positive(), 2.0), Composed(Ordered(), Scaled(Real(), 0.5)))
+    composed = Composed(ScaledMap(Positive(), 2.0), Composed(Ordered(), ScaledMap(Real(), 0.5)))
     expected = np.linalg.slogdet(jax.jit(jax.jacfwd(composed.forward))(numbers))[1]
     np.testing.assert_allclose(composed.log_abs_det_jacobian(numbers), expected, rtol=1e-12)
 
@@ -248,7 +248,7 @@ def test_determinants_add_up():
     ("ravel_map", "parts"),
     [
         (UnitVector(), ["UnitVector() has no log-determinant: u and 2 u are the same direction", "add -sum(u**2) / 2"]),
-        (Scaled(UnitVector(), 2.0), ["UnitVector() has no log-determinant"]),
+        (ScaledMap(UnitVector(), 2.0), ["UnitVector() has no log-determinant"]),
         (Composed(Positive(), Simplex()), ["values of Simplex() have more elements than degrees of freedom"]),
     ],
 )
@@ -257,10 +257,10 @@ def test_what_has_no_determinant_says_why(ravel_map, parts):
 
 
 def test_what_is_a_bijection():
-    assert PositiveDefinite().bijective
+    assert PositiveDefiniteMap().bijective
     assert Composed(Positive(), Ordered()).bijective
     assert not any(
-        m.bijective for m in (UnitVector(), LowRank(1), Scaled(UnitVector(), 2.0), Composed(Real(), UnitVector()))
+        m.bijective for m in (UnitVector(), LowRank(1), ScaledMap(UnitVector(), 2.0), Composed(Real(), UnitVector()))
     )
 
 
@@ -292,12 +292,12 @@ def test_a_declaration_is_shown_as_it_is_written(text, size, key):
     assert eval(repr(model), names) == model
     ps, _ = lux.setup(key, model)
     assert ps.layout.size == size
-    assert lux.layout(model) is ps.layout
+    assert lux.layout_of(model) is ps.layout
     np.testing.assert_allclose(ps.a, np.asarray(dict(model.declarations)["a"].value), rtol=1e-14, atol=1e-15)
     assert isinstance(repr(ps), str)
 
 
-@pytest.mark.parametrize("ravel_map", [Scaled(Simplex(), 2.0), Composed(Positive(), Ordered())])
+@pytest.mark.parametrize("ravel_map", [ScaledMap(Simplex(), 2.0), Composed(Positive(), Ordered())])
 def test_a_map_without_a_declaration_is_shown_as_a_parameter(ravel_map):
     parameter = lux.Parameter((0.5, 1.5), ravel_map)
     assert eval(repr(parameter), vars(lf)) == parameter
@@ -324,7 +324,7 @@ mistakes = {
     ),
     "indefinite": (lambda: lf.positive_definite([[1.0, 2.0], [2.0, 1.0]]), ["eigenvalues above 0", "with -1"]),
     "not symmetric either": (lambda: lf.positive_definite([[1.0, 0.5], [0.0, 1.0]]), ["equals its transpose"]),
-    "another diagonal": (lambda: PositiveDefinite("exp"), ['through "log" or "softplus", got \'exp\'']),
+    "another diagonal": (lambda: PositiveDefiniteMap("exp"), ['through "log" or "softplus", got \'exp\'']),
     "another way": (lambda: lux.positive(1.0, via="exp"), ['via "log" or "softplus", got \'exp\'']),
     "not positive": (lambda: lux.positive(0.0, via="softplus"), ["a finite number above 0, got 0.0"]),
     "not on the simplex": (lambda: lf.simplex([0.5, 0.6]), ["have the sum 1", "with the sum 1.1"]),
@@ -345,7 +345,7 @@ mistakes = {
     "a rank beyond the sides": (lambda: lf.low_rank(np.ones((2, 3)), 3), ["rank 3 has two sides of at least that"]),
     "no rank": (lambda: lf.low_rank(np.ones((2, 3)), 0), ["the rank is at least 1, got 0"]),
     "a negative scale": (lambda: lux.real(1.0, scale=-1.0), ["a scale is a finite number above 0, got -1.0"]),
-    "an infinite scale": (lambda: Scaled(Real(), math.inf), ["a scale is a finite number above 0, got inf"]),
+    "an infinite scale": (lambda: ScaledMap(Real(), math.inf), ["a scale is a finite number above 0, got inf"]),
     "wrong when scaled": (
         lambda: lux.positive(-2.0, scale=2.0),
         ["divided by the scale 2.0: ", "a finite number above 0"],
@@ -381,7 +381,7 @@ def test_complex_parameters_are_declared_as_they_are(key):
     ps, _ = lux.setup(key, model)
     np.testing.assert_array_equal(ps.vector, [1, 2, 0, 1, 2, 0, 0.5])
     assert ps.z.dtype == np.complex128
-    assert lux.layout(model) is ps.layout
+    assert lux.layout_of(model) is ps.layout
     assert "ComplexAsReals()" in str(ps.layout)
     assert "1+2j" in repr(ps)
     np.testing.assert_array_equal(ps.set("z", 3j).vector[:2], [0, 3])

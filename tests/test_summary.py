@@ -1,4 +1,4 @@
-"""`lux.summary`: output shapes, operations and memory, layer by layer."""
+"""`lux.tools.summary`: output shapes, operations and memory, layer by layer."""
 
 import html.parser
 
@@ -35,7 +35,7 @@ def by_path(summary):
 
 
 def test_what_is_printed():
-    text = str(lux.summary(network(), (32, 8)))
+    text = str(lux.tools.summary(network(), (32, 8)))
     assert text.splitlines()[:-1] == [
         "path         layer                         output    parameters  states   FLOPs",
         "-------------------------------------------------------------------------------",
@@ -49,12 +49,14 @@ def test_what_is_printed():
         "forward: 12,928 FLOPs",
     ]
     assert text.splitlines()[-1].startswith("memory: 3,712 bytes of arguments, 1,024 bytes of results, ")
-    assert repr(lux.summary(network(), (32, 8))) == text
+    assert repr(lux.tools.summary(network(), (32, 8))) == text
 
 
 @pytest.mark.parametrize(("batch", "features", "outputs"), [(1, 3, 5), (32, 8, 16), (7, 64, 1)])
 def test_the_operations_of_a_matrix_product(batch, features, outputs):
-    summary = lux.summary(lux.Chain(lux.Dense(features, outputs, use_bias=False)), (batch, features), gradient=True)
+    summary = lux.tools.summary(
+        lux.Chain(lux.Dense(features, outputs, use_bias=False)), (batch, features), gradient=True
+    )
     product = 2 * batch * features * outputs
     assert [layer.flops for layer in summary.layers] == [product, product]
     assert summary.flops == product
@@ -67,19 +69,19 @@ def test_the_operations_of_a_convolution():
         kernel = jnp.ones((3, 3, 2, 5))
         return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
-    summary = lux.summary(lux.Chain(convolve), (4, 8, 8, 2))
+    summary = lux.tools.summary(lux.Chain(convolve), (4, 8, 8, 2))
     assert summary.layers[1].output == (4, 6, 6, 5)
     assert summary.layers[1].flops == 2 * (4 * 6 * 6 * 5) * (3 * 3 * 2)
 
 
 def test_all_passes_of_a_scan_are_counted():
     layer = lux.Dense(16, 16, use_bias=False)
-    repeated = lux.summary(lux.Repeated(layer, 10), (32, 16))
+    repeated = lux.tools.summary(lux.Repeated(layer, 10), (32, 16))
     once = 2 * 32 * 16 * 16
     assert by_path(repeated)["layer"].flops == once
     assert by_path(repeated)["layer"].output == (32, 16)
     np.testing.assert_allclose(repeated.flops, 10 * once, rtol=0.01)  # and some counting of the loop itself
-    nested = lux.summary(lux.Chain(lux.Repeated(lux.Repeated(layer, 3), 5)), (32, 16))
+    nested = lux.tools.summary(lux.Chain(lux.Repeated(lux.Repeated(layer, 3), 5)), (32, 16))
     np.testing.assert_allclose(nested.flops, 15 * once, rtol=0.01)
     np.testing.assert_allclose(by_path(nested)["layer_0"].flops, 15 * once, rtol=0.01)
     assert not nested.partial
@@ -87,14 +89,14 @@ def test_all_passes_of_a_scan_are_counted():
 
 def test_loops_of_unknown_length_are_said_to_count_once():
     node = lux.NeuralODE(lux.Chain(lux.Dense(2, 3, jnp.tanh), lux.Dense(3, 2)))
-    summary = lux.summary(node, (2,))
+    summary = lux.tools.summary(node, (2,))
     assert summary.partial
     assert "(loops of unknown length counted as one pass)" in str(summary)
     assert by_path(summary)["model.layer_0"].output == (3,)
 
 
 def test_a_users_container_and_a_layer_that_is_not_called():
-    layers = by_path(lux.summary(Fork(lux.Dense(3, 2), lux.Scale(2), lux.Scale(4)), (5, 3)))
+    layers = by_path(lux.tools.summary(Fork(lux.Dense(3, 2), lux.Scale(2), lux.Scale(4)), (5, 3)))
     assert list(layers) == ["", "left", "right", "spare"]
     assert layers[""].output == {"<left>": (5, 2), "right": (5, 2)}
     assert layers["right"].output == (5, 2)
@@ -106,14 +108,14 @@ def test_a_users_container_and_a_layer_that_is_not_called():
 def test_inputs_of_any_kind_and_parameters_of_another_dtype():
     lookup = lux.Chain(lambda x: x["table"][x["index"]])
     x = {"table": jax.ShapeDtypeStruct((10, 4), jnp.float32), "index": jax.ShapeDtypeStruct((3,), jnp.int32)}
-    assert lux.summary(lookup, x).layers[0].output == (3, 4)
-    half, double = (lux.summary(network(), (32, 8), dtype=dtype) for dtype in (jnp.float32, jnp.float64))
+    assert lux.tools.summary(lookup, x).layers[0].output == (3, 4)
+    half, double = (lux.tools.summary(network(), (32, 8), dtype=dtype) for dtype in (jnp.float32, jnp.float64))
     assert half.output_bytes == double.output_bytes // 2 == 512
     assert "832 bytes of float32" in str(half)
 
 
 def test_memory():
-    summary = lux.summary(network(), (32, 8))
+    summary = lux.tools.summary(network(), (32, 8))
     assert summary.argument_bytes == 8 * (32 * 8 + 208)
     assert summary.output_bytes == 8 * 32 * 4
     assert summary.temporary_bytes >= 0
@@ -125,7 +127,7 @@ def test_the_shapes_are_those_of_output_shape(member):
     layer = member.make()
     x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), member.x)
     ps, st = jax.eval_shape(lambda: lux.setup(jax.random.key(0), layer))
-    calls = lux.layers.display._record.record_calls(layer, x, ps, st)
+    calls = lux.tools.display._record.record_calls(layer, x, ps, st)
     assert calls[""].output == lux.output_shape(layer, x)
     known = {path for path, _ in lux.core.node_of(layer).walk()}
     assert set(calls) <= known
@@ -155,7 +157,7 @@ class Reader(html.parser.HTMLParser):
 
 
 def test_the_table_of_a_notebook():
-    summary = lux.summary(Fork(lux.Dense(3, 2), lux.WrappedFunction(lambda x: x), lux.Scale(4)), (5, 3))
+    summary = lux.tools.summary(Fork(lux.Dense(3, 2), lux.WrappedFunction(lambda x: x), lux.Scale(4)), (5, 3))
     reader = Reader()
     reader.feed(summary._repr_html_())
     reader.close()
@@ -169,9 +171,11 @@ def test_the_table_of_a_notebook():
 
 
 def test_it_is_a_value():
-    assert lux.summary(network(), (32, 8)) == lux.summary(network(), (32, 8))
+    assert lux.tools.summary(network(), (32, 8)) == lux.tools.summary(network(), (32, 8))
 
 
 def test_what_it_refuses(unchecked):
-    refused(lambda: lux.summary(network(), (32, 7)), ShapeError, "expects 8 features", "in layer layer_0: Dense(8, 16")
-    refused(lambda: lux.summary(jnp.tanh, (32, 7)), LayerError, "expected a layer")
+    refused(
+        lambda: lux.tools.summary(network(), (32, 7)), ShapeError, "expects 8 features", "in layer layer_0: Dense(8, 16"
+    )
+    refused(lambda: lux.tools.summary(jnp.tanh, (32, 7)), LayerError, "expected a layer")

@@ -37,7 +37,7 @@ def same(got, expected):
 def test_it_is_what_pytorch_computes(family, case):
     figures = below(read(family), f"{case.name}|")
     layer, inputs = case.layer(), tuple(jnp.asarray(x) for x in case.inputs)
-    ps, st = lux.from_torch(below(figures, "start|"), layer)
+    ps, st = lux.tools.from_torch(below(figures, "start|"), layer)
 
     def loss(ps, floats, st):
         filled = iter(floats)
@@ -53,7 +53,7 @@ def test_it_is_what_pytorch_computes(family, case):
         same(y, expected["y"])
         for got, (_, wanted) in zip(gradients[1], sorted(below(expected, "x_gradient|").items()), strict=True):
             same(got, wanted)
-        parameter_gradient, state_after = lux.from_torch(below(expected, "after|"), layer)
+        parameter_gradient, state_after = lux.tools.from_torch(below(expected, "after|"), layer)
         same(gradients[0].vector, parameter_gradient.vector)
         jax.tree.map(same, *map(statistics, (after, state_after)))
 

@@ -60,14 +60,14 @@ def _abstract(declared: Callable[[Any, Any], Any], layer: Any, *settings: Any) -
     return jax.eval_shape(lambda key: declared(layer, key), _abstract_key())
 
 
-def layout(layer: Any, dtype: Any = None) -> Layout:
+def declared_layout(layer: Any, dtype: Any = None) -> Layout:
     """The layout of a layer's parameters, without computing them."""
     return Layout.of(abstract_parameters(layer), dtype)
 
 
 def parameter_length(layer: Any) -> int:
     """The number of scalars in the layer's parameter vector, without computing them."""
-    return layout(layer).size
+    return declared_layout(layer).size
 
 
 def state_length(layer: Any) -> int:

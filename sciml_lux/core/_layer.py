@@ -16,7 +16,7 @@ from .._errors import LayerError
 from ..flatten import Layout, Params, exact, exact_fields, layout_of
 from ._arguments import check_arguments
 from ._call import checked_call
-from ._declared import layout, parameter_length
+from ._declared import declared_layout, parameter_length
 from ._depth import within_depth
 from ._print import printed
 from ._source import source
@@ -129,8 +129,8 @@ class AbstractLayer:
 
 
 @layout_of.register
-def _(where: AbstractLayer) -> Layout:
-    return layout(where)
+def _(where: AbstractLayer, dtype: Any = None) -> Layout:
+    return declared_layout(where, dtype)
 
 
 def _key(layer: AbstractLayer) -> Any:

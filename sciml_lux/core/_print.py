@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from ..flatten import ArraySpec, Entry, Layout, NamedTree, Parameter, Real, Tied, leaf_paths
-from ._declared import abstract_states, layout
+from ._declared import abstract_states, declared_layout
 from ._observe import children_of
 from ._source import head, is_layer
 
@@ -51,7 +51,7 @@ class Node:
 
 def node_of(layer: Any) -> Node:
     """The tree of a model, from what its layers declare."""
-    return _node("", layer, [(entry.path, entry) for entry in layout(layer).entries], abstract_states(layer))
+    return _node("", layer, [(entry.path, entry) for entry in declared_layout(layer).entries], abstract_states(layer))
 
 
 def _node(name: str, layer: Any, entries: Sequence[tuple[str, Entry]], state: Any) -> Node:
@@ -110,7 +110,7 @@ def printed(layer: Any) -> str:
     used = [column for column in range(4) if column == 0 or any(row[column] for row in rows[1:])]
     lines = align([[row[column] for column in used] for row in rows], [column >= 2 for column in used])
     rule = "-" * max(map(len, lines))
-    return "\n".join([lines[0], rule, *lines[1:], rule, totals(layout(layer), abstract_states(layer))])
+    return "\n".join([lines[0], rule, *lines[1:], rule, totals(declared_layout(layer), abstract_states(layer))])
 
 
 def totals(whole: Layout, state: Any) -> str:

@@ -110,7 +110,7 @@ def no_layer(value: Any) -> str:
     if isinstance(value, Mapping):
         return "write lux.Chain(**layers) for layers one after the other"
     if hasattr(value, "state_dict"):
-        return "build the same layer here, and take the parameters by lux.from_torch"
+        return "build the same layer here, and take the parameters by lux.tools.from_torch"
     return (
         "wrap a function of the input in lux.WrappedFunction(f)"
         if callable(value)

@@ -11,7 +11,8 @@ import optimistix as optx
 
 from .._errors import ParameterError, ShapeError, SolveError
 from ..core import Kept, State, as_state, differentiation_mode, failure_mode, keep, ravel_maps
-from ..flatten import FlatParams, Layout, Params, as_array, is_compiling, is_traced
+from ..flatten import FlatParams, Layout, Params, as_array
+from ..kernels import is_compiling, is_traced
 from ..solvers import LevenbergMarquardt
 from ._evaluate import Evaluation, check_start, describe_point, evaluate, residual_vector
 from ._labels import estimated_names, shown

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..flatten import AbstractConstraint, AbstractRavelMap, ComplexAsReals, FlatParams, Scaled, Symmetric, Triangular
+from ..flatten import AbstractConstraint, AbstractRavelMap, ComplexAsReals, FlatParams, ScaledMap, Symmetric, Triangular
 from ._labels import shown
 
 _HELD = 0.01  # the cosine; where a solver converged freely it is the root of its tolerance at most
@@ -76,6 +76,6 @@ def _at_bound(ps: FlatParams, jacobian: np.ndarray, residual: np.ndarray) -> lis
 
 
 def _has_edge(ravel_map: AbstractRavelMap) -> bool:
-    """Whether a map bends: what is stored as it is has nowhere to run into. `Scaled` is as the map inside of it."""
-    inner = ravel_map.inner if isinstance(ravel_map, Scaled) else ravel_map
+    """Whether a map bends: what is stored as it is has nowhere to run into. `ScaledMap` is as the map inside of it."""
+    inner = ravel_map.inner if isinstance(ravel_map, ScaledMap) else ravel_map
     return isinstance(inner, AbstractConstraint) and not isinstance(inner, Symmetric | Triangular | ComplexAsReals)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._errors import IndexRangeError, LayoutError
+from ..kernels import is_traced
 from ._flat_params import FlatParams
-from ._kept import is_traced
 
 
 def stack(members: Sequence[FlatParams]) -> FlatParams:

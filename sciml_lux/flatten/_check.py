@@ -10,7 +10,7 @@ import numpy as np
 
 from .._errors import ParameterError
 from ._declare import spec_of
-from ._ravel_map import AbstractRavelMap
+from .maps import AbstractRavelMap
 
 
 def check_ravel_map(ravel_map: AbstractRavelMap, value: Any) -> None:

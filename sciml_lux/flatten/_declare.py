@@ -10,12 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._errors import LayoutError, ParameterError
-from ._complex import ComplexAsReals
 from ._named_tree import NamedTree, Params, check_name
 from ._no_array import NotAnArray
 from ._parameter import Parameter
-from ._ravel_map import AbstractRavelMap, ArraySpec, Real, Spec, is_subtree, registered_ravel_map
-from ._tied import Tied
+from .maps import AbstractRavelMap, ArraySpec, ComplexAsReals, Real, Spec, Tied, is_subtree, registered_ravel_map
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from .._errors import LayoutError, ParameterError, PathError, unknown_name
+from ..kernels import concatenate, is_traced
 from ._declare import as_parameter, declarations
 from ._flax import register_where_flax_is_imported
-from ._kept import is_traced, owned
+from ._kept import owned
 from ._layout import Layout, contains, layout_of
 from ._named_tree import Params, leaf_paths
 from ._no_array import ATTRIBUTES, NotAnArray, operation
 from ._ravel_entry import ravel_entry
-from ._segments import concatenate
-from ._tied import Tied
+from .maps import Tied
 
 
 class FlatParams(NotAnArray):
@@ -48,7 +48,7 @@ class FlatParams(NotAnArray):
     def __init__(self, vector: Any, layout: Layout) -> None:
         if not isinstance(layout, Layout):
             raise LayoutError(
-                f"FlatParams(vector, layout) takes a Layout, got {type(layout).__name__}; write lux.layout(layer), or ps.layout; "
+                f"FlatParams(vector, layout) takes a Layout, got {type(layout).__name__}; write lux.layout_of(layer), or ps.layout; "
                 "lux.flatten.flatten(tree) makes both of arrays by name"
             )
         if not isinstance(vector, jax.Array | np.ndarray):
@@ -193,8 +193,8 @@ jax.tree_util.register_pytree_with_keys(
 
 
 @layout_of.register
-def _(where: FlatParams) -> Layout:
-    return where.layout
+def _(where: FlatParams, dtype: Any = None) -> Layout:
+    return layout_of(where.layout, dtype)
 
 
 def _lives_as_long_as(vector: Any, params: Params) -> bool:

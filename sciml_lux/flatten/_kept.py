@@ -9,15 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Bool
 
 from .._errors import LayoutError
-
-
-def is_traced(*trees: Any) -> bool:
-    """Whether some array in the trees is known only when a program runs."""
-    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
+from ..kernels import is_traced
 
 
 def as_array(value: Any, dtype: Any = None, what: str = "the array", error: type[Exception] = LayoutError) -> Array:

@@ -14,14 +14,13 @@ import wadler_lindig as wl
 from jaxtyping import Array, Float
 
 from .._errors import LayoutError, ParameterError, PathError, unknown_name
+from ..kernels import concatenate, split
 from ._declare import Entry, as_parameter, check_dtype, declarations, entries_of, join_path, resolve_dtype
 from ._exact import exact
 from ._kept import agree, as_array, nan_unless
 from ._named_tree import Params, leaf_paths
 from ._ravel_entry import batch_shape, ravel_entry, ravel_map_name, unravel_entry
-from ._ravel_map import ArraySpec, Real, is_subtree
-from ._segments import concatenate, split
-from ._tied import Tied
+from .maps import ArraySpec, Real, Tied, is_subtree
 
 _INTERNED: weakref.WeakValueDictionary[Any, "Layout"] = weakref.WeakValueDictionary()
 _INTERNED_LOCK = threading.Lock()
@@ -256,8 +255,12 @@ class Layout:
 
 
 @functools.singledispatch
-def layout_of(where: Any) -> Layout:
-    """The layout of what has one: a layout itself, parameters, a layer. **Errors:** `LayoutError` for anything else."""
+def layout_of(where: Any, dtype: Any = None) -> Layout:
+    """The layout of what has one: a layout itself, parameters, or a layer, whose parameters are not computed for it.
+
+    **Arguments:** `dtype`: of the vector, for a layer (default: JAX's default float). **Errors:** `LayoutError` for anything else, and
+    for a `dtype` beside what has one already.
+    """
     raise LayoutError(
         f"expected a layout, parameters (FlatParams) or a layer, got {type(where).__name__}; write lux.flatten.flatten(tree) for a "
         "tree of arrays by name"
@@ -265,7 +268,11 @@ def layout_of(where: Any) -> Layout:
 
 
 @layout_of.register
-def _(where: Layout) -> Layout:
+def _(where: Layout, dtype: Any = None) -> Layout:
+    if dtype is not None and jnp.dtype(dtype) != where.dtype:
+        raise LayoutError(
+            f"the layout is one of {where.dtype}, got dtype={jnp.dtype(dtype)}; leave dtype out, or write lux.layout_of(layer, dtype)"
+        )
     return where
 
 

@@ -12,12 +12,25 @@ import wadler_lindig as wl
 from jax.core import Tracer
 
 from .._errors import ParameterError
-from ._complex import ComplexAsReals
-from ._compose import Scaled
-from ._constraints import AbstractConstraint, Bounded, Fixed, Positive, PositiveSoftplus
-from ._matrices import LowRank, Orthogonal, PositiveDefinite, Symmetric, Triangular
-from ._ravel_map import AbstractRavelMap, Real
-from ._vectors import Ordered, Simplex, UnitVector
+from .maps import (
+    AbstractConstraint,
+    AbstractRavelMap,
+    Bounded,
+    ComplexAsReals,
+    Fixed,
+    LowRank,
+    Ordered,
+    Orthogonal,
+    Positive,
+    PositiveDefiniteMap,
+    PositiveSoftplus,
+    Real,
+    ScaledMap,
+    Simplex,
+    Symmetric,
+    Triangular,
+    UnitVector,
+)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["value"], meta_fields=["ravel_map", "unit"])
@@ -53,12 +66,12 @@ def _declaration_of(ravel_map: AbstractRavelMap) -> tuple[str, list[str]]:
         case Fixed() | Simplex() | UnitVector() | Orthogonal():
             return _snake_case(type(ravel_map).__name__), []
     inner, scale = (
-        (ravel_map.inner, [f"scale={ravel_map.scale!r}"]) if isinstance(ravel_map, Scaled) else (ravel_map, [])
+        (ravel_map.inner, [f"scale={ravel_map.scale!r}"]) if isinstance(ravel_map, ScaledMap) else (ravel_map, [])
     )
     match inner:
         case PositiveSoftplus():
             return "positive", ['via="softplus"', *scale]
-        case PositiveDefinite(diagonal):
+        case PositiveDefiniteMap(diagonal):
             return "positive_definite", [*([] if diagonal == "log" else [f'diagonal="{diagonal}"']), *scale]
         case Triangular(lower, strict):
             options = [*([] if lower else ["lower=False"]), *(["strict=True"] if strict else [])]
@@ -87,7 +100,7 @@ def _declare(
         raise ParameterError(f'unit is a text such as "1/year", got {unit!r}')
     if scale is not None:
         assert isinstance(ravel_map, AbstractConstraint | Real)
-        ravel_map = Scaled(ravel_map, float(scale))
+        ravel_map = ScaledMap(ravel_map, float(scale))
     if not isinstance(value, Tracer):
         if not np.all(np.isfinite(value)):
             raise ParameterError(f"a parameter starts from a finite value, got {value!r}")
@@ -99,7 +112,7 @@ def real(value: Any, *, unit: str | None = None, scale: float | None = None) -> 
     """A parameter of any real value, stored as it is.
 
     **Arguments:** `value`: the start; `unit`: for reports; `scale`: the size that values are expected to have, in which
-    they are stored (`Scaled`), so that the stored numbers are of order one. **Errors:** `ValueError` for a scale that is
+    they are stored (`ScaledMap`), so that the stored numbers are of order one. **Errors:** `ValueError` for a scale that is
     not above 0.
     """
     return _declare(value, Real(), unit, scale)
@@ -190,13 +203,13 @@ def positive_definite(
 ) -> Parameter:
     """A symmetric positive definite matrix `(..., n, n)`, such as a covariance, stored as its Cholesky factor.
 
-    **Arguments:** `value`: the start; `diagonal`: how that of the factor is stored (`PositiveDefinite`); `unit`, `scale`:
+    **Arguments:** `value`: the start; `diagonal`: how that of the factor is stored (`PositiveDefiniteMap`); `unit`, `scale`:
     as in `real`. **Errors:** `ValueError` if `value` is not symmetric or not positive definite.
     """
-    return _declare(value, PositiveDefinite(diagonal), unit, scale)
+    return _declare(value, PositiveDefiniteMap(diagonal), unit, scale)
 
 
-def orthogonal(value: Any, *, unit: str | None = None) -> Parameter:
+def orthogonal_matrix(value: Any, *, unit: str | None = None) -> Parameter:
     """A rotation `(..., n, n)`, stored as its Cayley transform (`Orthogonal`): orthogonal, determinant 1, no half turn.
 
     **Errors:** `ValueError` if `value` is no such matrix.

@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._errors import LayoutError
+from ..kernels import is_traced
 from ._declare import Entry, complex_dtype, join_path
-from ._kept import agree, as_array, is_traced, nan_unless
+from ._kept import agree, as_array, nan_unless
 from ._named_tree import Params, leaf_paths
-from ._ravel_map import AbstractRavelMap, ArraySpec, Real
+from .maps import AbstractRavelMap, ArraySpec, Real
 
 
 def ravel_entry(entry: Entry, value: Any, dtype: np.dtype, start: bool = False) -> Float[Array, "*batch size"]:

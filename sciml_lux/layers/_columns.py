@@ -6,12 +6,13 @@ its gradient summed up, along contiguous memory. With few samples, or with layer
 gained. XLA does not find this by itself: it undoes transpositions around single products. `benchmarks/layers.py` trains small
 networks this way.
 
-A layer joins by the two members of `OnColumns`, and by declaring what `on_columns` stands for.
+A layer joins by `register_on_columns`, under the very function that its form for columns stands for: a subclass with another `__call__`
+runs as it is written.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from ..core import is_observed, locate, may_stand_in, named_by_path
-from ..flatten import Params, may_specialize
+from ..core import is_observed, locate, named_by_path
+from ..flatten import Params
+from ..kernels import may_specialize
 
 # Functions that are known to act on each number alone: a softmax in their place would go along the wrong axis.
 ELEMENTWISE = frozenset(
@@ -40,17 +42,27 @@ def is_elementwise(activation: Any) -> bool:
     return any(activation is known for known in ELEMENTWISE)
 
 
-@runtime_checkable
-class OnColumns(Protocol):
-    """A layer that can run on columns."""
+class OnColumns(NamedTuple):
+    """How a kind of layer runs on columns.
 
-    @property
-    def columns(self) -> tuple[int, int] | None:
-        """`(in_features, out_features)`, or None if it cannot run on columns after all."""
+    `sizes`: `(in_features, out_features)` of a layer, or None if it cannot after all; `run`: the result, `(out, samples)`, for a layer,
+    samples `(in, samples)` and its parameters. The state is empty, and stays.
+    """
 
-    def on_columns(self, x: Float[Array, "in samples"], ps: Params) -> Float[Array, "out samples"]:
-        """The layer's result for samples in columns. The state is empty, and stays."""
-        ...
+    sizes: Callable[[Any], tuple[int, int] | None]
+    run: Callable[[Any, Array, Params], Array]
+
+
+_FORMS: dict[Callable[..., Any], OnColumns] = {}
+
+
+def register_on_columns(
+    call: Callable[..., Any],
+    sizes: Callable[[Any], tuple[int, int] | None],
+    run: Callable[[Any, Array, Params], Array],
+) -> None:
+    """Declares that `run` gives what `call` gives, the `__call__` of a class, with the samples in columns."""
+    _FORMS[call] = OnColumns(sizes, run)
 
 
 def length_of_run(layers: Sequence[Any], x: Any) -> int:
@@ -62,8 +74,8 @@ def length_of_run(layers: Sequence[Any], x: Any) -> int:
         return 0
     widest, length = features, 0
     for layer in layers:
-        joins = isinstance(layer, OnColumns) and may_stand_in(type(layer).on_columns, layer)
-        sizes = layer.columns if joins else None
+        form = _FORMS.get(type(layer).__call__)
+        sizes = form and form.sizes(layer)
         if sizes is None or sizes[0] != features or max(widest, sizes[1]) > samples // 2:
             break
         widest, features, length = max(widest, sizes[1]), sizes[1], length + 1
@@ -78,7 +90,7 @@ def run_on_columns(layers: Sequence[Any], x: Float[Array, "... in"], ps: Sequenc
     for layer, own in zip(layers, ps, strict=True):
         try:
             with named_by_path(layer, own):
-                columns = layer.on_columns(columns, own)
+                columns = _FORMS[type(layer).__call__].run(layer, columns, own)
         except Exception as error:
             locate(error, layer, own)
             raise

@@ -21,7 +21,7 @@ from jaxtyping import Array
 
 from .._errors import SolveError
 from ..core import failure_mode
-from ..flatten import is_traced
+from ..kernels import is_traced
 
 
 class Outcome(NamedTuple):

@@ -10,7 +10,8 @@ import optimistix
 
 from .._errors import FitError, LayerError
 from ..core import Kept, keep, ravel_maps
-from ..flatten import FlatParams, is_compiling, is_traced
+from ..flatten import FlatParams
+from ..kernels import is_compiling, is_traced
 from ._batches import Batches
 from ._gradient_stepper import GradientStepper
 from ._job import Job

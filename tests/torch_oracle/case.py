@@ -35,7 +35,7 @@ class Case:
     """What is compared: outputs, gradients of input and parameters, and buffers afterwards.
 
     `layer`: makes ours; `module`: makes theirs, given the module `torch` (any callable of tensors; if it is a
-    `torch.nn.Module`, its parameters are brought over with `lux.from_torch`); `x`: the input as ours takes it, an array or
+    `torch.nn.Module`, its parameters are brought over with `lux.tools.from_torch`); `x`: the input as ours takes it, an array or
     a tuple of arrays, of which floating ones are differentiated; `to_torch`, `to_ours`: change the order of axes of
     each input and of the output; `modes`: `"train"`, `"test"`, those in which there is something to compare.
     """

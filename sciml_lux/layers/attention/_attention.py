@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ..._errors import LayerError, ShapeError
-from ._fused import fused_applies, fused_attention
+from ...kernels import fused_applies, fused_attention
 
 
 def scaled_dot_product_attention(

@@ -10,6 +10,7 @@ from jaxtyping import Array
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractContainer, AbstractLayer, State, as_input
 from ...flatten import Params
+from ...kernels import fused_applies
 from .. import init
 from .._checks import check_flag, check_last_axis, check_number, check_positive
 from ..linear import Dense
@@ -23,7 +24,6 @@ from ._attention import (
     weighted_values,
     without_unseen,
 )
-from ._fused import fused_applies
 
 
 class MultiHeadAttention(AbstractContainer):

@@ -10,9 +10,9 @@ from jaxtyping import Array, Float, Key
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
 from ...flatten import Params
+from ...kernels import product
 from .. import init
 from .._checks import check_flag, check_positive
-from .._product import product
 
 
 class PatchEmbedding(AbstractLayer):

@@ -1,6 +1,7 @@
 """Layers made of layers, and layers without parameters."""
 
 from ._chain import Chain as Chain
+from ._chain_on_columns import chain_on_columns as chain_on_columns
 from ._function import NoOp as NoOp
 from ._function import WrappedFunction as WrappedFunction
 from ._parameter_dict import ParameterDict as ParameterDict

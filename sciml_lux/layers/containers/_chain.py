@@ -4,7 +4,6 @@ from typing import Any
 
 from ...core import AbstractLayer, State
 from ...flatten import Params
-from .._columns import length_of_run, run_on_columns
 from ._named_layers import AbstractNamedLayers
 
 
@@ -35,15 +34,9 @@ class Chain(AbstractNamedLayers):
         super().__init__(*layers, **named)
 
     def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
-        states, remaining = {}, self.layers
-        while remaining:
-            run = remaining[: length_of_run([layer for _, layer in remaining], x)] or remaining[:1]
-            if len(run) > 1:
-                x = run_on_columns([layer for _, layer in run], x, [ps[name] for name, _ in run])
-            else:
-                for name, layer in run:
-                    x, states[name] = layer(x, ps[name], st[name])
-            remaining = remaining[len(run) :]
+        states = {}
+        for name, layer in self.layers:
+            x, states[name] = layer(x, ps[name], st[name])
         return x, State({**st, **states})
 
     def _part(self, layers: tuple[tuple[str, AbstractLayer], ...]) -> "Chain":

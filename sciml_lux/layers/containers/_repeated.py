@@ -7,7 +7,8 @@ from jaxtyping import Array, Key
 
 from ..._errors import ShapeError
 from ...core import AbstractContainer, AbstractLayer, State, declared_parameters, declared_states
-from ...flatten import Params, scan
+from ...flatten import Params
+from ...kernels import scan
 from .._checks import check_flag, check_is_layer, check_positive
 
 

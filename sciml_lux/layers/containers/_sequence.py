@@ -8,7 +8,8 @@ from jaxtyping import Array, Shaped
 
 from ..._errors import ShapeError
 from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import Params, scan
+from ...flatten import Params
+from ...kernels import scan
 from .._checks import axis_size, check_is_layer, check_mask, check_whole
 
 

@@ -21,7 +21,7 @@ class Share(AbstractContainer):
     that show them, in layers of equal structure.
 
     **Call:** as `model`. **Parameters** and **states:** those of `model`, under the same names; the others take no
-    room in the vector, and gradients of all uses add up in the first. For a model that is trained already, `lux.share_parameters`.
+    room in the vector, and gradients of all uses add up in the first. For a model that is trained already, `lux.tools.share_parameters`.
 
     **Errors:** `PathError` for a path that `model` does not have; `LayerError` for fewer than two paths or layers that differ.
     """
@@ -83,8 +83,8 @@ class Frozen(AbstractLayer):
     **Arguments:** `layer`.
 
     **Call:** as `layer`. **Parameters:** none. **States:** `parameters`: those of `layer`, as `Params`; `layer`: its
-    state. `lux.freeze` makes one of a trained layer, `lux.unfreeze` undoes it; to freeze by name from outside, `lux.flatten.partition`.
-    The dtype of the vector does not reach the frozen parameters: they are cast to that of the input.
+    state. `lux.tools.freeze` makes one of a trained layer, `lux.tools.unfreeze` undoes it; to freeze by name from outside,
+    `lux.flatten.partition`. The dtype of the vector does not reach the frozen parameters: they are cast to that of the input.
     """
 
     layer: AbstractLayer

@@ -7,7 +7,7 @@ from jaxtyping import Array
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer
-from ._window import Sizes, Window
+from ...kernels.convolution import Sizes, Window
 
 
 def check_shape(layer: AbstractLayer, name: str, shape: Any) -> None:

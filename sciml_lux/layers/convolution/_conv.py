@@ -10,24 +10,25 @@ from jaxtyping import Array, Float, Key
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
 from ...flatten import Params
-from .. import init
-from .._checks import check_activation, check_flag, check_positive
-from .._widened import widened
-from ._checks import check_fits, check_padding, check_per_axis, check_shape, spatial_sizes
-from ._correlate import correlate, spread
-from ._pad import check_padding_mode, folded, padded
-from ._window import (
+from ...kernels import widened
+from ...kernels.convolution import (
     Padding,
     Pairs,
     PerAxis,
     Sizes,
     Window,
+    correlate,
     explicit_padding,
     one_batch_axis,
     per_axis,
+    spread,
     unpadded,
     window_over,
 )
+from .. import init
+from .._checks import check_activation, check_flag, check_positive
+from ._checks import check_fits, check_padding, check_per_axis, check_shape, spatial_sizes
+from ._pad import check_padding_mode, folded, padded
 
 
 class _Convolution(AbstractLayer):

@@ -9,9 +9,9 @@ from jaxtyping import Array, Float
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
 from ...flatten import Params
+from ...kernels.convolution import Pairs, Sizes, explicit_padding
 from .._checks import check_choice
 from ._checks import spatial_sizes
-from ._window import Pairs, Sizes, explicit_padding
 
 # What `jnp.pad` calls them; PyTorch calls "edge" replicate.
 _MODES = {"zeros": "constant", "circular": "wrap", "reflect": "reflect", "edge": "edge"}

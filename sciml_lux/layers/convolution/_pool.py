@@ -10,11 +10,11 @@ from jaxtyping import Array, Float
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
 from ...flatten import Params
+from ...kernels import widened
+from ...kernels.convolution import Padding, PerAxis, Sizes, Window, window_over
 from .._checks import check_flag
-from .._widened import widened
 from ._checks import check_fits, check_padding, check_per_axis, check_shape, spatial_sizes
 from ._reduce import filled, window_maximum, window_norm, window_sum
-from ._window import Padding, PerAxis, Sizes, Window, window_over
 
 
 class _Pool(AbstractLayer):

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
 from ...flatten import Params
+from ...kernels import widened
 from .._checks import check_flag
-from .._widened import widened
 from ._checks import check_shape, spatial_sizes
 from ._pool import check_exponent
 from ._reduce import norm_over, segment_maximum, segment_norm, segment_sum

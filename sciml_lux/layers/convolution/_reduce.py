@@ -8,8 +8,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from .._units import inverse_unit
-from ._window import Sizes, Window
+from ...kernels import inverse_unit
+from ...kernels.convolution import Sizes, Window
 
 _FEW = 8  # elements of a window up to which they are compared one by one
 

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, Int
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
 from ...flatten import Params
+from ...kernels import widened
 from .._checks import check_choice, check_flag
-from .._widened import widened
 from ._checks import check_shape, spatial_sizes
 from ._resample import Rows, along, rows
 

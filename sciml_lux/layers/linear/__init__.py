@@ -4,6 +4,7 @@ from . import bases as bases
 from ._bilinear import Bilinear as Bilinear
 from ._dense import Dense as Dense
 from ._dense import Scale as Scale
+from ._dense_on_columns import dense_on_columns as dense_on_columns
 from ._embedding import Embedding as Embedding
 from ._fourier_features import PeriodicEmbedding as PeriodicEmbedding
 from ._fourier_features import RandomFourierFeatures as RandomFourierFeatures

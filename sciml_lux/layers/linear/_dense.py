@@ -7,13 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ...core import AbstractLayer, State, stands_for
+from ...core import AbstractLayer, State
 from ...flatten import Params
+from ...kernels import affine, widened
 from .. import init
 from .._checks import check_activation, check_last_axis, check_sizes
-from .._columns import is_elementwise
-from .._product import product
-from .._widened import widened
 from ._starts import DEFAULT_WEIGHT, initial_affine
 
 
@@ -53,27 +51,8 @@ class Dense(AbstractLayer):
 
     def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
         check_last_axis(self, x, self.in_features)
-        y = product(x, ps.weight)
-        if self.use_bias:
-            y = y + jnp.broadcast_to(widened(ps.bias), y.shape).astype(y.dtype)  # its gradient is a long sum
+        y = affine(x, ps.weight, ps.bias if self.use_bias else None)
         return (y if self.activation is None else self.activation(y)), st
-
-    @property
-    def columns(self) -> tuple[int, int] | None:
-        """The sizes, if the activation is known to be elementwise: see `_columns.py`."""
-        return (self.in_features, self.out_features) if is_elementwise(self.activation) else None
-
-    def on_columns(self, x: Float[Array, "in samples"], ps: Params) -> Float[Array, "out samples"]:
-        """The same with the samples in columns: see `_columns.py`."""
-        y = ps.weight.T @ x
-        if self.use_bias:
-            bias = widened(ps.bias)
-            # The bias for each column is a product, as the gradient is then one: faster than a sum, mostly.
-            y = y + (bias[:, None] @ jnp.ones((1, x.shape[1]), bias.dtype)).astype(y.dtype)
-        return y if self.activation is None else self.activation(y)
-
-
-stands_for(Dense.on_columns, Dense.__call__)
 
 
 class Scale(AbstractLayer):

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Key
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
 from ...flatten import Params
+from ...kernels import widened
 from .._checks import check_last_axis, check_positive, check_sizes
-from .._widened import widened
 from .bases._periodic import fraction_of_period
 
 

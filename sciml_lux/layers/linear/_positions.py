@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Num
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
 from ...flatten import Params
+from ...kernels import widened
 from .._checks import check_positive
-from .._widened import widened
 
 
 class SinusoidalEmbedding(AbstractLayer):

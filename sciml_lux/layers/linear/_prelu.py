@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, Key
 
 from ...core import AbstractLayer, State
 from ...flatten import Params
+from ...kernels import widened
 from .. import init
 from .._checks import check_last_axis, check_positive
-from .._widened import widened
 
 
 class PReLU(AbstractLayer):

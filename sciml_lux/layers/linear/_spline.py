@@ -14,9 +14,9 @@ from jaxtyping import Array, Float, Key
 from ..._errors import LayerError
 from ...core import AbstractLayer, State
 from ...flatten import Params
+from ...kernels import widened
 from .. import init
 from .._checks import check_choice, check_last_axis, check_sizes
-from .._widened import widened
 from ._tensor_product import combined
 
 

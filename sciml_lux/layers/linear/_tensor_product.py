@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, Key
 from ..._errors import LayerError
 from ...core import AbstractLayer, State
 from ...flatten import Params
+from ...kernels import product
 from .._checks import check_last_axis, check_sizes
-from .._product import product
 from ._starts import DEFAULT_WEIGHT
 from .bases import AbstractBasis
 

@@ -10,9 +10,9 @@ from jaxtyping import Array, Float, Key
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
 from ...flatten import Params
+from ...kernels import widened
 from .. import init
 from .._checks import check_last_axis, check_number, check_positive, check_sizes
-from .._widened import widened
 from ._running import advanced, by_running, initial_running
 from ._statistics import Over, affine_parameters, check_options, finished, moments
 

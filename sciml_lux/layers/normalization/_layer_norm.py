@@ -10,10 +10,9 @@ from jaxtyping import Array, Float, Key
 from ..._errors import ShapeError
 from ...core import AbstractLayer, State
 from ...flatten import Params
+from ...kernels import inverse_unit, widened
 from .. import init
 from .._checks import check_positive
-from .._units import inverse_unit
-from .._widened import widened
 from ._statistics import Over, across, affine_parameters, check_options, finished, moments
 
 

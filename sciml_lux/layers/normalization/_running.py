@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from ...core import State, Training
 from ...flatten import Params
-from .._widened import widened
+from ...kernels import widened
 from ._statistics import across, finished
 
 

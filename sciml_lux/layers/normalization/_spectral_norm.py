@@ -8,11 +8,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
-from ...core import AbstractContainer, AbstractLayer, State, Training, layout
-from ...flatten import Params, carried
+from ...core import AbstractContainer, AbstractLayer, State, Training, declared_layout
+from ...flatten import Params
+from ...kernels import carried, inverse_unit, widened
 from .._checks import check_positive
-from .._units import inverse_unit
-from .._widened import widened
 from ._weight_norm import check_named
 
 _FIRST = 15  # steps of the power iteration from a random start, as many as PyTorch's
@@ -49,7 +48,7 @@ class SpectralNorm(AbstractContainer):
         check_named(self, 2)
 
     def initial_states(self, key: Key[Array, ""]) -> dict[str, Any]:
-        entries = {entry.path: entry for entry in layout(self.layer).entries}
+        entries = {entry.path: entry for entry in declared_layout(self.layer).entries}
         vectors: dict[str, Any] = {}
         for i, name in enumerate(self.names):
             outputs = entries[name].shape[-1]

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float
 
 from ..._errors import LayerError
 from ...flatten import Params
+from ...kernels import inverse_unit
 from .._checks import check_activation, check_flag
-from .._units import inverse_unit
 
 
 def check_options(layer: Any) -> None:

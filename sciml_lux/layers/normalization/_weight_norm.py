@@ -7,11 +7,10 @@ from jax import lax
 from jaxtyping import Array, Float, Key
 
 from ..._errors import LayerError, PathError, unknown_name
-from ...core import AbstractContainer, AbstractLayer, State, layout
+from ...core import AbstractContainer, AbstractLayer, State, declared_layout
 from ...flatten import ArraySpec, Params, Real
+from ...kernels import inverse_unit, widened
 from .._checks import check_is_layer
-from .._units import inverse_unit
-from .._widened import widened
 
 
 class WeightNorm(AbstractContainer):
@@ -83,7 +82,7 @@ def check_named(wrapper: Any, axes: int) -> None:
         raise LayerError(f'{kind}: names is a tuple of paths, got {names!r}; write names=("weight",)')
     if len(set(names)) < len(names):
         raise LayerError(f"{kind}: names={names} has one of them twice")
-    entries = {entry.path: entry for entry in layout(wrapper.layer).entries}
+    entries = {entry.path: entry for entry in declared_layout(wrapper.layer).entries}
     for name in names:
         if name not in entries:
             raise PathError(f"{kind}: {unknown_name('parameter', name, entries)}")

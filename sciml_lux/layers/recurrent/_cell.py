@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from ..._errors import LayerError
-from ...core import AbstractLayer, State, stands_for
-from ...flatten import Params, scan
+from ...core import AbstractLayer, State
+from ...flatten import Params
+from ...kernels import scan, stands_for, where
 
 
 class AbstractRecurrentCell(AbstractLayer):
@@ -84,12 +85,3 @@ class AbstractRecurrentCell(AbstractLayer):
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), y)
         (carry, last, st), ys = scan(step, (carry, nothing, st), (xs, mask), reverse=reverse, unroll=unroll)
         return (ys, last, carry), st
-
-
-def where(valid: Bool[Array, "..."], new: Any, old: Any) -> Any:
-    """`new` where `valid` and `old` elsewhere, for trees of arrays with further axes at the end."""
-
-    def choose(new: Array, old: Array) -> Array:
-        return jnp.where(jnp.expand_dims(valid, tuple(range(valid.ndim, new.ndim))), new, old)
-
-    return jax.tree.map(choose, new, old)

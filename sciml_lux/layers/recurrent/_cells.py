@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from ..._errors import LayerError
-from ...core import State, stands_for
+from ...core import State
 from ...flatten import Params
+from ...kernels import stands_for
 from .._checks import check_flag, check_last_axis
 from ._cell import AbstractRecurrentCell
 from ._gated_cell import AbstractGatedCell

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Key
 
 from ..._errors import LayerError, ShapeError
-from ...core import State, may_stand_in
+from ...core import State
 from ...flatten import Params
+from ...kernels import may_stand_in, scan_inputs, split_gates, where
 from .. import init
 from .._checks import check_flag, check_last_axis, check_positive
-from ._cell import AbstractRecurrentCell, where
-from ._hidden_scan import scan_inputs, split_gates
+from ._cell import AbstractRecurrentCell
 
 
 class AbstractGatedCell(AbstractRecurrentCell):

@@ -8,8 +8,9 @@ from jax import lax
 from jaxtyping import Array, Bool
 
 from ..._errors import LayerError, ShapeError
-from ...core import AbstractContainer, State, as_input, as_params, as_state, may_stand_in
+from ...core import AbstractContainer, State, as_input, as_params, as_state
 from ...flatten import Params
+from ...kernels import may_stand_in
 from .._checks import check_flag, check_mask, check_positive
 from ._cell import AbstractRecurrentCell
 

@@ -9,7 +9,8 @@ from jaxtyping import Array, Key
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractContainer, State, declared_parameters, declared_states
 from ...flatten import Params, flatten
-from ._cell import AbstractRecurrentCell, where
+from ...kernels import where
+from ._cell import AbstractRecurrentCell
 
 
 class StatefulRecurrentCell(AbstractContainer):

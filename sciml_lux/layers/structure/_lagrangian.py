@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from ..._errors import LayerError
 from ...core import AbstractContainer, AbstractLayer, State
 from ...flatten import Params
-from .._widened import widened
+from ...kernels import widened
 from ._scalar import halves, summed
 
 

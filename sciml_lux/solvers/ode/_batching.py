@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from ..._errors import ShapeError
 from ...core import type_of
-from ...flatten import known
+from ...kernels import known
 from .._linear import isolated
 
 _ONCE = (

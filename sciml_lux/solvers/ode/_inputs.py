@@ -14,7 +14,8 @@ from jax import lax
 from jaxtyping import Array, Int, Shaped
 
 from ..._errors import LayerError, ShapeError
-from ...flatten import as_array, is_traced, known
+from ...flatten import as_array
+from ...kernels import is_traced, known
 from ._implicit import ImplicitSteps
 
 

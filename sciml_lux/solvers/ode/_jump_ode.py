@@ -12,7 +12,7 @@ from jaxtyping import Array, Key
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import is_traced, known
+from ...kernels import is_traced, known
 from ..adjoints import AdjointChoice
 from ._components import per_component
 from ._jumps import Jumping, solve_with_jumps

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..._errors import LayerError
 from ...core import AbstractLayer, kind_of, no_layer, takes_arguments
-from ...flatten import is_traced
+from ...kernels import is_traced
 from ..adjoints import ReversibleAdjoint
 from ..runge_kutta import why_not_by_tableau
 

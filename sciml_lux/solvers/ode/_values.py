@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from ..._errors import ShapeError
 from ...core import is_numbers, kind_of, make_array
-from ...flatten import is_traced, known
+from ...kernels import is_traced, known
 
 # The rounding of times, as a part of the span, beyond which steps are mostly rounding.
 _COARSEST = 1e-3

@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Key
 
 from ..._errors import LayerError, ShapeError
-from ...core import AbstractContainer, AbstractLayer, State, layout
+from ...core import AbstractContainer, AbstractLayer, State, declared_layout
 from ...flatten import FlatParams
 from ..losses import squared_error
 from ._checks import check_count
@@ -138,7 +138,7 @@ class MultipleShooting(AbstractContainer):
 
     def plain(self, ps: FlatParams, st: State) -> tuple[FlatParams, State]:
         """The parameters and the state of the node alone, as `lux.setup(key, node)` lays them out."""
-        inner = layout(self.node, ps.layout.dtype)
+        inner = declared_layout(self.node, ps.layout.dtype)
         return FlatParams(ps.vector[..., : inner.size], inner), st["node"]
 
 

@@ -8,7 +8,7 @@ import wadler_lindig as wl
 from jaxtyping import Array, Float
 
 from ...._errors import LayerError
-from ..._widened import widened
+from ....kernels import widened
 
 
 class AbstractBasis(abc.ABC):
