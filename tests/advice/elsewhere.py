@@ -32,6 +32,5 @@ NOT_FOLLOWED = {
     "layers/foreign/_flax.py: write `pip install": _INSTALLS,
     "solvers/ode/_one.py: write stiff=True": "one of several things to try, which need not be what the problem lacks",
     "solvers/ode/_one.py: write adjoint=diffrax.DirectAdjoint() for another loop": "it speaks of a fault of the solver, of which none is known",  # noqa: E501
-    "training/_batches.py: write jax.config.update": _PRECISION,
     "training/_progress.py: write pip install": _INSTALLS,
 }
