@@ -13,7 +13,6 @@ ELSEWHERE = {
     "layers/porting/_recurrent.py: write GRUCell(..., reset_before=False)": "test_torch_oracle.py::test_it_is_what_pytorch_computes",
     "flatten/_check.py: write coordinates(value)": "test_check_ravel_map.py::test_a_right_map_passes",
     "training/strategies/_solve_series.py: write lux.NeuralODE(model)": "test_strategies_exact.py::test_hidden_states_are_fitted_in_windows_as_the_message_says",  # noqa: E501
-    "training/_outcome.py: write jacobian_penalty=": "test_deq_stability.py::test_the_penalty_is_differentiated_through_the_equilibrium",
     "solvers/deq/_attach.py: write coupled=True": "test_deq_gradients.py::test_samples_that_depend_on_each_other_are_not_mistaken_for_others",  # noqa: E501
     "training/_optimizers.py: write masks and labels as functions": "test_fit_optimizers.py::test_optimizers_that_cannot_run_say_what_to_write",  # noqa: E501
 }
