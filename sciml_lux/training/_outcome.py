@@ -27,9 +27,8 @@ def explain_failures(carry: Any, ps: FlatParams, batches: Batches, step: int, ma
         )
     if any(_of_samples(carry.failed_st, path) for path in _failed_solves(carry)):
         advice = (
-            "make the model inside the equilibrium contract: wrap the layers that act on z, as in lux.SpectralNorm(lux.Dense(16, 16)), or "
-            "write jacobian_penalty=lux.solvers.JacobianPenalty() and add 0.1 * jnp.mean(st.solution.jacobian_penalty) to the loss; "
-            'unconverged="best" goes on with what was reached'
+            "make the model inside the equilibrium contract: wrap the layers that act on z, as in lux.SpectralNorm(lux.Dense(16, 16)), for "
+            'which a JacobianPenalty in the loss is no substitute; unconverged="best" goes on with what was reached'
         )
     return (
         f"the fit stopped {when}: {max_failures} steps in a row had a loss or gradient that is not finite, or a failed solve"

@@ -126,16 +126,17 @@ def _explain(rule: Rule, failure: Failure) -> str:
     if not math.isfinite(failure.largest):
         return (
             f"{rule.cell.name}: the gradient of the equilibrium could not be computed: the linear system{sample} has no finite solution. "
-            "Either I - J is singular (J: the Jacobian of the model in z, finite then), and there is no gradient: train the model to "
-            "contract, by jacobian_penalty= or normalized weights. Or J is not finite: look in the model for a root, logarithm or quotient "
-            "of 0. With throw=False the gradient is NaN"
+            "Either I - J is singular (J: the Jacobian of the model in z, finite then), and there is no gradient: make the model "
+            "contract, by lux.SpectralNorm around the layers that act on z. Or J is not finite: look in the model for a root, "
+            "logarithm or quotient of 0. With throw=False the gradient is NaN"
         )
     return (
         f"{rule.cell.name}: the gradient of the equilibrium could not be computed: the linear system{sample} was solved to a "
         f"residual of {failure.largest:.3g}, relative to its right-hand side, by {describe(rule.gradient)}. Where I - J is singular or "
-        "nearly so there is no gradient (J: the Jacobian of the model in z; deq.spectral_radius measures it): train it to contract, by "
-        "jacobian_penalty= or normalized weights. Otherwise raise max_steps, loosen rtol, or write coupled=True for a model in which "
-        "samples depend on each other, as by batch normalization. PhantomGradient() solves no system. With throw=False the gradient is NaN"
+        "nearly so there is no gradient (J: the Jacobian of the model in z; deq.spectral_radius measures it): make it contract, by "
+        "lux.SpectralNorm around the layers that act on z. Otherwise raise max_steps, loosen rtol, or write coupled=True for a model "
+        "in which samples depend on each other, as by batch normalization. PhantomGradient() solves no system. With throw=False the "
+        "gradient is NaN"
     )
 
 

@@ -75,7 +75,7 @@ class DeepEquilibrium(AbstractContainer):
     change its shape, as in `lax.scan`, begin with one that a call returned. `lux.fit` does that by itself.
 
     **Errors:** `LayerError` for settings that cannot be; `ShapeError` for a model whose result is not like `z`; at run time, for
-    samples that do not converge, `lux.solvers.SolveError`, which says which, with what residual, and what to try (within a compiled
+    samples that do not converge, `lux.SolveError`, which says which, with what residual, and what to try (within a compiled
     function: a `jax.errors.JaxRuntimeError` with that text), and so for an adjoint system that is not solved. With `throw=False` failed
     samples are NaN and their gradient is 0, others are what they are alone, and `st.solution.converged` says which; of a single sample
     without an axis of samples the gradient is NaN, too, and so is that of a failed adjoint system. A second derivative is an error, but

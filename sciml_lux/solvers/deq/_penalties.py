@@ -17,9 +17,10 @@ from ._cell import Cell
 class JacobianPenalty:
     """An estimate of `|J|^2 / size`, the squared Frobenius norm of the model's Jacobian in `z` at the equilibrium, for each sample.
 
-    Added to a loss, `loss + 0.1 * jnp.mean(st.solution.jacobian_penalty)`, it keeps the model contracting, so that solves take few
-    steps. Hutchinson's estimate: the mean of `|J^T e|^2` over random normal `e`. It is differentiated in full, through the
-    equilibrium as well.
+    Added to a loss, `loss + 0.1 * jnp.mean(st.solution.jacobian_penalty)`, it makes the model contract more on the average of samples, so
+    that solves take fewer steps. It bounds no single one: a fit that stops because some sample has no equilibrium is helped by
+    `lux.SpectralNorm` around the layers that act on `z`, or goes on under `unconverged="best"`. Hutchinson's estimate: the mean of
+    `|J^T e|^2` over random normal `e`. It is differentiated in full, through the equilibrium as well.
 
     **Arguments:** `probes`: how many `e`; `mode`: `"vjp"`, products with `J^T`, or `"jvp"`, products with `J`.
 

@@ -51,15 +51,14 @@ def explain(deq: Any, failure: Failure) -> str:
             "equilibrium is far away still"
         )
         advice = (
-            f"make the model contract, by lux.SpectralNorm around its layers or jacobian_penalty=JacobianPenalty(); raise "
-            f"max_steps={deq.max_steps}, or start nearer, by init="
+            f"make the model contract, by lux.SpectralNorm around the layers that act on z; raise max_steps={deq.max_steps}, or start "
+            "nearer, by init="
         )
     else:
         what = f"the residual is {failure.largest:.3g} after {failure.t} steps of {solver}"
         advice = (
             f"raise max_steps={deq.max_steps}, loosen rtol or atol, or make the model contract: spectral_radius(...) should be below "
-            "1, jacobian_penalty=JacobianPenalty() and lux.SpectralNorm around its layers keep it so; unrolled(steps=...) trains before "
-            "there is one"
+            "1, lux.SpectralNorm around the layers that act on z keeps it so; unrolled(steps=...) trains before there is one"
         )
     return (
         f"{name}: no equilibrium was found{where}: {what}. Try this: {advice}. With throw=False failed samples are NaN, and "
@@ -95,6 +94,7 @@ def warn_of_weak_contraction(name: str, found: Found) -> None:
     warnings.warn(
         f"{name}: the model contracts weakly, by {1 - 1 / times:.7g} a step or so where sample {i} rests ({weak.sum()} of {weak.size} "
         f"samples): an error {times:.2g} times the residual is to be expected, about {error[i]:.2g} for a residual of {residual[i]:.2g}. "
-        "Tighten rtol and atol if that is too much, or make the model contract, by lux.SpectralNorm or a JacobianPenalty",
+        "Tighten rtol and atol if that is too much, or make the model contract more, by lux.SpectralNorm, or by training with a "
+        "JacobianPenalty in the loss",
         stacklevel=4,
     )
