@@ -34,6 +34,7 @@ from .core import update_state as update_state
 from .flatten import FlatParams as FlatParams
 from .flatten import Layout as Layout
 from .flatten import Parameter as Parameter
+from .flatten import Parameters as Parameters
 from .flatten import Params as Params
 from .flatten import bounded as bounded
 from .flatten import fixed as fixed

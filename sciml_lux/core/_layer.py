@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from .._errors import LayerError
-from ..flatten import Layout, Params, exact, exact_fields, layout_of
+from ..flatten import Layout, exact, exact_fields, layout_of
 from ._arguments import check_arguments
 from ._call import checked_call
 from ._declared import declared_layout, parameter_length
@@ -60,7 +60,7 @@ class AbstractLayer:
         """The starting state: a mapping of names to arrays, keys, `Training()`, or mappings."""
         return {}
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Any, st: State) -> tuple[Any, State]:
         """The result and the updated state, always both."""
         raise LayerError(f"{type(self).__name__} has no __call__(self, x, ps, st); write one that returns (y, st)")
 

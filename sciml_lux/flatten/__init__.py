@@ -7,6 +7,7 @@ from ._declare import Entry as Entry
 from ._exact import exact as exact
 from ._exact import exact_fields as exact_fields
 from ._flat_params import FlatParams as FlatParams
+from ._flat_params import Parameters as Parameters
 from ._flat_params import flatten as flatten
 from ._flax import register_with_flax as register_with_flax
 from ._kept import as_array as as_array

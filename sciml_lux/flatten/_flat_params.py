@@ -170,6 +170,9 @@ class FlatParams(NotAnArray):
         return show(self)
 
 
+Parameters = Params | FlatParams
+"""What a layer is called with: both read alike. For annotations of layers of one's own as well."""
+
 # JAX takes a FlatParams apart and puts one together at every call of a compiled function, so that this is on the path of every
 # dispatch: the slots are filled directly, which is faster than going through object.__setattr__ (benchmarks/flatten.py).
 _NEW = object.__new__

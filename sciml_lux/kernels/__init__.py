@@ -13,6 +13,7 @@ from ._hidden_scan import split_gates as split_gates
 from ._known import is_compiling as is_compiling
 from ._known import is_traced as is_traced
 from ._known import known as known
+from ._mapped_together import mapped_together as mapped_together
 from ._masked import where as where
 from ._placement import carried as carried
 from ._placement import check_off_mesh as check_off_mesh

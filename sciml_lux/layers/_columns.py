@@ -21,7 +21,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ..core import is_observed, locate, named_by_path
-from ..flatten import Params
+from ..flatten import Parameters, Params
 from ..kernels import may_specialize
 
 # Functions that are known to act on each number alone: a softmax in their place would go along the wrong axis.
@@ -50,7 +50,7 @@ class OnColumns(NamedTuple):
     """
 
     sizes: Callable[[Any], tuple[int, int] | None]
-    run: Callable[[Any, Array, Params], Array]
+    run: Callable[[Any, Array, Parameters], Array]
 
 
 _FORMS: dict[Callable[..., Any], OnColumns] = {}
@@ -59,7 +59,7 @@ _FORMS: dict[Callable[..., Any], OnColumns] = {}
 def register_on_columns(
     call: Callable[..., Any],
     sizes: Callable[[Any], tuple[int, int] | None],
-    run: Callable[[Any, Array, Params], Array],
+    run: Callable[[Any, Array, Parameters], Array],
 ) -> None:
     """Declares that `run` gives what `call` gives, the `__call__` of a class, with the samples in columns."""
     _FORMS[call] = OnColumns(sizes, run)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from .._checks import check_activation, check_flag, check_number, check_positive
 from ..activations import gelu_exact
 from ..linear import Dense
@@ -87,7 +87,7 @@ class TransformerEncoderBlock(AbstractContainer):
         dropped = ("attention_dropout", "hidden_dropout", "output_dropout") if self.dropout else ()
         return layers | {name: Dropout(self.dropout) for name in dropped}
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Array, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Array, State]:
         x, *mask = x if isinstance(x, tuple) else (x,)
         layers, states = self.children(), dict(st)
         lost = None

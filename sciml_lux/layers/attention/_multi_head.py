@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractContainer, AbstractLayer, State, as_input
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import fused_applies
 from .. import init
 from .._checks import check_flag, check_last_axis, check_number, check_positive
@@ -112,7 +112,7 @@ class MultiHeadAttention(AbstractContainer):
         }
         return layers | ({"dropout": Dropout(self.dropout)} if self.dropout else {})
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Array, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Array, State]:
         layers, states = self.children(), dict(st)
         *inputs, mask = self._inputs(x)
         names, numbers = ("query", "key", "value"), (self.heads, self._groups, self._groups)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import product
 from .. import init
 from .._checks import check_flag, check_positive
@@ -61,7 +61,7 @@ class PatchEmbedding(AbstractLayer):
         )
 
     def __call__(
-        self, x: Float[Array, "..."], ps: Params, st: State
+        self, x: Float[Array, "..."], ps: Parameters, st: State
     ) -> tuple[Float[Array, "... patches features"], State]:
         height, width = self._patch
         shape = x.shape

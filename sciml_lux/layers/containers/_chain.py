@@ -3,7 +3,7 @@
 from typing import Any
 
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ._named_layers import AbstractNamedLayers
 
 
@@ -33,7 +33,7 @@ class Chain(AbstractNamedLayers):
     def __init__(self, *layers: Any, **named: Any) -> None:
         super().__init__(*layers, **named)
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         states = {}
         for name, layer in self.layers:
             x, states[name] = layer(x, ps[name], st[name])

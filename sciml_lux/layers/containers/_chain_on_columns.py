@@ -3,12 +3,12 @@
 from typing import Any
 
 from ...core import State, register_fast_call
-from ...flatten import Params
+from ...flatten import Parameters
 from .._columns import length_of_run, run_on_columns
 from ._chain import Chain
 
 
-def chain_on_columns(chain: Chain, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+def chain_on_columns(chain: Chain, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
     """`Chain.__call__`."""
     states, remaining = {}, chain.layers
     while remaining:

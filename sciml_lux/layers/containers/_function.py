@@ -5,7 +5,7 @@ from typing import Any
 
 from ..._errors import LayerError
 from ...core import AbstractLayer, State, describe, kind_of, takes_arguments
-from ...flatten import Params
+from ...flatten import Parameters
 
 
 class WrappedFunction(AbstractLayer):
@@ -30,12 +30,12 @@ class WrappedFunction(AbstractLayer):
                 "lux.WrappedFunction(lambda x: f(*x))"
             )
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         return self.function(x), st
 
 
 class NoOp(AbstractLayer):
     """Returns its input. **Call:** any `x`. **Parameters** and **states:** none."""
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         return x, st

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from ...core import AbstractLayer, State
-from ...flatten import Parameter, Params, as_constant, check_name, complex_value, real
+from ...flatten import Parameter, Parameters, as_constant, check_name, complex_value, real
 
 
 class ParameterDict(AbstractLayer):
@@ -41,7 +41,7 @@ class ParameterDict(AbstractLayer):
     def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
         return {name: Parameter(_number(p.value), p.ravel_map, p.unit) for name, p in self.declarations}
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Params, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Parameters, State]:
         return ps, st
 
 

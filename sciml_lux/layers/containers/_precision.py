@@ -8,7 +8,7 @@ import numpy as np
 
 from ..._errors import LayerError
 from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 
 
 class AlternatePrecision(AbstractContainer):
@@ -44,7 +44,7 @@ class AlternatePrecision(AbstractContainer):
         object.__setattr__(self, "layer", layer)
         object.__setattr__(self, "dtype", name)
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         if jax.dtypes.canonicalize_dtype(self.dtype) != np.dtype(self.dtype):
             raise LayerError(
                 f'AlternatePrecision: JAX has {self.dtype} switched off; write jax.config.update("jax_enable_x64", True)'

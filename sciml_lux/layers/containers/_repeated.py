@@ -7,7 +7,7 @@ from jaxtyping import Array, Key
 
 from ..._errors import ShapeError
 from ...core import AbstractContainer, AbstractLayer, State, declared_parameters, declared_states
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import scan
 from .._checks import check_flag, check_is_layer, check_positive
 
@@ -52,7 +52,7 @@ class Repeated(AbstractContainer):
             return declared(self.layer, key)
         return jax.vmap(lambda key: declared(self.layer, key))(jax.random.split(key, self.number))
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         x = jax.tree.map(jax.numpy.asarray, x)
 
         def one(z: Any, params: Any, state: Any) -> tuple[Any, State]:

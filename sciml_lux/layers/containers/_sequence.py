@@ -8,7 +8,7 @@ from jaxtyping import Array, Shaped
 
 from ..._errors import ShapeError
 from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import scan
 from .._checks import axis_size, check_is_layer, check_mask, check_whole
 
@@ -38,7 +38,7 @@ class Scan(AbstractContainer):
         check_is_layer(self, layer=self.layer)
         check_whole(self, axis=self.axis)
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         lengths = {axis_size(self, leaf, self.axis) for leaf in jax.tree.leaves(x)}
         if len(lengths) != 1:
             raise ShapeError(f"Scan: the input has sequences of the lengths {sorted(lengths)}; expected one length")
@@ -73,7 +73,7 @@ class ReverseSequence(AbstractLayer):
     def __post_init__(self) -> None:
         check_whole(self, axis=self.axis)
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         if isinstance(x, tuple):
             x, mask = x
             return (self._reversed(x, mask), mask), st

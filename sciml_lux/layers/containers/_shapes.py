@@ -8,7 +8,7 @@ from jaxtyping import Array, Shaped
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from .._checks import axis_size, check_positive, check_whole
 
 
@@ -35,7 +35,7 @@ class Reshape(AbstractLayer):
             raise LayerError(f"Reshape: shape is a tuple of sizes, of which one may be -1, got {sizes!r}")
         check_positive(self, axes=self.axes)
 
-    def __call__(self, x: Shaped[Array, "..."], ps: Params, st: State) -> tuple[Shaped[Array, "..."], State]:
+    def __call__(self, x: Shaped[Array, "..."], ps: Parameters, st: State) -> tuple[Shaped[Array, "..."], State]:
         leading, last = _split(self, x, self.axes)
         elements, known = math.prod(last), math.prod(size for size in self.shape if size != -1)
         fits = known and elements % known == 0 if -1 in self.shape else elements == known
@@ -65,7 +65,7 @@ class Flatten(AbstractLayer):
     def __post_init__(self) -> None:
         check_positive(self, axes=self.axes)
 
-    def __call__(self, x: Shaped[Array, "..."], ps: Params, st: State) -> tuple[Shaped[Array, "..."], State]:
+    def __call__(self, x: Shaped[Array, "..."], ps: Parameters, st: State) -> tuple[Shaped[Array, "..."], State]:
         leading, last = _split(self, x, self.axes)
         return x.reshape((*leading, math.prod(last))), st
 
@@ -86,7 +86,7 @@ class SelectDim(AbstractLayer):
     def __post_init__(self) -> None:
         check_whole(self, axis=self.axis, index=self.index)
 
-    def __call__(self, x: Shaped[Array, "..."], ps: Params, st: State) -> tuple[Shaped[Array, "..."], State]:
+    def __call__(self, x: Shaped[Array, "..."], ps: Parameters, st: State) -> tuple[Shaped[Array, "..."], State]:
         size = axis_size(self, x, self.axis)
         if not -size <= self.index < size:
             raise ShapeError(f"SelectDim: axis {self.axis} of an input of shape {x.shape} has no index {self.index}")

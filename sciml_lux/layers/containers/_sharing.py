@@ -8,7 +8,7 @@ from jaxtyping import Array, Key
 
 from ..._errors import LayerError, PathError, unknown_name
 from ...core import AbstractContainer, AbstractLayer, State, declared_parameters, declared_states, with_fields
-from ...flatten import Parameter, Params, Tied, flatten
+from ...flatten import Parameter, Parameters, Params, Tied, flatten
 from ._precision import cast_floating, floating_dtype
 
 
@@ -65,7 +65,7 @@ class Share(AbstractContainer):
     def initial_states(self, key: Key[Array, ""]) -> Mapping[str, Any]:
         return self.model.initial_states(key)
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         return self.model(x, ps, st)
 
 
@@ -100,7 +100,7 @@ class Frozen(AbstractLayer):
         parameters = flatten(declared_parameters(self.layer, key)).params
         return {"parameters": parameters, "layer": declared_states(self.layer, key)}
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         dtype = floating_dtype(x)
         parameters = st.parameters if dtype is None else cast_floating(st.parameters, dtype)
         y, layer = self.layer(x, parameters, st.layer)

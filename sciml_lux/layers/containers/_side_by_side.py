@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from ..._errors import ShapeError
 from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ._named_layers import AbstractNamedLayers, as_layer, check_combine
 
 
@@ -36,7 +36,7 @@ class Parallel(AbstractNamedLayers):
             check_combine("Parallel", combine)
         object.__setattr__(self, "combine", combine)
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         if isinstance(x, tuple | list) and len(x) != len(self):
             raise ShapeError(
                 f"Parallel has {len(self)} layers, got a tuple of {len(x)}; give each layer one element, "
@@ -64,7 +64,7 @@ class Branch(AbstractNamedLayers):
     def __init__(self, *layers: Any, **named: Any) -> None:
         super().__init__(*layers, **named)
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[tuple[Any, ...], State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[tuple[Any, ...], State]:
         results, states = [], {}
         for name, layer in self.layers:
             y, states[name] = layer(x, ps[name], st[name])
@@ -95,7 +95,7 @@ class PairwiseFusion(AbstractNamedLayers):
         check_combine("PairwiseFusion", combine)
         object.__setattr__(self, "combine", combine)
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         if isinstance(x, tuple | list) and len(x) != len(self) + 1:
             raise ShapeError(f"PairwiseFusion has {len(self)} layers and takes {len(self) + 1} inputs, got {len(x)}")
         y, *others = x if isinstance(x, tuple | list) else [x] * (len(self) + 1)
@@ -125,6 +125,6 @@ class SkipConnection(AbstractContainer):
         object.__setattr__(self, "layer", as_layer("SkipConnection", "layer", self.layer))
         check_combine("SkipConnection", self.combine)
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         y, state = self.layer(x, ps.layer, st.layer)
         return self.combine(y, x), State(layer=state)

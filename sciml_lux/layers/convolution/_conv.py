@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import widened
 from ...kernels.convolution import (
     Padding,
@@ -72,7 +72,7 @@ class _Convolution(AbstractLayer):
             return {"weight": weight}
         return {"weight": weight, "bias": self.init_bias(bias_key, (self.out_channels,))}
 
-    def _finished(self, y: Float[Array, "..."], ps: Params, leading: Sizes) -> Float[Array, "..."]:
+    def _finished(self, y: Float[Array, "..."], ps: Parameters, leading: Sizes) -> Float[Array, "..."]:
         y = y.reshape(*leading, *y.shape[1:])
         if self.use_bias:
             # Wide, as its gradient is a long sum.
@@ -115,7 +115,7 @@ class Conv(_Convolution):
     def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
         return self._initial(key, self.in_channels // self.groups, self.out_channels)
 
-    def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
+    def __call__(self, x: Float[Array, "... in"], ps: Parameters, st: State) -> tuple[Float[Array, "... out"], State]:
         sizes = spatial_sizes(self, x, len(self.kernel_size), self.in_channels)
         window = window_over(sizes, self.kernel_size, self.stride, self.padding, self.dilation)
         check_fits(self, window, sizes)
@@ -176,7 +176,7 @@ class ConvTranspose(_Convolution):
     def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
         return self._initial(key, self.in_channels, self.out_channels // self.groups)
 
-    def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
+    def __call__(self, x: Float[Array, "... in"], ps: Parameters, st: State) -> tuple[Float[Array, "... out"], State]:
         sizes = spatial_sizes(self, x, len(self.kernel_size), self.in_channels)
         window = window_over(sizes, self.kernel_size, self.stride, "VALID", self.dilation)
         full = tuple(

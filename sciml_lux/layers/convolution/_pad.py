@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels.convolution import Pairs, Sizes, explicit_padding
 from .._checks import check_choice
 from ._checks import spatial_sizes
@@ -47,7 +47,7 @@ class Pad(AbstractLayer):
         check_padding_mode(self, self.padding_mode)
 
     def __call__(
-        self, x: Float[Array, "... channels"], ps: Params, st: State
+        self, x: Float[Array, "... channels"], ps: Parameters, st: State
     ) -> tuple[Float[Array, "... channels"], State]:
         pairs = explicit_padding(self.padding, len(self.padding))
         spatial_sizes(self, x, len(pairs))

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from ..._errors import ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ._checks import check_shape, spatial_sizes
 
 
@@ -31,7 +31,7 @@ class PixelShuffle(AbstractLayer):
     def __post_init__(self) -> None:
         check_shape(self, "upscale_factor", self.upscale_factor)
 
-    def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
+    def __call__(self, x: Float[Array, "... in"], ps: Parameters, st: State) -> tuple[Float[Array, "... out"], State]:
         dimensions, block = len(self.upscale_factor), math.prod(self.upscale_factor)
         sizes = spatial_sizes(self, x, dimensions)
         if x.shape[-1] % block:
@@ -64,7 +64,7 @@ class PixelUnshuffle(AbstractLayer):
     def __post_init__(self) -> None:
         check_shape(self, "downscale_factor", self.downscale_factor)
 
-    def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
+    def __call__(self, x: Float[Array, "... in"], ps: Parameters, st: State) -> tuple[Float[Array, "... out"], State]:
         dimensions = len(self.downscale_factor)
         sizes = spatial_sizes(self, x, dimensions)
         if any(size % factor for size, factor in zip(sizes, self.downscale_factor, strict=True)):

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import widened
 from ...kernels.convolution import Padding, PerAxis, Sizes, Window, window_over
 from .._checks import check_flag
@@ -67,7 +67,7 @@ class MaxPool(_Pool):
         check_per_axis(self, len(self.kernel_size), dilation=self.dilation)
 
     def __call__(
-        self, x: Float[Array, "... channels"], ps: Params, st: State
+        self, x: Float[Array, "... channels"], ps: Parameters, st: State
     ) -> tuple[Float[Array, "... channels"], State]:
         window, sizes = self._window(x, self.dilation)
         return window_maximum(x, window, x.ndim - len(sizes) - 1), st
@@ -94,7 +94,7 @@ class MeanPool(_Pool):
         check_per_axis(self, len(self.kernel_size), dilation=self.dilation)
 
     def __call__(
-        self, x: Float[Array, "... channels"], ps: Params, st: State
+        self, x: Float[Array, "... channels"], ps: Parameters, st: State
     ) -> tuple[Float[Array, "... channels"], State]:
         window, sizes = self._window(x, self.dilation)
         total = window_sum(widened(x), window, x.ndim - len(sizes) - 1)
@@ -129,7 +129,7 @@ class LpPool(_Pool):
         check_per_axis(self, len(self.kernel_size), dilation=self.dilation)
 
     def __call__(
-        self, x: Float[Array, "... channels"], ps: Params, st: State
+        self, x: Float[Array, "... channels"], ps: Parameters, st: State
     ) -> tuple[Float[Array, "... channels"], State]:
         window, sizes = self._window(x, self.dilation)
         return window_norm(widened(x), self.p, window, x.ndim - len(sizes) - 1).astype(x.dtype), st

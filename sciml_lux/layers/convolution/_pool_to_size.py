@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import widened
 from .._checks import check_flag
 from ._checks import check_shape, spatial_sizes
@@ -50,7 +50,7 @@ class GlobalMaxPool(_GlobalPool):
     """
 
     def __call__(
-        self, x: Float[Array, "... channels"], ps: Params, st: State
+        self, x: Float[Array, "... channels"], ps: Parameters, st: State
     ) -> tuple[Float[Array, "... channels"], State]:
         axes = self._axes(x)
         for axis in reversed(axes):
@@ -67,7 +67,7 @@ class GlobalMeanPool(_GlobalPool):
     """
 
     def __call__(
-        self, x: Float[Array, "... channels"], ps: Params, st: State
+        self, x: Float[Array, "... channels"], ps: Parameters, st: State
     ) -> tuple[Float[Array, "... channels"], State]:
         return jnp.mean(widened(x), self._axes(x), keepdims=self.keepdims).astype(x.dtype), st
 
@@ -87,7 +87,7 @@ class GlobalLpPool(_GlobalPool):
         check_exponent(self, self.p)
 
     def __call__(
-        self, x: Float[Array, "... channels"], ps: Params, st: State
+        self, x: Float[Array, "... channels"], ps: Parameters, st: State
     ) -> tuple[Float[Array, "... channels"], State]:
         return norm_over(widened(x), self.p, self._axes(x), self.keepdims).astype(x.dtype), st
 
@@ -129,7 +129,7 @@ class AdaptiveMaxPool(_AdaptivePool):
     """
 
     def __call__(
-        self, x: Float[Array, "... channels"], ps: Params, st: State
+        self, x: Float[Array, "... channels"], ps: Parameters, st: State
     ) -> tuple[Float[Array, "... channels"], State]:
         for axis, windows in reversed(self._windows(x).items()):
             x = segment_maximum(x, windows, axis)
@@ -143,7 +143,7 @@ class AdaptiveMeanPool(_AdaptivePool):
     """
 
     def __call__(
-        self, x: Float[Array, "... channels"], ps: Params, st: State
+        self, x: Float[Array, "... channels"], ps: Parameters, st: State
     ) -> tuple[Float[Array, "... channels"], State]:
         total = widened(x)
         for axis, windows in reversed(self._windows(x).items()):
@@ -168,7 +168,7 @@ class AdaptiveLpPool(_AdaptivePool):
         check_exponent(self, self.p)
 
     def __call__(
-        self, x: Float[Array, "... channels"], ps: Params, st: State
+        self, x: Float[Array, "... channels"], ps: Parameters, st: State
     ) -> tuple[Float[Array, "... channels"], State]:
         y = widened(x)
         for axis, windows in reversed(self._windows(x).items()):

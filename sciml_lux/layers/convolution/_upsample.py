@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import widened
 from .._checks import check_choice, check_flag
 from ._checks import check_shape, spatial_sizes
@@ -58,7 +58,7 @@ class Upsample(AbstractLayer):
             raise LayerError('Upsample: mode="nearest" takes no align_corners; leave it out, or write mode="linear"')
 
     def __call__(
-        self, x: Float[Array, "... channels"], ps: Params, st: State
+        self, x: Float[Array, "... channels"], ps: Parameters, st: State
     ) -> tuple[Float[Array, "... channels"], State]:
         given = self.size or self.scale_factor or ()
         sizes = spatial_sizes(self, x, len(given))

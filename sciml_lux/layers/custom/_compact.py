@@ -14,7 +14,7 @@ from jaxtyping import Array, Key
 
 from ..._errors import LayerError
 from ...core import AbstractContainer, AbstractLayer, State, Training, child_key, declared_parameters, declared_states
-from ...flatten import Parameter, Params, check_name, complex_value, real
+from ...flatten import Parameter, Parameters, check_name, complex_value, real
 from ._declarations import hashable, parameter, start, state
 from ._scope import Scope
 
@@ -82,7 +82,7 @@ class Compact(AbstractContainer):
                 made[name] = value
         return made
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         scope = Scope(_title(self.function), dict(self.declarations), ps, st)
         y = self.function(scope, x)
         if isinstance(y, tuple) and any(isinstance(part, State) for part in y):

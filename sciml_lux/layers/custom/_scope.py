@@ -9,7 +9,7 @@ from jax.extend.core import get_opaque_trace_state
 
 from ..._errors import LayerError, unknown_name
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters, Params
 from ._declarations import state
 
 
@@ -22,7 +22,7 @@ class Scope:
 
     __slots__ = ("_declared", "_ps", "_states", "_title", "_trace")
 
-    def __init__(self, title: str, declared: Mapping[str, Any], ps: Params, st: State) -> None:
+    def __init__(self, title: str, declared: Mapping[str, Any], ps: Parameters, st: State) -> None:
         values = {
             "_title": title,
             "_declared": declared,

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 
 from ..._errors import ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from .._checks import check_activation, check_flag, check_sizes
 from ._starts import DEFAULT_WEIGHT, initial_affine
 
@@ -54,7 +54,7 @@ class Bilinear(AbstractLayer):
         start = initial_affine(key, shape, self.init_weight, self.init_bias, self.use_bias)
         return {**start, "weight": start["weight"].reshape(sizes)}
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Float[Array, "... out"], State]:
         pair: Any = x if isinstance(x, tuple | list) and len(x) == 2 else (x, x)
         a, b = pair
         self._check_inputs(a, b)

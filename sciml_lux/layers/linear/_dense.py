@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import affine, widened
 from .. import init
 from .._checks import check_activation, check_last_axis, check_sizes
@@ -49,7 +49,7 @@ class Dense(AbstractLayer):
         shape = (self.in_features, self.out_features)
         return initial_affine(key, shape, self.init_weight, self.init_bias, self.use_bias)
 
-    def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
+    def __call__(self, x: Float[Array, "... in"], ps: Parameters, st: State) -> tuple[Float[Array, "... out"], State]:
         check_last_axis(self, x, self.in_features)
         y = affine(x, ps.weight, ps.bias if self.use_bias else None)
         return (y if self.activation is None else self.activation(y)), st
@@ -85,7 +85,7 @@ class Scale(AbstractLayer):
         return {"weight": weight, "bias": self.init_bias(bias_key, (self.features,))}
 
     def __call__(
-        self, x: Float[Array, "... features"], ps: Params, st: State
+        self, x: Float[Array, "... features"], ps: Parameters, st: State
     ) -> tuple[Float[Array, "... features"], State]:
         check_last_axis(self, x, self.features)
         y = x * jnp.broadcast_to(widened(ps.weight), x.shape).astype(x.dtype)

@@ -2,7 +2,7 @@
 
 from jaxtyping import Array, Float
 
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import affine_on_columns
 from .._columns import is_elementwise, register_on_columns
 from ._dense import Dense
@@ -13,7 +13,7 @@ def columns_of_dense(layer: Dense) -> tuple[int, int] | None:
     return (layer.in_features, layer.out_features) if is_elementwise(layer.activation) else None
 
 
-def dense_on_columns(layer: Dense, x: Float[Array, "in samples"], ps: Params) -> Float[Array, "out samples"]:
+def dense_on_columns(layer: Dense, x: Float[Array, "in samples"], ps: Parameters) -> Float[Array, "out samples"]:
     """`Dense.__call__` with the samples in columns."""
     y = affine_on_columns(x, ps.weight, ps.bias if layer.use_bias else None)
     return y if layer.activation is None else layer.activation(y)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key
 
 from ..._errors import ShapeError
 from ...core import AbstractLayer, State, as_input, is_numbers
-from ...flatten import Params
+from ...flatten import Parameters
 from .. import init
 from .._checks import check_positive, check_sizes
 
@@ -39,7 +39,7 @@ class Embedding(AbstractLayer):
     def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
         return {"weight": self.init_weight(key, (self.num_embeddings, self.features))}
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Float[Array, "... features"], State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Float[Array, "... features"], State]:
         x = jnp.asarray(x if is_numbers(x) else as_input(self, x))
         if not jnp.issubdtype(x.dtype, jnp.integer):
             raise ShapeError(f"Embedding takes integers, 0 to {self.num_embeddings - 1}, got {x.dtype}{list(x.shape)}")

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import widened
 from .._checks import check_last_axis, check_positive, check_sizes
 from .bases._periodic import fraction_of_period
@@ -53,7 +53,7 @@ class PeriodicEmbedding(AbstractLayer):
                 f"PeriodicEmbedding: periods is a tuple of {len(indices)} positive numbers, one for each index, got {periods!r}"
             )
 
-    def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
+    def __call__(self, x: Float[Array, "... in"], ps: Parameters, st: State) -> tuple[Float[Array, "... out"], State]:
         features = jnp.shape(x)[-1] if jnp.ndim(x) else 0
         if max(self.indices, default=-1) >= features:
             raise ShapeError(
@@ -97,7 +97,7 @@ class RandomFourierFeatures(AbstractLayer):
     def initial_states(self, key: Key[Array, ""]) -> dict[str, Any]:
         return {"frequencies": self.scale * jax.random.normal(key, (self.in_features, self.number))}
 
-    def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
+    def __call__(self, x: Float[Array, "... in"], ps: Parameters, st: State) -> tuple[Float[Array, "... out"], State]:
         check_last_axis(self, x, self.in_features)
         exact = widened(x)  # an angle of many turns has no digits left in bfloat16
         angles = exact @ st.frequencies.astype(exact.dtype)

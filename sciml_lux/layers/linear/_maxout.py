@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from ..._errors import LayerError, ShapeError
 from ...core import State
-from ...flatten import Params
+from ...flatten import Parameters
 from ..containers._named_layers import AbstractNamedLayers
 
 
@@ -35,7 +35,7 @@ class Maxout(AbstractNamedLayers):
                 "Maxout takes at least one layer, got none; write lux.Maxout(lux.Dense(3, 5), lux.Dense(3, 5))"
             )
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Array, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Array, State]:
         results, states = {}, {}
         for name, layer in self.layers:
             results[name], states[name] = layer(x, ps[name], st[name])

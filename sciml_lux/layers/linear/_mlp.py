@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from ..._errors import LayerError
 from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from .._checks import check_activation, check_flag, check_last_axis, check_number, check_sizes
 from ..containers import Chain, WrappedFunction
 from ..noise import Dropout
@@ -105,7 +105,7 @@ class MLP(AbstractContainer):
             )
         return Chain(**children)
 
-    def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
+    def __call__(self, x: Float[Array, "... in"], ps: Parameters, st: State) -> tuple[Float[Array, "... out"], State]:
         check_last_axis(self, x, self.in_features)
         if not self.residual:
             return self._whole(x, ps, st)

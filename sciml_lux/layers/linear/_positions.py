@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Num
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import widened
 from .._checks import check_positive
 
@@ -37,7 +37,7 @@ class SinusoidalEmbedding(AbstractLayer):
     def __post_init__(self) -> None:
         check_waves(self)
 
-    def __call__(self, x: Num[Array, "..."], ps: Params, st: State) -> tuple[Float[Array, "... features"], State]:
+    def __call__(self, x: Num[Array, "..."], ps: Parameters, st: State) -> tuple[Float[Array, "... features"], State]:
         sine, cosine = waves(x, self.features, self.max_period)
         y = jnp.concatenate([sine, cosine], axis=-1)
         return (y.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else y.astype(jnp.result_type(float))), st
@@ -62,7 +62,7 @@ class PositionalEncoding(AbstractLayer):
         check_waves(self)
 
     def __call__(
-        self, x: Float[Array, "... length features"], ps: Params, st: State
+        self, x: Float[Array, "... length features"], ps: Parameters, st: State
     ) -> tuple[Float[Array, "... length features"], State]:
         if x.ndim < 2 or x.shape[-1] != self.features:
             raise ShapeError(
@@ -99,7 +99,7 @@ class RotaryEmbedding(AbstractLayer):
     def __post_init__(self) -> None:
         check_waves(self)
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Float[Array, "... length heads features"], State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Float[Array, "... length heads features"], State]:
         x, positions = x if isinstance(x, tuple | list) and len(x) == 2 else (x, None)
         if jnp.ndim(x) < 3 or jnp.shape(x)[-1] != self.features:
             raise ShapeError(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import widened
 from .. import init
 from .._checks import check_last_axis, check_positive
@@ -37,7 +37,7 @@ class PReLU(AbstractLayer):
     def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
         return {"weight": self.init_weight(key, (self.features,))}
 
-    def __call__(self, x: Float[Array, "..."], ps: Params, st: State) -> tuple[Float[Array, "..."], State]:
+    def __call__(self, x: Float[Array, "..."], ps: Parameters, st: State) -> tuple[Float[Array, "..."], State]:
         weight = widened(ps.weight)  # its gradient is a long sum
         if self.features > 1:
             check_last_axis(self, x, self.features)

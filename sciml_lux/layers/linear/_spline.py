@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from ..._errors import LayerError
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import widened
 from .. import init
 from .._checks import check_choice, check_last_axis, check_sizes
@@ -59,7 +59,7 @@ class SplineLayer(AbstractLayer):
     def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
         return {"weight": self.init_weight(key, (*map(len, self.knots), self.out_features))}
 
-    def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
+    def __call__(self, x: Float[Array, "... in"], ps: Parameters, st: State) -> tuple[Float[Array, "... out"], State]:
         check_last_axis(self, x, len(self.knots))
         exact = widened(x)  # knots may be one number in bfloat16
         factors = [self._weights(knots, exact[..., i]).astype(x.dtype) for i, knots in enumerate(self.knots)]

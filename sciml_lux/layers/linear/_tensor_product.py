@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key
 
 from ..._errors import LayerError
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import product
 from .._checks import check_last_axis, check_sizes
 from ._starts import DEFAULT_WEIGHT
@@ -47,7 +47,7 @@ class TensorProductLayer(AbstractLayer):
         weight = self.init_weight(key, (math.prod(numbers), self.out_features))
         return {"weight": weight.reshape(*numbers, self.out_features)}
 
-    def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
+    def __call__(self, x: Float[Array, "... in"], ps: Parameters, st: State) -> tuple[Float[Array, "... out"], State]:
         check_last_axis(self, x, len(self.bases))
         factors = [basis(x[..., i]) for i, basis in enumerate(self.bases)]
         return combined(factors, ps.weight), st

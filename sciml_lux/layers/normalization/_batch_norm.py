@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key
 
 from ..._errors import ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import widened
 from .. import init
 from .._checks import check_last_axis, check_number, check_positive
@@ -64,7 +64,7 @@ class BatchNorm(AbstractLayer):
         return initial_running(self)
 
     def __call__(
-        self, x: Float[Array, "... features"], ps: Params, st: State
+        self, x: Float[Array, "... features"], ps: Parameters, st: State
     ) -> tuple[Float[Array, "... features"], State]:
         check_last_axis(self, x, self.features)
         if self.track_running_stats and not st.training:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import widened
 from .. import init
 from .._checks import check_last_axis, check_number, check_positive, check_sizes
@@ -60,7 +60,7 @@ class GroupNorm(AbstractLayer):
         return affine_parameters(self, key, (self.features,))
 
     def __call__(
-        self, x: Float[Array, "... features"], ps: Params, st: State
+        self, x: Float[Array, "... features"], ps: Parameters, st: State
     ) -> tuple[Float[Array, "... features"], State]:
         space = _space(self, x, self.dimensions, self.features // self.groups)
         deviation, rest, inverse_std, _, _ = moments(widened(x), Over(space, self.groups), self.epsilon)
@@ -114,7 +114,7 @@ class InstanceNorm(AbstractLayer):
         return initial_running(self)
 
     def __call__(
-        self, x: Float[Array, "... features"], ps: Params, st: State
+        self, x: Float[Array, "... features"], ps: Parameters, st: State
     ) -> tuple[Float[Array, "... features"], State]:
         if self.track_running_stats and not st.training:
             _space(self, x, self.dimensions, 2)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 
 from ..._errors import ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import inverse_unit, widened
 from .. import init
 from .._checks import check_positive
@@ -49,7 +49,7 @@ class LayerNorm(AbstractLayer):
     def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
         return affine_parameters(self, key, _as_tuple(self.shape))
 
-    def __call__(self, x: Float[Array, "..."], ps: Params, st: State) -> tuple[Float[Array, "..."], State]:
+    def __call__(self, x: Float[Array, "..."], ps: Parameters, st: State) -> tuple[Float[Array, "..."], State]:
         over = Over(_last_axes(self, x, self.shape))
         deviation, rest, inverse_std, _, _ = moments(widened(x), over, self.epsilon)
         return finished(self, deviation, rest, inverse_std, ps, x.dtype), st
@@ -82,7 +82,7 @@ class RMSNorm(AbstractLayer):
     def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
         return {"weight": self.init_weight(key, _as_tuple(self.shape))} if self.affine else {}
 
-    def __call__(self, x: Float[Array, "..."], ps: Params, st: State) -> tuple[Float[Array, "..."], State]:
+    def __call__(self, x: Float[Array, "..."], ps: Parameters, st: State) -> tuple[Float[Array, "..."], State]:
         over, numbers = Over(_last_axes(self, x, self.shape)), widened(x)
         per_unit, root_epsilon = inverse_unit(over.largest(jnp.abs(lax.stop_gradient(numbers))), self.epsilon)
         numbers = numbers * per_unit

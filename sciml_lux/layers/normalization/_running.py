@@ -7,7 +7,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ...core import State, Training
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import widened
 from ._statistics import across, finished
 
@@ -19,7 +19,7 @@ def initial_running(layer: Any) -> dict[str, Any]:
     return {"running_mean": jnp.zeros(layer.features), "running_var": jnp.ones(layer.features), "training": Training()}
 
 
-def by_running(layer: Any, x: Float[Array, "..."], ps: Params, st: State) -> Float[Array, "..."]:
+def by_running(layer: Any, x: Float[Array, "..."], ps: Parameters, st: State) -> Float[Array, "..."]:
     """`x` normalized by the running statistics."""
     numbers = widened(x)
     deviation = numbers - across(st.running_mean, numbers)

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
 from ...core import AbstractContainer, AbstractLayer, State, Training, declared_layout
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import carried, inverse_unit, widened
 from .._checks import check_positive
 from ._weight_norm import check_named
@@ -56,7 +56,7 @@ class SpectralNorm(AbstractContainer):
             _put(vectors, name, {"left": jnp.zeros(outputs), "right": _normalized(right)})
         return {**super().initial_states(key), "vectors": vectors, "training": Training()}
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         params, vectors = ps.layer, st.vectors
         for name in self.names:
             weight, old = params[name], vectors[name]

@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ..._errors import LayerError
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import inverse_unit
 from .._checks import check_activation, check_flag
 
@@ -105,7 +105,7 @@ def affine_parameters(layer: Any, key: Any, shape: tuple[int, ...]) -> dict[str,
 
 
 def finished(
-    layer: Any, deviation: Float[Array, "..."], rest: Any, inverse_std: Float[Array, "..."], ps: Params, dtype: Any
+    layer: Any, deviation: Float[Array, "..."], rest: Any, inverse_std: Float[Array, "..."], ps: Parameters, dtype: Any
 ) -> Any:
     """`(deviation - rest) * inverse_std`, scaled and shifted by the parameters, activated, in the input's dtype."""
     weight = across(ps.weight, deviation) if layer.affine else 1.0

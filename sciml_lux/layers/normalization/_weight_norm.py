@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key
 
 from ..._errors import LayerError, PathError, unknown_name
 from ...core import AbstractContainer, AbstractLayer, State, declared_layout
-from ...flatten import ArraySpec, Params, Real
+from ...flatten import ArraySpec, Parameters, Params, Real
 from ...kernels import inverse_unit, widened
 from .._checks import check_is_layer
 
@@ -48,7 +48,7 @@ class WeightNorm(AbstractContainer):
             params = params.set(name, Params(direction=weight, magnitude=(norms / per_unit).astype(weight.dtype)))
         return {"layer": params}
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         params = ps.layer
         for name in self.names:
             direction, magnitude = params[name].direction, params[name].magnitude

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool
 
 from ..._errors import LayerError
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import scan, stands_for, where
 
 
@@ -43,7 +43,7 @@ class AbstractRecurrentCell(AbstractLayer):
         if "scan" in vars(cls):
             stands_for(cls.scan, *(getattr(cls, name) for name in cls.scan_stands_for))
 
-    def initial_carry(self, ps: Params, batch_shape: tuple[int, ...], dtype: Any) -> Any:
+    def initial_carry(self, ps: Parameters, batch_shape: tuple[int, ...], dtype: Any) -> Any:
         """The carry before the first step: a tree of arrays of that dtype whose leading axes are `batch_shape`."""
         raise LayerError(
             f"{type(self).__name__} has no initial_carry(self, ps, batch_shape, dtype); "
@@ -54,7 +54,7 @@ class AbstractRecurrentCell(AbstractLayer):
         self,
         xs: Array,
         carry: Any,
-        ps: Params,
+        ps: Parameters,
         st: State,
         mask: Bool[Array, "..."] | None = None,
         reverse: bool = False,

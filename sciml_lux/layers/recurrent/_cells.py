@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool
 
 from ..._errors import LayerError
 from ...core import State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import stands_for
 from .._checks import check_flag, check_last_axis
 from ._cell import AbstractRecurrentCell
@@ -110,7 +110,7 @@ class GRUCell(AbstractGatedCell):
         super().__post_init__()
         check_flag(self, reset_before=self.reset_before)
 
-    def __call__(self, x: tuple[Array, Any], ps: Params, st: State) -> tuple[tuple[Array, Any], State]:
+    def __call__(self, x: tuple[Array, Any], ps: Parameters, st: State) -> tuple[tuple[Array, Any], State]:
         if not self.reset_before:
             return super().__call__(x, ps, st)
         x_now, carry = x
@@ -128,7 +128,7 @@ class GRUCell(AbstractGatedCell):
         self,
         xs: Array,
         carry: Any,
-        ps: Params,
+        ps: Parameters,
         st: State,
         mask: Bool[Array, "..."] | None = None,
         reverse: bool = False,
@@ -139,7 +139,7 @@ class GRUCell(AbstractGatedCell):
             return AbstractRecurrentCell.scan(self, xs, carry, ps, st, mask, reverse, unroll)
         return super().scan(xs, carry, ps, st, mask, reverse, unroll)
 
-    def project(self, x: Array, ps: Params) -> tuple[Array, Any]:
+    def project(self, x: Array, ps: Parameters) -> tuple[Array, Any]:
         y = x @ ps.weight_input
         if self.use_bias:
             y = y + jnp.broadcast_to(ps.bias_input, y.shape)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Key
 
 from ..._errors import LayerError, ShapeError
 from ...core import State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import may_stand_in, scan_inputs, split_gates, where
 from .. import init
 from .._checks import check_flag, check_last_axis, check_positive
@@ -62,7 +62,7 @@ class AbstractGatedCell(AbstractRecurrentCell):
             parameters |= {f"initial_{name}": jnp.zeros(hidden) for name in self.carry}
         return parameters
 
-    def initial_carry(self, ps: Params, batch_shape: tuple[int, ...], dtype: Any) -> Any:
+    def initial_carry(self, ps: Parameters, batch_shape: tuple[int, ...], dtype: Any) -> Any:
         shape = (*batch_shape, self.hidden_features)
         dtype = jnp.result_type(dtype, ps.weight_hidden)  # that of the products of both, which the steps return
         parts = [
@@ -73,7 +73,7 @@ class AbstractGatedCell(AbstractRecurrentCell):
         ]
         return tuple(parts) if len(parts) > 1 else parts[0]
 
-    def project(self, x: Array, ps: Params) -> tuple[Array, Any]:
+    def project(self, x: Array, ps: Parameters) -> tuple[Array, Any]:
         """What `x` adds to the gates before the product with the hidden state is added too, and whatever else a step needs of it."""
         y = x @ ps.weight_input
         if self.use_bias:
@@ -90,7 +90,7 @@ class AbstractGatedCell(AbstractRecurrentCell):
         """The hidden state, which is the output, out of a carry."""
         return carry[0] if len(self.carry) > 1 else carry
 
-    def __call__(self, x: tuple[Array, Any], ps: Params, st: State) -> tuple[tuple[Array, Any], State]:
+    def __call__(self, x: tuple[Array, Any], ps: Parameters, st: State) -> tuple[tuple[Array, Any], State]:
         x_now, carry = x
         check_last_axis(self, x_now, self.in_features)
         self._check_carry(carry, jnp.shape(x_now)[:-1])
@@ -103,7 +103,7 @@ class AbstractGatedCell(AbstractRecurrentCell):
         self,
         xs: Array,
         carry: Any,
-        ps: Params,
+        ps: Parameters,
         st: State,
         mask: Bool[Array, "..."] | None = None,
         reverse: bool = False,

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractContainer, State, as_input, as_params, as_state
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import may_stand_in
 from .._checks import check_flag, check_mask, check_positive
 from ._cell import AbstractRecurrentCell
@@ -44,7 +44,7 @@ class Recurrence(AbstractContainer):
         check_flag(self, return_sequence=self.return_sequence, reverse=self.reverse)
         check_positive(self, unroll=self.unroll)
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         x, mask = _with_mask(self, x)
         (ys, last, _), st = self.run(x, ps, st, mask)
         return (ys if self.return_sequence else last), st
@@ -100,7 +100,7 @@ class Bidirectional(AbstractContainer):
             del named["backward"]
         return positional, named
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         x, mask = _with_mask(self, x)
         (ys, last, _), st = self.run(x, ps, st, mask)
         return (ys if self.return_sequence else last), st

@@ -8,7 +8,7 @@ from jaxtyping import Array, Key
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractContainer, State, declared_parameters, declared_states
-from ...flatten import Params, flatten
+from ...flatten import Parameters, flatten
 from ...kernels import where
 from ._cell import AbstractRecurrentCell
 
@@ -56,7 +56,7 @@ class StatefulRecurrentCell(AbstractContainer):
             "started": jnp.zeros((), bool),
         }
 
-    def __call__(self, x: Array, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Array, ps: Parameters, st: State) -> tuple[Any, State]:
         if jnp.shape(x)[:-1] != self.batch_shape:
             raise ShapeError(
                 f"StatefulRecurrentCell keeps a carry for inputs of shape {(*self.batch_shape, '...')}, got one of {jnp.shape(x)}; "

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from ..._errors import LayerError
 from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ._scalar import halves, summed
 
 
@@ -36,7 +36,9 @@ class HamiltonianNN(AbstractContainer):
         if not isinstance(self.layer, AbstractLayer):
             raise LayerError(f"HamiltonianNN: layer is a layer that returns an energy, got {self.layer!r}")
 
-    def __call__(self, x: Float[Array, "... state"], ps: Params, st: State) -> tuple[Float[Array, "... state"], State]:
+    def __call__(
+        self, x: Float[Array, "... state"], ps: Parameters, st: State
+    ) -> tuple[Float[Array, "... state"], State]:
         halves(self, x, "positions", "momenta")
         energy = summed("HamiltonianNN", self.layer, ps.layer, st.layer, jnp.shape(x)[:-1])
         gradient, state = jax.grad(energy, has_aux=True)(x)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from ..._errors import LayerError
 from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ...kernels import widened
 from ._scalar import halves, summed
 
@@ -49,7 +49,9 @@ class LagrangianNN(AbstractContainer):
         if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < math.inf:
             raise LayerError(f"LagrangianNN: regularization is a number, 0 or more, got {number!r}")
 
-    def __call__(self, x: Float[Array, "... state"], ps: Params, st: State) -> tuple[Float[Array, "... state"], State]:
+    def __call__(
+        self, x: Float[Array, "... state"], ps: Parameters, st: State
+    ) -> tuple[Float[Array, "... state"], State]:
         size = halves(self, x, "positions", "velocities")
         lagrangian = summed("LagrangianNN", self.layer, ps.layer, st.layer, jnp.shape(x)[:-1])
         gradient, second, state = jax.linearize(jax.grad(lagrangian, has_aux=True), x, has_aux=True)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from .._checks import check_is_layer, check_last_axis
 
 
@@ -48,7 +48,9 @@ class PositiveDefinite(AbstractContainer):
         if not _is_number(self.alpha) or not self.alpha > 0:
             raise LayerError(f"PositiveDefinite: alpha is a positive number, got {self.alpha!r}")
 
-    def __call__(self, x: Float[Array, "... features"], ps: Params, st: State) -> tuple[Float[Array, "... 1"], State]:
+    def __call__(
+        self, x: Float[Array, "... features"], ps: Parameters, st: State
+    ) -> tuple[Float[Array, "... 1"], State]:
         if self.equilibrium is not None:
             check_last_axis(self, x, len(self.equilibrium))
         if not jnp.ndim(x):

@@ -9,11 +9,11 @@ from jaxtyping import Array, Float
 
 from ..._errors import ShapeError
 from ...core import AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 
 
 def summed(
-    outer: str, layer: AbstractLayer, ps: Params, st: State, leading: tuple[int, ...]
+    outer: str, layer: AbstractLayer, ps: Parameters, st: State, leading: tuple[int, ...]
 ) -> Callable[[Float[Array, "..."]], tuple[Float[Array, ""], State]]:
     """The function from `x` to the sum of the layer's scalars, and its state. Samples do not mix, so that its gradient is that of each.
 

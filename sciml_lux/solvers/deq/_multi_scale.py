@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractContainer, AbstractLayer, State, with_fields
-from ...flatten import Params
+from ...flatten import Parameters
 from ._deep_equilibrium import DeepEquilibrium
 
 
@@ -78,7 +78,7 @@ class MultiScaleCell(AbstractContainer):
             after=after,
         )
 
-    def __call__(self, z_and_x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, z_and_x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         z, x = z_and_x
         number, parts, states = len(self.branches), self._parts(), dict(st)
         if not isinstance(z, tuple) or len(z) != number:

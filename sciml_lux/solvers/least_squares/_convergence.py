@@ -22,6 +22,9 @@ _INSIGNIFICANT = 1e-10
 # Bates and Watts (1981): a step within a thousandth of the radius of the confidence region changes no conclusion.
 _RELATIVE_OFFSET = 1e-3
 
+# The share of a residual that steps towards one of 0 promise to remove.
+_MOST = 0.5
+
 # So many proposals in a row whose effect rounding hides, without an improvement of the gradient or of the step, end a solve.
 _FUTILE = 6
 
@@ -106,14 +109,19 @@ def verdict(
     settled = jnp.all(jnp.abs(newton) <= 4 * model.resolution)
     # Steps too short for the parameters to move, or too short for anything to be seen of them.
     exhausted = settled | jnp.all(trial.point == point) | (evidence.futile >= _FUTILE)
-    gain = lax.cond(tight | exhausted, lambda: explained(model, num_data), lambda: jnp.full((), jnp.inf, point.dtype))
-    gain = gain / jnp.where(model.residual_norm > 0, model.residual_norm, 1.0)
+    # A residual of 0 to which every step goes but a part of the way is never reached, nor are parameters on their way to 0.
+    arrived = (jnp.abs(newton) <= rtol * size) | (size <= eps * model.magnitude)
+    vanishing = (model.residual_norm <= eps**2 * evidence.reference) & jnp.all(arrived)
+    gain = lax.cond(
+        tight | exhausted | vanishing,
+        lambda: explained(model, num_data),
+        lambda: jnp.full((), jnp.inf, point.dtype),
+    )
     minimal = (tight & (gain**2 <= _INSIGNIFICANT)) | (exhausted & _certified(evidence, model, gain, num_data))
     # Where no parameter changes anything, nothing says that this is a minimum.
     minimal = minimal & jnp.any(model.triangle != 0)
-    # A residual of 0 to which every step goes but a part of the way is never reached, nor are parameters on their way to 0.
-    arrived = (jnp.abs(newton) <= rtol * size) | (size <= eps * model.magnitude)
-    vanished = (model.residual_norm <= eps**2 * evidence.reference) & jnp.all(arrived)
+    # Its steps promise most of it; what they promise little of is only small beside a start that was far away.
+    vanished = vanishing & (gain >= _MOST)
     success = minimal | vanished | (model.residual_norm == 0)
     return success | exhausted, optx.RESULTS.where(
         success | ~exhausted, optx.RESULTS.successful, optx.RESULTS.nonlinear_divergence

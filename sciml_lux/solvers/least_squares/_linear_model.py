@@ -13,9 +13,9 @@ class LinearModel(eqx.Module):
     """The linear model `r + J p` of the residual around the last accepted point.
 
     Steps are chosen in scaled variables `q = D p`: with `J D^-1 = U S V^T` they need `S` (`singular_values`), `V^T` (`directions`)
-    and `U^T r` (`projected`); the Gauss-Newton step of least length is `newton`, of the length `newton_length` in scaled variables,
+    and `U^T r` (`projected`, in units of `|r|`: its squares must not leave the range of the dtype); the Gauss-Newton step of least length is `newton`, of the length `newton_length` in scaled variables,
     over the directions in which the residual changes by more than rounding (`resolved`). `D` (`scale`) is a heuristic; what certifies
-    a minimum does not depend on it: `triangle` and `seen`, which are `R` and `Q^T r` of the columns of `J` brought to norm 1;
+    a minimum does not depend on it: `triangle` and `seen`, which are `R` and `Q^T r / |r|` of the columns of `J` brought to norm 1;
     `cosine`, the largest between `r` and a column; `contribution`, the norm of `|J| |y|`. `largest_norms` and `magnitude` are the
     largest that each column and each parameter have had, `cautious` those parameters whose magnitude at the start meant something.
     `rounding` is the relative change of the sum of squares, and `resolution` the change of each parameter, that mean nothing:
@@ -122,27 +122,27 @@ def linear_model(
     scale = jnp.maximum(scale, floor / jnp.where(cautious & (magnitude > 0), magnitude, jnp.inf))
     # The triangle of [J / norms, r] has Q^T r in its last column, so that Q is never formed.
     columns = jacobian / unit[None, :]
-    triangle = jnp.linalg.qr(jnp.concatenate([columns, residual[:, None]], axis=1), mode="r")
+    residual_norm = norm_of(residual)
+    divisor = jnp.where(residual_norm > 0, residual_norm, 1.0)
+    triangle = jnp.linalg.qr(jnp.concatenate([columns, residual[:, None] / divisor], axis=1), mode="r")
     rank = min(jacobian.shape)
     triangle, seen = triangle[:rank, :-1], triangle[:rank, -1]
     left, singular_values, directions = jnp.linalg.svd(triangle * (unit / scale)[None, :], full_matrices=False)
     projected = left.T @ seen
     resolved = _resolved(singular_values, jacobian.shape)
-    weights = jnp.where(resolved, -projected / jnp.where(resolved, singular_values, 1.0), 0.0)
-    residual_norm = norm_of(residual)
-    divisor = jnp.where(residual_norm > 0, residual_norm, 1.0)
+    weights = jnp.where(resolved, -residual_norm / jnp.where(resolved, singular_values, 1.0) * projected, 0.0)
     return LinearModel(
         singular_values,
         directions,
         projected=projected,
         resolved=resolved,
         newton=directions.T @ weights / scale,
-        newton_length=jnp.linalg.norm(weights),
+        newton_length=norm_of(weights),
         residual_norm=residual_norm,
         scale=scale,
         triangle=triangle,
         seen=seen,
-        cosine=jnp.max(jnp.abs(residual @ columns), initial=0.0) / divisor,
+        cosine=jnp.max(jnp.abs((residual / divisor) @ columns), initial=0.0),
         contribution=contribution,
         largest_norms=largest_norms,
         magnitude=magnitude,
@@ -153,7 +153,7 @@ def linear_model(
 
 
 def explained(model: LinearModel, num_data: int) -> Float[Array, ""]:
-    """The norm of what a Gauss-Newton step removes from the residual: its projection on the columns of `J`, whatever their scales."""
+    """The share of the residual that a Gauss-Newton step removes: its projection on the columns of `J`, whatever their scales."""
     left, s, _ = jnp.linalg.svd(model.triangle, full_matrices=False)
     return jnp.linalg.norm(jnp.where(_resolved(s, (num_data, model.scale.size)), left.T @ model.seen, 0.0))
 
@@ -164,16 +164,21 @@ def _resolved(s: Any, shape: tuple[int, ...]) -> Bool[Array, " rank"]:
 
 def propose(model: LinearModel, point: Any, radius: Any) -> Trial:
     """The minimiser of the model within the radius."""
-    s, c, newton_length = model.singular_values, model.projected, model.newton_length
-    undamped = newton_length <= 1.1 * radius
-    damping = jnp.where(undamped, 0.0, _damping(s, c, jnp.where(undamped, 1.0, radius)))
+    largest = model.singular_values[0]
+    # Lengths in this unit, residuals in units of their norm, and singular values in units of the largest: all of order one.
+    unit = jnp.where(largest > 0, model.residual_norm / jnp.where(largest > 0, largest, 1.0), 1.0)
+    unit = jnp.where(unit > 0, unit, 1.0)
+    s, c = model.singular_values / jnp.where(largest > 0, largest, 1.0), model.projected
+    undamped = model.newton_length <= 1.1 * radius
+    damping = jnp.where(undamped, 0.0, _damping(s, c, jnp.where(undamped, 1.0, radius / unit)))
     denominator = s**2 + damping
-    weights = -s * c / jnp.where(denominator > 0, denominator, 1.0)
-    step = jnp.where(undamped, model.newton, model.directions.T @ weights / model.scale)
-    length = jnp.where(undamped, newton_length, jnp.linalg.norm(weights))
-    norm = jnp.where(model.residual_norm > 0, model.residual_norm, 1.0)
-    linear = (jnp.linalg.norm(s * (model.directions @ (model.scale * step))) / norm) ** 2
-    penalty = damping * (length / norm) ** 2
+    damped = -s * c / jnp.where(denominator > 0, denominator, 1.0)
+    newton = jnp.where(model.resolved, -c / jnp.where(model.resolved, s, 1.0), 0.0)
+    weights = jnp.where(undamped, newton, damped)
+    step = jnp.where(undamped, model.newton, model.directions.T @ (unit * damped) / model.scale)
+    length = jnp.where(undamped, model.newton_length, unit * jnp.linalg.norm(weights))
+    linear = jnp.sum((s * weights) ** 2)
+    penalty = damping * jnp.sum(weights**2)
     return Trial(point + step, length, linear + 2 * penalty, -(linear + penalty), undamped)
 
 
@@ -198,6 +203,6 @@ def _damping(s: Any, c: Any, radius: Any) -> Any:
 def standard_errors(model: LinearModel, num_data: int) -> Float[Array, " size"]:
     """The standard errors of the parameters as a linear fit would give them, over the directions that are resolved."""
     inverse = jnp.where(model.resolved, 1.0 / jnp.where(model.resolved, model.singular_values, 1.0), 0.0)
-    remaining = jnp.maximum(model.residual_norm**2 - jnp.sum(model.seen**2), 0.0)
-    deviation = jnp.sqrt(remaining / max(num_data - model.scale.size, 1))
+    remaining = jnp.maximum(1.0 - jnp.sum(model.seen**2), 0.0)
+    deviation = model.residual_norm * jnp.sqrt(remaining / max(num_data - model.scale.size, 1))
     return deviation * jnp.linalg.norm(model.directions * inverse[:, None], axis=0) / model.scale

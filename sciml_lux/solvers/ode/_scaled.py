@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from ..._errors import LayerError
 from ...core import AbstractContainer, AbstractLayer, State
-from ...flatten import Params
+from ...flatten import Parameters
 from ._components import per_component
 
 
@@ -63,7 +63,7 @@ class Scaled(AbstractContainer):
             if name != "shift" and not all(numbers):
                 raise LayerError(f"Scaled: {name} is nowhere 0, got {value!r}")
 
-    def __call__(self, x: Any, ps: Params, st: State) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         scale, shift = (per_component(f"Scaled: {name}", getattr(self, name), x) for name in ("scale", "shift"))
         z = jax.tree.map(lambda x, scale, shift: (x - _like(x, shift)) * _like(x, 1 / scale), x, scale, shift)
         y, state = self.model(z, ps.model, st.model)

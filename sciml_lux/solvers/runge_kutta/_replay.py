@@ -15,9 +15,9 @@ from typing import Any
 import diffrax
 import equinox as eqx
 import jax
-import jax.custom_batching
 import jax.numpy as jnp
 
+from ...kernels import mapped_together
 from .._constant import constant
 from .._linear import forward_only
 from ._plain import why_not_by_tableau, why_not_followed
@@ -149,12 +149,10 @@ def _pulled_back(steps: Steps, ys_bar: Any, differentiable: Any, problem: _Probl
     def build(leaves: Any) -> Solved:
         return Solved(*eqx.combine(jax.tree.unflatten(structure, leaves), static))
 
-    @jax.custom_batching.custom_vmap
     def alone(rows: Any, number: Any, *leaves: Any) -> Any:
         return pull_back(Lanes(build, list(leaves), None, 1), Steps(rows, number), _CHUNK_ALONE, in_ts, in_t0)
 
-    @alone.def_vmap
-    def _(axis_size: int, is_mapped: Any, rows: Any, number: Any, *leaves: Any) -> tuple[Any, Any]:
+    def together(axis_size: int, is_mapped: Any, rows: Any, number: Any, *leaves: Any) -> tuple[Any, Any]:
         # The steps of all lanes lie side by side, as they were written, and there are as many of each.
         rows = (
             jnp.moveaxis(rows, 0, 1)
@@ -166,4 +164,4 @@ def _pulled_back(steps: Steps, ys_bar: Any, differentiable: Any, problem: _Probl
         bars = pull_back(Lanes(build, list(leaves), axes, axis_size), Steps(rows, number), _CHUNK_MAPPED, in_ts, in_t0)
         return bars, jax.tree.map(lambda _: True, bars)
 
-    return alone(*steps, *leaves)
+    return mapped_together(alone, together)(*steps, *leaves)

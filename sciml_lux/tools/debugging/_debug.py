@@ -6,7 +6,7 @@ from typing import Any, Literal
 from jaxtyping import Array, Key
 
 from ...core import AbstractContainer, AbstractLayer, State, children_of, declared_parameters, observed, with_fields
-from ...flatten import Params
+from ...flatten import Parameters
 from ...layers._checks import check_choice, check_is_layer
 from ._checks import Checks
 
@@ -43,7 +43,7 @@ class Debug(AbstractContainer):
     def initial_states(self, key: Key[Array, ""]) -> Mapping[str, Any]:
         return self.model.initial_states(key)
 
-    def __call__(self, x: Any, ps: Params, st: State, *rest: Any, **named: Any) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State, *rest: Any, **named: Any) -> tuple[Any, State]:
         with observed(Checks(forward=self.check != "backward", backward=self.check != "forward")):
             return self.model(x, ps, st, *rest, **named)
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Key
 
 from ..._errors import LayerError
 from ...core import State, Training
-from ...flatten import FlatParams, Params
+from ...flatten import FlatParams, Parameters
 from ._layer import AbstractForeignLayer, checked_parameters, state_of
 from ._skeleton import is_array, is_float, skeleton_of
 
@@ -22,7 +22,7 @@ class EquinoxLayer(AbstractForeignLayer):
         own = {"key": key, "training": Training()} if self.random else {}
         return {**self.skeleton.missing_states(key), **own}
 
-    def __call__(self, x: Any, ps: Params, st: State, **options: Any) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State, **options: Any) -> tuple[Any, State]:
         module = self.skeleton.fill(ps, st)
         if not self.random:
             return module(x, **options), st

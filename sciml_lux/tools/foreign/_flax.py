@@ -9,7 +9,7 @@ from jaxtyping import Array, Key
 
 from ..._errors import LayerError
 from ...core import State, Training
-from ...flatten import FlatParams, Params
+from ...flatten import FlatParams, Parameters
 from ._layer import AbstractForeignLayer, checked_parameters, state_of
 from ._skeleton import Skeleton, is_array, is_float, path_of, skeleton_of
 
@@ -34,7 +34,7 @@ class LinenLayer(AbstractForeignLayer):
     def initial_states(self, key: Key[Array, ""]) -> dict[str, Any]:
         return {**self.skeleton.missing_states(key), **self.rest.missing_states(key)}
 
-    def __call__(self, x: Any, ps: Params, st: State, **options: Any) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State, **options: Any) -> tuple[Any, State]:
         rest = self.rest.fill(ps, st)
         pairs = {name: jax.random.split(key) for name, key in rest.get("rngs", {}).items()}
         variables = {"params": self.skeleton.fill(ps, st), **{name: rest[name] for name in self.collections}}
@@ -59,7 +59,7 @@ class NnxLayer(AbstractForeignLayer):
     def initial_states(self, key: Key[Array, ""]) -> dict[str, Any]:
         return {**self.skeleton.missing_states(key), **self.rest.missing_states(key), "training": Training()}
 
-    def __call__(self, x: Any, ps: Params, st: State, **options: Any) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State, **options: Any) -> tuple[Any, State]:
         from flax import nnx
 
         module = nnx.merge(self.graph, self.skeleton.fill(ps, st), self.rest.fill(ps, st))

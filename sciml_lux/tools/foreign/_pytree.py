@@ -5,7 +5,7 @@ from typing import Any
 
 from ..._errors import LayerError
 from ...core import State
-from ...flatten import FlatParams, Params
+from ...flatten import FlatParams, Parameters
 from ._layer import AbstractForeignLayer, checked_parameters, state_of
 from ._skeleton import is_array, is_float, skeleton_of
 
@@ -15,7 +15,7 @@ class PytreeLayer(AbstractForeignLayer):
 
     apply_fn: Callable[..., Any]
 
-    def __call__(self, x: Any, ps: Params, st: State, **options: Any) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State, **options: Any) -> tuple[Any, State]:
         return self.apply_fn(self.skeleton.fill(ps, st), x, **options), st
 
 

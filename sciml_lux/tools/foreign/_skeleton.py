@@ -12,7 +12,7 @@ from jaxtyping import Array, Key
 
 from ..._errors import LayerError
 from ...core import State
-from ...flatten import Parameter, Params, Tied, as_array
+from ...flatten import Parameter, Parameters, Tied, as_array
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Skeleton:
     slots: tuple[Slot, ...]
     order: tuple[int, ...]
 
-    def fill(self, ps: Params, st: State) -> Any:
+    def fill(self, ps: Parameters, st: State) -> Any:
         """The tree with these parameters and this state."""
         leaves = [
             slot.value if slot.kind == "static" else (ps if slot.kind == "parameter" else st)[slot.path]
