@@ -109,11 +109,10 @@ def _as_array(path: Any, leaf: Any) -> Any:
     if isinstance(leaf, jax.Array):
         return leaf
     name = f"data{jax.tree_util.keystr(path)}"
-    if hasattr(leaf, "detach") and hasattr(
-        leaf, "cpu"
-    ):  # a tensor of PyTorch, perhaps on a device, perhaps one that asks for gradients
+    # A tensor of PyTorch, perhaps on a device, perhaps one that asks for gradients; its own conversion knows no copies.
+    if hasattr(leaf, "detach") and hasattr(leaf, "cpu"):
         leaf = leaf.detach().cpu()
-        leaf = leaf.float() if str(leaf.dtype) == "torch.bfloat16" else leaf
+        leaf = (leaf.float() if str(leaf.dtype) == "torch.bfloat16" else leaf).numpy()
     try:
         array = np.array(leaf)
     except ValueError:
