@@ -13,8 +13,8 @@ from .. import init
 from .._checks import check_activation, check_last_axis, check_sizes
 from .._columns import is_elementwise
 from .._product import product
+from .._starts import DEFAULT_WEIGHT, initial_affine
 from .._widened import widened
-from ._starts import DEFAULT_WEIGHT, initial_affine
 
 
 class Dense(AbstractLayer):
@@ -49,7 +49,7 @@ class Dense(AbstractLayer):
 
     def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
         shape = (self.in_features, self.out_features)
-        return initial_affine(key, shape, self.init_weight, self.init_bias, self.use_bias)
+        return initial_affine(key, shape, self.out_features, self.init_weight, self.init_bias, self.use_bias)
 
     def __call__(self, x: Float[Array, "... in"], ps: Params, st: State) -> tuple[Float[Array, "... out"], State]:
         check_last_axis(self, x, self.in_features)

@@ -10,7 +10,7 @@ from ...core import AbstractLayer, State
 from ...flatten import LayerError, Params
 from .._checks import check_last_axis, check_sizes
 from .._product import product
-from ._starts import DEFAULT_WEIGHT
+from .._starts import DEFAULT_WEIGHT
 from .bases import AbstractBasis
 
 
