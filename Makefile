@@ -43,6 +43,7 @@ bench: $(VENV)/.benchmarks
 	$(BIN)/python benchmarks/products.py
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/initialization.py
+	$(BIN)/python benchmarks/initialization_layers.py
 	$(BIN)/python benchmarks/neural_ode.py
 	$(BIN)/python benchmarks/ode_batches.py
 	$(BIN)/python benchmarks/ode_saving.py

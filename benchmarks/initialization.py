@@ -113,7 +113,9 @@ def means(judged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def resampled(judged: np.ndarray) -> np.ndarray:
     """The geometric means if other seeds had come up, `(resamples, candidates)`: the bootstrap, each fit's seeds by themselves."""
     generator = np.random.default_rng(0)
-    drawn = [np.take_along_axis(judged, generator.integers(0, SEEDS, judged.shape), -1) for _ in range(RESAMPLES)]
+    drawn = [
+        np.take_along_axis(judged, generator.integers(0, judged.shape[-1], judged.shape), -1) for _ in range(RESAMPLES)
+    ]
     return np.stack([means(sample)[1] for sample in drawn])
 
 

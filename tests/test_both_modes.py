@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import setup
+from members.equilibria import two_scales
 
 import sciml_lux as lux
-from sciml_lux.solvers import ReversibleAdjoint
+from sciml_lux.solvers import Anderson, ImplicitGradient, PhantomGradient, ReversibleAdjoint, UnrolledGradient
 from sciml_lux.solvers._linear import linear_map
 
 START = jnp.array([1.0, 0.5])
@@ -151,6 +152,27 @@ def test_where_there_are_no_second_derivatives_an_error_says_what_to_write(way, 
     solve, (vector, *rest) = problem(**WAYS[way])
     with pytest.raises((lux.LayerError, RuntimeError), match=advice):
         derivative(lambda vector: jnp.sum(solve(vector, *rest)[0]))(vector)
+
+
+# Equilibria of several resolutions
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adjoint", [ImplicitGradient(), PhantomGradient(), UnrolledGradient(60)], ids=str)
+def test_an_equilibrium_of_two_resolutions_is_differentiated_in_both_modes(adjoint):
+    deq = lux.MultiScaleDEQ(two_scales(), shapes=((2,), (1,)), solver=Anderson(rtol=1e-13, atol=1e-13), adjoint=adjoint)
+    ps, st = setup(deq)
+    solve = jax.jit(lambda vector, x: list(deq(x, ps.replace(vector), st)[0]))
+    point = (ps.vector, jnp.array([[0.4, -1.0], [1.5, 0.3], [-0.2, 0.1]]))
+    v, _ = check_transposes(solve, point)
+    forward, backward = (jax.jit(mode(solve, argnums=(0, 1)))(*point) for mode in (jax.jacfwd, jax.jacrev))
+    for a, b in zip(jax.tree.leaves(forward), jax.tree.leaves(backward), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-12)
+    if isinstance(adjoint, PhantomGradient):  # which is not that of the equilibrium
+        return
+    plus, minus = (solve(*(a + h * b for a, b in zip(point, v, strict=True))) for h in (1e-5, -1e-5))
+    for found, up, down in zip(jax.jvp(solve, point, v)[1], plus, minus, strict=True):
+        np.testing.assert_allclose(found, (up - down) / 2e-5, rtol=1e-6, atol=1e-9)
 
 
 # What a field closes over

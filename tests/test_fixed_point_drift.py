@@ -168,6 +168,33 @@ def test_an_equilibrium_at_infinity_is_refused(make):
     assert not np.any(foreign(jnp.ones((2, 3)), *setup(foreign))[1].solution.converged)
 
 
+def exchanging(z_and_x):
+    """Two resolutions. Both drift, one drives the other, they drift by turns, one drifts alone; and they rest, one far from 0."""
+    (fine, coarse), kind = z_and_x
+    kind, mean = kind[:, None], jnp.mean(fine, axis=1, keepdims=True)
+    new_fine = jnp.where(kind == 2, coarse + 1, jnp.where(kind >= 3, 0.5 * fine + 1, fine + 1))
+    new_coarse = jnp.where(kind == 1, 0.5 * coarse + mean, coarse + 1)
+    new_coarse = jnp.where(kind == 2, mean + 1, new_coarse)
+    return new_fine, jnp.where(kind == 4, 0.5 * coarse + 1e3 * mean, new_coarse)
+
+
+@every_method
+def test_resolutions_that_drift_are_no_equilibrium(make):
+    kind = jnp.tile(jnp.arange(5), 3)
+    size = jnp.repeat(jnp.asarray([0.0, 1e3, 1e9]), 5)[:, None]
+    deq = lux.MultiScaleDEQ(
+        lux.WrappedFunction(exchanging),
+        shapes=((2,), (1,)),
+        solver=make(),
+        init=lambda kind: (jnp.tile(size, (1, 2)), size),
+        throw=False,
+    )
+    (fine, coarse), st = jax.jit(deq)(kind, *setup(deq))
+    np.testing.assert_array_equal(st.solution.converged, kind == 4)
+    np.testing.assert_allclose(fine[kind == 4], 2.0, rtol=1e-2)
+    np.testing.assert_allclose(coarse[kind == 4], 4e3, rtol=1e-2)
+
+
 def weakly(z_and_x):
     return 0.99999 * z_and_x[0] + 1e-6 * z_and_x[1]
 

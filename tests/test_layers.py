@@ -48,6 +48,9 @@ STARTS = {
         lux.TensorProductLayer((lux.bases.Chebyshev(5), lux.bases.Legendre(6)), 50),
         {"weight": 30},
     ),
+    "Conv": (lux.Conv(6, 40, (3, 2), groups=2), {"weight": 18, "bias": 18}),
+    "ConvTranspose": (lux.ConvTranspose(6, 40, (3, 2)), {"weight": 36, "bias": 36}),
+    "PatchEmbedding": (lux.PatchEmbedding(3, 50, (2, 4)), {"weight": 24, "bias": 24}),
 }
 
 
@@ -67,7 +70,13 @@ def test_a_dense_layer_without_bias_has_a_weight_only():
 
 
 def test_a_start_that_is_asked_for_is_used():
-    layers = (lux.Dense(3, 4, init_bias=lux.init.zeros()), lux.Bilinear(3, 2, 4, init_bias=lux.init.zeros()))
+    zeros = lux.init.zeros()
+    layers = (
+        lux.Dense(3, 4, init_bias=zeros),
+        lux.Bilinear(3, 2, 4, init_bias=zeros),
+        lux.Conv(3, 4, (2,), init_bias=zeros),
+        lux.PatchEmbedding(3, 4, 2, init_bias=zeros),
+    )
     for layer in layers:
         assert not np.any(lux.setup(jax.random.key(0), layer)[0].bias)
 

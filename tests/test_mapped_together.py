@@ -32,7 +32,11 @@ def ours(p, y, number):
     return mapped_together(steps, together)(p, y, number)
 
 
-P, Y, NUMBER = jnp.array([0.3, 0.7]), jnp.array([[1.0, 0.5], [-2.0, -1.0], [0.1, 0.2]]), jnp.array([50, 2, 3], jnp.int32)
+P, Y, NUMBER = (
+    jnp.array([0.3, 0.7]),
+    jnp.array([[1.0, 0.5], [-2.0, -1.0], [0.1, 0.2]]),
+    jnp.array([50, 2, 3], jnp.int32),
+)
 AXES = [(None, 0, None), (0, 0, None), (0, None, None), (None, 0, 0), (None, None, 0), (0, 0, 0)]
 
 

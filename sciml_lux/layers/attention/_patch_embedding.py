@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
@@ -11,15 +10,15 @@ from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
 from ...flatten import Parameters
 from ...kernels import product
-from .. import init
 from .._checks import check_flag, check_positive
+from .._starts import DEFAULT_WEIGHT, initial_affine
 
 
 class PatchEmbedding(AbstractLayer):
     """Images cut into patches, each of which is projected: a convolution whose stride is its window, as one matrix product.
 
     **Arguments:** `in_channels`; `features`: of a patch; `patch_size`: `(height, width)`, or one number for both; `use_bias`;
-    `init_weight`, `init_bias`: Glorot uniform and zeros.
+    `init_weight`, `init_bias`: as for `Conv`.
 
     **Call:** `x` of shape `(..., height, width, in_channels)` gives `(..., patches, features)`, row by row; height and width are
     multiples of those of a patch.
@@ -36,8 +35,8 @@ class PatchEmbedding(AbstractLayer):
     features: int
     patch_size: int | tuple[int, int]
     use_bias: bool = True
-    init_weight: Callable[..., Any] = init.glorot_uniform()
-    init_bias: Callable[..., Any] = init.zeros()
+    init_weight: Callable[..., Any] = DEFAULT_WEIGHT
+    init_bias: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         check_positive(self, in_channels=self.in_channels, features=self.features)
@@ -52,13 +51,8 @@ class PatchEmbedding(AbstractLayer):
         return self.patch_size if isinstance(self.patch_size, tuple) else (self.patch_size, self.patch_size)
 
     def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
-        weight_key, bias_key = jax.random.split(key)
-        weight = self.init_weight(weight_key, (*self._patch, self.in_channels, self.features))
-        return (
-            {"weight": weight, "bias": self.init_bias(bias_key, (self.features,))}
-            if self.use_bias
-            else {"weight": weight}
-        )
+        shape = (*self._patch, self.in_channels, self.features)
+        return initial_affine(key, shape, self.features, self.init_weight, self.init_bias, self.use_bias)
 
     def __call__(
         self, x: Float[Array, "..."], ps: Parameters, st: State

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
@@ -25,8 +24,8 @@ from ...kernels.convolution import (
     unpadded,
     window_over,
 )
-from .. import init
 from .._checks import check_activation, check_flag, check_positive
+from .._starts import DEFAULT_WEIGHT, initial_affine
 from ._checks import check_fits, check_padding, check_per_axis, check_shape, spatial_sizes
 from ._pad import check_padding_mode, folded, padded
 
@@ -43,8 +42,8 @@ class _Convolution(AbstractLayer):
     dilation: PerAxis = 1
     groups: int = 1
     use_bias: bool = True
-    init_weight: Callable[..., Any] = init.glorot_uniform()
-    init_bias: Callable[..., Any] = init.zeros()
+    init_weight: Callable[..., Any] = DEFAULT_WEIGHT
+    init_bias: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         check_positive(self, in_channels=self.in_channels, out_channels=self.out_channels, groups=self.groups)
@@ -66,11 +65,8 @@ class _Convolution(AbstractLayer):
 
     def _initial(self, key: Key[Array, ""], *channels: int) -> dict[str, Any]:
         """The parameters, where the last axes of the weight are `channels`."""
-        weight_key, bias_key = jax.random.split(key)
-        weight = self.init_weight(weight_key, (*self.kernel_size, *channels))
-        if not self.use_bias:
-            return {"weight": weight}
-        return {"weight": weight, "bias": self.init_bias(bias_key, (self.out_channels,))}
+        shape = (*self.kernel_size, *channels)
+        return initial_affine(key, shape, self.out_channels, self.init_weight, self.init_bias, self.use_bias)
 
     def _finished(self, y: Float[Array, "..."], ps: Parameters, leading: Sizes) -> Float[Array, "..."]:
         y = y.reshape(*leading, *y.shape[1:])
@@ -92,8 +88,10 @@ class Conv(_Convolution):
     **Arguments:** `in_channels`, `out_channels`; `kernel_size`: a tuple with the window's size along each spatial axis;
     `activation`: an elementwise function, or None; `stride`, `dilation`: a number, or one for each axis; `padding`: elements around
     the input: "VALID" (none), "SAME" (such that the output has `ceil(size / stride)` elements; an odd one stands behind),
-    a number, one for each axis, or a pair (before, after) for each; `groups`; `use_bias`; `init_weight`, `init_bias`: initializers,
-    Glorot uniform and zeros by default; `padding_mode`: what the padding is: "zeros", or "circular", "reflect" or "edge", as for `Pad`.
+    a number, one for each axis, or a pair (before, after) for each; `groups`; `use_bias`; `init_weight`, `init_bias`: initializers; by
+    default, with None for the bias, both are uniform within `1 / sqrt(inputs)`, as in PyTorch and Equinox, where `inputs` are those of
+    the weight, `prod(kernel_size)` times its second last axis; `padding_mode`: what the padding is: "zeros", or "circular", "reflect" or
+    "edge", as for `Pad`.
 
     **Call:** `x` of shape `(..., *spatial, in_channels)`, with any leading axes, gives `(..., *spatial', out_channels)`, where
     `size' = (size + padding - dilation * (kernel - 1) - 1) // stride + 1` along each axis.

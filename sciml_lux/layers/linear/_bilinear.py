@@ -11,7 +11,7 @@ from ..._errors import ShapeError
 from ...core import AbstractLayer, State
 from ...flatten import Parameters
 from .._checks import check_activation, check_flag, check_sizes
-from ._starts import DEFAULT_WEIGHT, initial_affine
+from .._starts import DEFAULT_WEIGHT, initial_affine
 
 
 class Bilinear(AbstractLayer):
@@ -51,7 +51,7 @@ class Bilinear(AbstractLayer):
     def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
         sizes = (self.in_features_1, self.in_features_2, self.out_features)
         shape = (sizes[0] * sizes[1], sizes[2])
-        start = initial_affine(key, shape, self.init_weight, self.init_bias, self.use_bias)
+        start = initial_affine(key, shape, self.out_features, self.init_weight, self.init_bias, self.use_bias)
         return {**start, "weight": start["weight"].reshape(sizes)}
 
     def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Float[Array, "... out"], State]:

@@ -12,7 +12,7 @@ from ...flatten import Parameters
 from ...kernels import affine, widened
 from .. import init
 from .._checks import check_activation, check_last_axis, check_sizes
-from ._starts import DEFAULT_WEIGHT, initial_affine
+from .._starts import DEFAULT_WEIGHT, initial_affine
 
 
 class Dense(AbstractLayer):
@@ -47,7 +47,7 @@ class Dense(AbstractLayer):
 
     def initial_parameters(self, key: Key[Array, ""]) -> dict[str, Any]:
         shape = (self.in_features, self.out_features)
-        return initial_affine(key, shape, self.init_weight, self.init_bias, self.use_bias)
+        return initial_affine(key, shape, self.out_features, self.init_weight, self.init_bias, self.use_bias)
 
     def __call__(self, x: Float[Array, "... in"], ps: Parameters, st: State) -> tuple[Float[Array, "... out"], State]:
         check_last_axis(self, x, self.in_features)

@@ -11,10 +11,10 @@ from ..._errors import LayerError
 from ...core import AbstractContainer, AbstractLayer, State
 from ...flatten import Parameters
 from .._checks import check_activation, check_flag, check_last_axis, check_number, check_sizes
+from .._starts import DEFAULT_WEIGHT
 from ..containers import Chain, WrappedFunction
 from ..noise import Dropout
 from ._dense import Dense
-from ._starts import DEFAULT_WEIGHT
 
 
 class MLP(AbstractContainer):

@@ -11,7 +11,7 @@ from ...core import AbstractLayer, State
 from ...flatten import Parameters
 from ...kernels import product
 from .._checks import check_last_axis, check_sizes
-from ._starts import DEFAULT_WEIGHT
+from .._starts import DEFAULT_WEIGHT
 from .bases import AbstractBasis
 
 

@@ -12,14 +12,15 @@ from jaxtyping import Array, Bool, Float
 class LinearModel(eqx.Module):
     """The linear model `r + J p` of the residual around the last accepted point.
 
-    Steps are chosen in scaled variables `q = D p`: with `J D^-1 = U S V^T` they need `S` (`singular_values`), `V^T` (`directions`)
-    and `U^T r` (`projected`, in units of `|r|`: its squares must not leave the range of the dtype); the Gauss-Newton step of least length is `newton`, of the length `newton_length` in scaled variables,
-    over the directions in which the residual changes by more than rounding (`resolved`). `D` (`scale`) is a heuristic; what certifies
-    a minimum does not depend on it: `triangle` and `seen`, which are `R` and `Q^T r / |r|` of the columns of `J` brought to norm 1;
-    `cosine`, the largest between `r` and a column; `contribution`, the norm of `|J| |y|`. `largest_norms` and `magnitude` are the
-    largest that each column and each parameter have had, `cautious` those parameters whose magnitude at the start meant something.
-    `rounding` is the relative change of the sum of squares, and `resolution` the change of each parameter, that mean nothing:
-    evaluating the residual is at best as exact as one unit of rounding in every parameter.
+    Steps are chosen in scaled variables `q = D p`: with `J D^-1 = U S V^T` they need `S` (`singular_values`), `V^T` (`directions`) and
+    `U^T r` (`projected`, in units of `|r|`: its squares must not leave the range of the dtype); the Gauss-Newton step of least length
+    is `newton`, of the length `newton_length` in scaled variables, over the directions in which the residual changes by more than
+    rounding (`resolved`). `D` (`scale`) is a heuristic; what certifies a minimum does not depend on it: `triangle` and `seen`, which
+    are `R` and `Q^T r / |r|` of the columns of `J` brought to norm 1; `cosine`, the largest between `r` and a column; `contribution`,
+    the norm of `|J| |y|`. `largest_norms` and `magnitude` are the largest that each column and each parameter have had, `cautious`
+    those parameters whose magnitude at the start meant something. `rounding` is the relative change of the sum of squares, and
+    `resolution` the change of each parameter, that mean nothing: evaluating the residual is at best as exact as one unit of rounding in
+    every parameter.
     """
 
     singular_values: Float[Array, " rank"]

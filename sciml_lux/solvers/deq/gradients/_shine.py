@@ -16,7 +16,8 @@ class ShineGradient(AbstractEquilibriumGradient):
     """The gradient by the inverse Jacobian that Broyden's method has when it arrives: `u = -H^T g`, with `H` near `(J - I)^-1`.
 
     It solves no system, and takes two products with the Jacobian, which tell whether it is used: where `u` is farther from solving
-    the system than `g` itself, as `H` need not be right in the direction of `g`, the gradient is the Jacobian-free one.
+    the system than `g` itself, as `H` need not be right in the direction of `g`, the gradient is the Jacobian-free one. Each
+    direction chooses by itself: forward mode need not be the transpose of a gradient.
 
     Needs `solver=lux.solvers.Broyden(...)`.
 
