@@ -46,7 +46,8 @@ The first two rows are PyTorch's and Equinox's start. The first fitted nine prob
 weights with zeros and than Lux.jl's start: "How a dense layer starts" in [benchmarks/RESULTS.md](../benchmarks/RESULTS.md). The second was
 the best of five libraries' on the average of three problems, by what it gained on a differential equation; on digits, Lux.jl's and Flax's
 were better. For cells and attention three seeds show none better than these: "How convolutions,
-gated cells and attention start". `init_weight` and `init_bias` take another one; a field that is to start near zero needs both: `init_weight=lux.init.normal(0.1), init_bias=lux.init.zeros()`.
+gated cells and attention start". `init_weight` and `init_bias` take another one; a field that is to start near zero needs
+both: `init_weight=lux.init.normal(0.1), init_bias=lux.init.zeros()`.
 """
 
 
