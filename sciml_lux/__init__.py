@@ -18,6 +18,7 @@ from ._errors import ParameterError as ParameterError
 from ._errors import PathError as PathError
 from ._errors import ShapeError as ShapeError
 from ._errors import SolveError as SolveError
+from ._version import __version__ as __version__
 from .core import AbstractContainer as AbstractContainer
 from .core import AbstractLayer as AbstractLayer
 from .core import State as State

@@ -21,7 +21,7 @@ _TOOLS = (
 )
 _KERNELS = "carried check_off_mesh compiled_apart is_compiling is_traced known may_specialize scan within_shard_map"
 
-# Moved in 0.2, to go in 0.3.
+# Moved in 0.1, to go in 0.2.
 MOVED: dict[str, dict[str, str]] = {
     "sciml_lux": {**_all_to("sciml_lux.tools", _TOOLS), "layout": "sciml_lux.layout_of"},
     "sciml_lux.core": {"layout": "sciml_lux.layout_of", **_all_to("sciml_lux.kernels", "may_stand_in stands_for")},

@@ -1,5 +1,6 @@
 """Strict settings for every test: float64, no silent promotion, warnings as errors, shapes and types checked at run time."""
 
+import collections
 import pathlib
 
 import hypothesis
@@ -43,6 +44,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         values = getattr(item, "callspec", None)
         if values is not None and any(getattr(value, "slow", False) is True for value in values.params.values()):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Where the time went: seconds of all workers by file, the largest first."""
+    seconds: collections.Counter[str] = collections.Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if hasattr(report, "duration"):
+                seconds[report.nodeid.split("::")[0].removeprefix("tests/")] += report.duration
+    if sum(seconds.values()) > 60:
+        terminalreporter.write_sep("-", f"{sum(seconds.values()):.0f} s of tests, by file")
+        lines = [f"{file} {spent:.0f}" for file, spent in seconds.most_common() if spent >= 5]
+        terminalreporter.write_line(", ".join(lines))
 
 
 @pytest.fixture(autouse=True, scope="module")

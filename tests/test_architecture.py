@@ -21,6 +21,7 @@ ROOT = pathlib.Path(sciml_lux.__file__).parent
 GROUND = {"_errors", "kernels", "flatten", "core"}
 MAY_IMPORT = {
     "_errors": set(),
+    "_version": set(),
     "_moved": set(),  # names the others by strings
     "kernels": {"_errors"},
     "flatten": {"_errors", "kernels"},
@@ -39,6 +40,8 @@ LIBRARIES = {
 }
 # Extras that need not be installed, so that they are imported where they are used.
 OPTIONAL = {"tqdm", "matplotlib", "flax", "torch"}
+# What takes long to import, and few need.
+LATE = {"scipy.interpolate"}
 
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 70
@@ -111,9 +114,14 @@ def test_imports_stand_at_the_top():
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for node in ast.walk(function)
         for module in imported(name, node)
-        if module.split(".")[0] not in OPTIONAL
+        if module.split(".")[0] not in OPTIONAL and module not in LATE
     ]
     no_offenders("imports within functions", late)
+    early = [
+        f"{name}: {module}" for name, tree in TREES.items() for node in tree.body for module in imported(name, node)
+        if module in LATE
+    ]  # fmt: skip
+    no_offenders("late imports at the top", early)
 
 
 def test_no_module_imports_itself_in_a_circle():
