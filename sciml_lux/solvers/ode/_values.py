@@ -37,7 +37,7 @@ def check_times(name: str, times: Any, t0: Any, t1: float, lengths: Any, each: b
     if is_traced(times, t0, lengths):
         return times, False
     # Times that came in a lower precision may stick out by a rounding.
-    slack = 4 * np.finfo(times.dtype).eps if jnp.issubdtype(times.dtype, jnp.floating) else 0.0
+    slack = 4 * float(np.finfo(times.dtype).eps) if jnp.issubdtype(times.dtype, jnp.floating) else 0.0
     starts = np.asarray(t0, np.float64)
     rows = np.array(times, np.float64, ndmin=2)
     if starts.ndim or lengths is not None:
