@@ -276,3 +276,8 @@ def test_files_and_functions_are_short():
                     yield f"{name}.{node.name}: {length} lines"
 
     no_offenders("too long", [one for name in SOURCES for one in offence(name)])
+
+
+def test_the_version_is_one():
+    citation = (ROOT.parent / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"version: {sciml_lux.__version__}\n" in citation
