@@ -14,12 +14,17 @@ from jaxtyping import Array
 from ..._errors import LayerError
 from ...core import State, as_params, as_state
 from .._constant import constant
+from ..differential import (
+    AbstractODE,
+    Problem,
+    as_array,
+    check_times,
+    integrate,
+    per_component,
+    sample_axes,
+    time_dtype,
+)
 from ..runge_kutta import why_not_by_tableau
-from ._batching import Problem, sample_axes
-from ._components import per_component
-from ._integrate import integrate
-from ._ode import AbstractODE
-from ._values import as_array, check_times, time_dtype
 
 
 def solve_with_estimates(

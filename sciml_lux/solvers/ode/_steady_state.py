@@ -15,12 +15,9 @@ from jaxtyping import Array, Bool, Key
 from ..._errors import LayerError
 from ...core import differentiation_mode, with_fields
 from .._constant import constant
-from ._components import per_component
-from ._integrate import integrate
+from ..differential import ADVICE, RESULTS, SUCCESSFUL, integrate, largest, name_of, per_component
 from ._jacobian import jacobian, packed
 from ._neural_ode import NeuralODE
-from ._results import ADVICE, RESULTS, SUCCESSFUL, name_of
-from ._values import largest
 
 # How far from an equilibrium a solve may be, in units of the tolerance: explicit steps stay about it, a few of their own tolerances away,
 # which are a tenth of it.

@@ -47,7 +47,7 @@ class AbstractODE(AbstractContainer):
     - `t0`, `t1`: the span; `t1 < t0` integrates backwards.
     - `time`: whether the model is given the time.
     - `solver`: of diffrax; by default `Tsit5()`, or, with `stiff=True`, an implicit method, `Kvaerno5()`, and the root finder and step-size
-      control that were fastest on stiff test problems (`ode/_stiff.py`). It factors the Jacobian of the field, a square matrix of
+      control that were fastest on stiff test problems (`differential/_stiff.py`). It factors the Jacobian of the field, a square matrix of
       the size of the state, once a step. In float32, write the problem so that `atol` is above the rounding of each component, and
       `rtol` 1e-5 or more; shorter steps than the rounding of `t1` are no steps.
     - `rtol`, `atol`: tolerances on the local error, `atol + rtol |y|`; `atol` in the units of the state, a number, or a tuple with one

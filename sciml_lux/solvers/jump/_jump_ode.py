@@ -14,11 +14,9 @@ from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
 from ...kernels import is_traced, known
 from ..adjoints import AdjointChoice
-from ._components import per_component
+from ..differential import ADVICE, RESULTS, as_array, name_of, per_component
+from ..ode import NeuralODE
 from ._jumps import Jumping, solve_with_jumps
-from ._neural_ode import NeuralODE
-from ._results import ADVICE, RESULTS, name_of
-from ._values import as_array
 
 
 class _Driven(NamedTuple):

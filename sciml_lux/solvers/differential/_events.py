@@ -16,7 +16,8 @@ import jax.numpy as jnp
 
 from ..._errors import ShapeError
 from .._constant import constant
-from ._crossing import Bracket, shifted, with_rate
+from ._bracket import Bracket
+from ._moving import shifted, with_rate
 
 _TRUE_OR_FALSE = (
     "the time of an event that is true or false has no derivative: return a real number that changes sign there, such as y[0] - 1.0 in "
