@@ -23,22 +23,22 @@ class Written(lux.solvers.AbstractODE):
 
 CASES = [
     (
-        "solvers/differential/_settings.py: write {}(lux.WrappedFunction(f))",
+        "solvers/differential/_checks.py: write {}(lux.WrappedFunction(f))",
         lambda: lux.NeuralODE(jnp.negative),
         ({"NeuralODE": lux.NeuralODE, "f": jnp.negative}, lambda node: run(node, X)),
     ),
     (
-        "solvers/differential/_settings.py: write {}(lux.WrappedFunction(lambda ty",
+        "solvers/differential/_checks.py: write {}(lux.WrappedFunction(lambda ty",
         lambda: lux.NeuralODE(function_of_two),
         ({"NeuralODE": lux.NeuralODE, "f": function_of_two}, lambda node: run(node, X)),
     ),
     (
-        "solvers/differential/_settings.py: write {}(lux.WrappedFunction(lambda pair",
+        "solvers/differential/_checks.py: write {}(lux.WrappedFunction(lambda pair",
         lambda: lux.SecondOrderODE(function_of_two),
         ({"SecondOrderODE": lux.SecondOrderODE, "f": function_of_two}, lambda node: run(node, PAIR)),
     ),
     (
-        "solvers/differential/_settings.py: write lux.HybridODE(f)",
+        "solvers/differential/_checks.py: write lux.HybridODE(f)",
         lambda: lux.NeuralODE(lambda t, y, args: -y),
         ({"f": lambda t, y, terms: -y}, lambda node: run(node, X)),
     ),
@@ -81,7 +81,7 @@ CASES = [
         ({"y0": jnp.ones(())}, lambda y0: run(lux.NeuralODE(lux.NoOp(), batching="each"), y0)),
     ),
     (
-        "solvers/differential/_adapter.py: write saveat=diffrax.SaveAt(ts=ts, ...)",
+        "solvers/differential/_engine.py: write saveat=diffrax.SaveAt(ts=ts, ...)",
         lambda: NODE.solve(X, *setup(NODE), ts=TS, saveat=diffrax.SaveAt(t1=True)),
         lambda: jax.eval_shape(lambda: NODE.solve(X, *setup(NODE), saveat=diffrax.SaveAt(ts=TS, t1=True))[0].ys),
     ),
@@ -103,12 +103,12 @@ CASES = [
         ({"ts": np.stack([TS, TS]), "values": np.stack([TS, TS]), "lengths": jnp.array([2, 3])}, None),
     ),
     (
-        "solvers/differential/_adapter.py: write one that returns (dy, state",
+        "solvers/differential/_equation.py: write one that returns (dy, state",
         lambda: run(Unwritten(DENSE), X),
         lambda: run(Written(DENSE), X),
     ),
     (
-        "solvers/differential/_settings.py: write adjoint=diffrax.RecursiveCheckpointAdjoint() or",
+        "solvers/differential/_checks.py: write adjoint=diffrax.RecursiveCheckpointAdjoint() or",
         lambda: lux.NeuralODE(DENSE, adjoint=diffrax.BacksolveAdjoint()),
         lambda: [
             lux.NeuralODE(DENSE, adjoint=diffrax.RecursiveCheckpointAdjoint()),
@@ -116,14 +116,14 @@ CASES = [
         ],
     ),
     (
-        "solvers/differential/_settings.py: write adjoint=diffrax.RecursiveCheckpointAdjoint(checkpoints=100)",
+        "solvers/differential/_checks.py: write adjoint=diffrax.RecursiveCheckpointAdjoint(checkpoints=100)",
         lambda: lux.NeuralODE(DENSE, adjoint=diffrax.DirectAdjoint(), max_steps=None),
         lambda: run(
             lux.NeuralODE(DENSE, adjoint=diffrax.RecursiveCheckpointAdjoint(checkpoints=100), max_steps=None), X
         ),
     ),
     (
-        "solvers/differential/_settings.py: write adjoint=diffrax.RecursiveCheckpointAdjoint()",
+        "solvers/differential/_checks.py: write adjoint=diffrax.RecursiveCheckpointAdjoint()",
         lambda: lux.NeuralODE(DENSE, stiff=True, adjoint=lux.solvers.ReversibleAdjoint()),
         lambda: lux.NeuralODE(DENSE, stiff=True, adjoint=diffrax.RecursiveCheckpointAdjoint()),
     ),

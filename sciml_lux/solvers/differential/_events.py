@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from ..._errors import ShapeError
 from .._constant import constant
 from ._bracket import Bracket
+from ._fields import as_terms
 from ._moving import shifted, with_rate
 
 _TRUE_OR_FALSE = (
@@ -40,8 +41,7 @@ def locating(event: diffrax.Event, field: Any, y0: Any, args: Any, settings: dic
 
     **Errors:** `ShapeError` for a condition that returns neither a real number nor a truth value.
     """
-    terms = diffrax.ODETerm(field) if callable(field) else tuple(diffrax.ODETerm(part) for part in field)
-    known = {**settings, "saveat": None, "terms": terms}
+    known = {**settings, "saveat": None, "terms": as_terms(field)}
 
     def is_boolean(condition: Any) -> bool:
         value = jax.eval_shape(lambda y, args: condition(settings["t0"], y, args, **known), y0, args)
