@@ -60,7 +60,8 @@ class AbstractODE(Equation, AbstractContainer):
     last solve, for losses and loggers. With `batching="each"`, `model` is advanced to the mean over the samples that succeeded (what
     is no floating-point number: to that of the first); `num_steps` is the most that any sample took, `result` that of the first
     sample that failed, and `num_failed` how many did. With `throw=False`, where they are the caller's to leave out, `result` says
-    `successful` unless all failed. The results of all samples are in the solution.
+    `successful` unless all failed. The results of all samples are in the solution. An equation that
+    `is_random` has a `key`, which advances once per call.
 
     **Errors:** `LayerError` for a span or a setting that cannot be; `ShapeError` for `ts` that are empty, unsorted or outside
     the span, and for a model whose result is not shaped like `y`; `ValueError` for NaN in `y0` or `ts`; at run time, for a failed

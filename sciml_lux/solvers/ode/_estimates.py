@@ -61,8 +61,8 @@ def solve_with_estimates(
     **Returns:** `(solution, st)`, of that very solve; with `batching="each"` the estimates have a leading axis, the samples.
     `stats` has `stiffness_estimate` for methods with two such stages (`Tsit5`, `Dopri5`, `Dopri8`).
 
-    **Errors:** `LayerError` for a method that is not explicit or has no embedded formula, for a node with events or jumps, and for one
-    whose solution is not the state that it solves for.
+    **Errors:** `LayerError` for a method that is not explicit or has no embedded formula, for a node with events, jumps or noise, and
+    for one whose solution is not the state that it solves for.
 
     **Source:** Pal, Ma, Shah and Rackauckas 2021, Opening the blackbox: accelerating neural differential equations by regularizing internal
     solver heuristics (arXiv 2105.03918), where the stiffness is summed without `h_n`; the estimate is that of Hairer and
@@ -151,8 +151,8 @@ def _method(node: AbstractODE, settings: SolveSettings) -> Any:
         raise LayerError(
             f"solve_with_estimates takes an explicit Runge-Kutta method with an error estimate, such as diffrax.Tsit5(); {unknown}"
         )
-    if node.is_random:
-        raise LayerError(f"solve_with_estimates takes equations that are not random, got {settings.adapter}")
+    if type(node).driven_terms is not Equation.driven_terms:
+        raise LayerError(f"solve_with_estimates takes no equation that more than time drives, got {settings.adapter}")
     if settings.event is not None or hasattr(node, "jump"):
         raise LayerError(
             "solve_with_estimates takes no events, jumps or doses, where steps end that the solver did not choose; "
