@@ -125,6 +125,18 @@ def test_a_family_of_solvers_imports_only_what_it_may():
     no_offenders("imports of folders of solvers that are not below", map(offence, ours))
 
 
+def test_solvers_call_nothing_private_of_an_adapter():
+    private = [
+        f"{name}, line {node.lineno}: {node.value.id}.{node.attr}"
+        for name, tree in TREES.items()
+        if part_of(name) == "solvers"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        if node.value.id in ("node", "adapter", "equation") and node.attr.startswith("_")
+    ]
+    no_offenders("hooks are public", private)
+
+
 def test_the_libraries_of_solvers_stay_where_they_belong():
     def offence(name):
         libraries = {module.split(".")[0] for module in imports_of(name)} & set(LIBRARIES)

@@ -60,8 +60,8 @@ class AbstractODE(Equation, AbstractContainer):
     last solve, for losses and loggers. With `batching="each"`, `model` is advanced to the mean over the samples that succeeded (what
     is no floating-point number: to that of the first); `num_steps` is the most that any sample took, `result` that of the first
     sample that failed, and `num_failed` how many did. With `throw=False`, where they are the caller's to leave out, `result` says
-    `successful` unless all failed. The results of all samples are in the solution. An equation that
-    `is_random` has a `key`, which advances once per call.
+    `successful` unless all failed. The results of all samples are in the solution. An equation that `is_random`
+    has a `key`, which advances once per call.
 
     **Errors:** `LayerError` for a span or a setting that cannot be; `ShapeError` for `ts` that are empty, unsorted or outside
     the span, and for a model whose result is not shaped like `y`; `ValueError` for NaN in `y0` or `ts`; at run time, for a failed
@@ -165,12 +165,10 @@ class AbstractODE(Equation, AbstractContainer):
     def choose_adjoint(self, y0: Any, ps: Any, st: Any, *, inputs: Any = None) -> AdjointChoice:
         """How a solve, at given `ts` or to the end, is differentiated, and why, to be printed. Arguments as for a call."""
         params, state, settings = as_params(ps), as_state(st), SolveSettings.of(self)
-        name = settings.adapter
-        given = as_state_arrays(name, y0, self.pair)
+        request = Request(as_state_arrays(settings.adapter, y0, self.pair), inputs=inputs)
         if not settings.by_sample:
-            return choice_of(self, settings, Request(given, inputs=inputs), params, state)
-        check_samples(name, given, None, None)
-        request = Request(given, inputs=inputs)
+            return choice_of(self, settings, request, params, state)
+        check_samples(settings.adapter, request.y0, None, None)
         choices: list[AdjointChoice] = []
 
         def one(request: Request) -> Any:
