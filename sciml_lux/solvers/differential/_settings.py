@@ -1,7 +1,7 @@
 """`SolveSettings`: how an equation is solved, as one value."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import diffrax
 import jax
@@ -20,20 +20,21 @@ class SolveSettings:
 
     adapter: str
     """The name of the adapter's type, which messages begin with."""
-    t0: float
-    t1: float
-    solver: diffrax.AbstractSolver | None
-    stiff: bool
-    rtol: float
-    atol: float | tuple[Any, ...]
-    dt0: float | None
-    stepsize_controller: diffrax.AbstractStepSizeController | None
-    adjoint: diffrax.AbstractAdjoint | Literal["auto"]
+    # Of any type, since they are checked after they are gathered: `checked_settings` says more than a type checker.
+    t0: Any
+    t1: Any
+    solver: Any
+    stiff: Any
+    rtol: Any
+    atol: Any
+    dt0: Any
+    stepsize_controller: Any
+    adjoint: Any
     jump_ts: Any
-    max_steps: int | None
-    event: diffrax.Event | None
-    throw: bool
-    batching: Literal["joint", "each"]
+    max_steps: Any
+    event: Any
+    throw: Any
+    batching: Any
 
     @classmethod
     def of(cls, adapter: Any) -> "SolveSettings":
