@@ -7,6 +7,8 @@ import re
 import runpy
 from typing import Any
 
+import sciml_lux as lux
+
 HERE = pathlib.Path(__file__).parent
 FAMILIES = {
     "linear": "On the last axis",
@@ -60,9 +62,12 @@ def listing() -> str:
     """The introduction and the tables."""
     parts = [INTRODUCTION]
     for family, title in FAMILIES.items():
-        module = importlib.import_module(f"sciml_lux.layers.{family}")
+        above = lux.tools if hasattr(lux.tools, family) else lux.layers
+        module = importlib.import_module(f"{above.__name__}.{family}")
         names = [
-            name for name, value in vars(module).items() if not name.startswith("_") and not inspect.ismodule(value)
+            name
+            for name, value in vars(module).items()
+            if name in vars(above) and not name.startswith("_") and not inspect.ismodule(value)
         ]
         rows = [f"| `{name}` | {first_line(getattr(module, name))} |" for name in sorted(names, key=str.lower)]
         parts.append("\n".join([f"## {title}\n", "| | |", "| --- | --- |", *rows, ""]))

@@ -32,6 +32,20 @@ MAY_IMPORT = {
     "estimation": GROUND | {"solvers", "training"},
     "tools": GROUND | {"layers", "solvers", "training", "estimation"},
 }
+# The folders of `solvers` that each of them may import: families stand on `differential`, which knows none of them. The modules beside
+# them, such as `_linear.py`, stand below all, and import none.
+DIFFERENTIAL = {"differential", "adjoints", "runge_kutta"}
+SOLVERS = {
+    "runge_kutta": set(),
+    "steppers": set(),
+    "fixed_point": set(),
+    "least_squares": set(),
+    "adjoints": {"runge_kutta"},
+    "differential": {"adjoints", "runge_kutta"},
+    "ode": DIFFERENTIAL | {"fixed_point"},
+    "jump": DIFFERENTIAL | {"ode"},
+    "deq": DIFFERENTIAL | {"fixed_point"},
+}
 # Where the libraries of solvers may be imported.
 LIBRARIES = {
     "diffrax": {"solvers"},
@@ -95,6 +109,35 @@ def test_a_part_imports_only_what_it_may():
         return more and f"{name}: {sorted(more)}"
 
     no_offenders("imports of parts that are not below; '' is the root", map(offence, SOURCES))
+
+
+def folder_of_solvers(module: str) -> str:
+    """`ode` for `sciml_lux.solvers.ode._hybrid`; what stands beside the folders is in the one of no name."""
+    folder = [*module.split("."), "", ""][2]
+    return "" if folder.startswith("_") else folder
+
+
+def test_a_family_of_solvers_imports_only_what_it_may():
+    def offence(name):
+        folder = folder_of_solvers(name)
+        found = {folder_of_solvers(module) for module in imports_of(name) if module.startswith("sciml_lux.solvers.")}
+        more = found - SOLVERS.get(folder, set()) - {folder, ""}
+        return more and f"{name}: {sorted(more)}"
+
+    ours = [name for name in SOURCES if part_of(name) == "solvers" and name != "sciml_lux.solvers"]
+    no_offenders("imports of folders of solvers that are not below", map(offence, ours))
+
+
+def test_solvers_call_nothing_private_of_an_adapter():
+    private = [
+        f"{name}, line {node.lineno}: {node.value.id}.{node.attr}"
+        for name, tree in TREES.items()
+        if part_of(name) == "solvers"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        if node.value.id in ("node", "adapter", "equation") and node.attr.startswith("_")
+    ]
+    no_offenders("hooks are public", private)
 
 
 def test_the_libraries_of_solvers_stay_where_they_belong():

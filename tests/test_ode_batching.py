@@ -77,6 +77,21 @@ def test_the_gradient_is_the_sum_of_those_of_each_alone():
     close(in_starts, jnp.stack([w * row[1] for w, row in zip(weights, rows, strict=True)]), rtol=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("adjoint", "throw"),
+    [("auto", True), ("auto", False), (diffrax.RecursiveCheckpointAdjoint(), True)],
+    ids=["recorded", "failures left out", "checkpoints"],
+)
+def test_the_gradient_of_a_function_that_is_compiled_is_the_same(adjoint, throw):
+    node = lux.NeuralODE(Square(), batching="each", adjoint=adjoint, throw=throw)
+
+    def loss(vector):
+        return jnp.sum(node(STARTS, PS.replace(vector), ST)[0])
+
+    found, expected = jax.grad(jax.jit(loss))(PS.vector), jax.jit(jax.grad(loss))(PS.vector)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 def test_the_state_of_a_sample_may_be_any_tree():
     class Rotation(lux.AbstractLayer):
         def __call__(self, y, ps, st):

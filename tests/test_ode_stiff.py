@@ -17,6 +17,7 @@ import scipy.linalg
 from helpers import directional_difference, message_of, setup
 
 import sciml_lux as lux
+from sciml_lux.solvers.differential import SolveSettings, diffrax_settings
 
 
 def van_der_pol(y, ps):
@@ -252,9 +253,8 @@ def test_the_derivatives_of_every_implicit_method_are_those_of_diffrax(solver):
     def upstream(mu, y0):
         span = {"t0": jnp.zeros(()), "t1": jnp.asarray(3.0), "dt0": None, "y0": y0, "args": mu}
         # The first step is chosen by the controller of the adapter.
-        controller = lux.NeuralODE(Cobweb(), t1=3.0, solver=solver, **tolerances)._settings(y0, 0.0, 3.0, float)[
-            "stepsize_controller"
-        ]
+        settings = SolveSettings.of(lux.NeuralODE(Cobweb(), t1=3.0, solver=solver, **tolerances))
+        controller = diffrax_settings(settings, y0, 0.0, 3.0)["stepsize_controller"]
         return jnp.sum(diffrax.diffeqsolve(diffrax.ODETerm(field), solver, stepsize_controller=controller, **span).ys)
 
     found, expected = (jax.jit(jax.value_and_grad(f, argnums=(0, 1)))(5.0, y0) for f in (final, upstream))

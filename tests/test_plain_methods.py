@@ -11,8 +11,8 @@ from helpers import refused, setup
 import sciml_lux as lux
 from sciml_lux import LayerError
 from sciml_lux.solvers import ReversibleAdjoint
-from sciml_lux.solvers.ode._tolerances import _WeightedPIDController
-from sciml_lux.solvers.ode._underflow import StoppingPIDController
+from sciml_lux.solvers.differential._tolerances import _WeightedPIDController
+from sciml_lux.solvers.differential._underflow import StoppingPIDController
 from sciml_lux.solvers.runge_kutta import why_not_by_tableau
 from sciml_lux.solvers.runge_kutta._plain import why_not_followed
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.custom_batching
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Primitive
@@ -18,6 +19,7 @@ from jax.interpreters import ad, batching, mlir
 
 from .._errors import LayerError
 from ..core import differentiation_mode, failure_mode
+from ..kernels import is_traced
 
 
 def in_both_modes(
@@ -63,7 +65,7 @@ class _Seen:
 def _in_both_modes(x: Any, *, reverse: Any, forward: Any, seen: _Seen, once: _Once) -> Any:
     del forward, once
     arrays, seen.static = eqx.partition(reverse(x), eqx.is_array)
-    return arrays
+    return _mapped_as_tangents(x, arrays)
 
 
 @_in_both_modes.def_jvp
@@ -93,7 +95,7 @@ def _(primals: Any, tangents: Any, *, reverse: Any, forward: Any, seen: _Seen, o
 def _isolated(x: Any, *, solve: Any, seen: _Seen, once: str) -> Any:
     del once
     arrays, seen.static = eqx.partition(solve(x), eqx.is_array)
-    return arrays
+    return _mapped_as_tangents(x, arrays)
 
 
 @_isolated.def_jvp
@@ -127,7 +129,7 @@ def _(primals: Any, tangents: Any, *, solve: Any, seen: _Seen, once: str) -> Any
 def _forward_only(x: Any, *, function: Any, seen: _Seen, message: str) -> Any:
     del message
     arrays, seen.static = eqx.partition(function(x), eqx.is_array)
-    return arrays
+    return _mapped_as_tangents(x, arrays)
 
 
 @_forward_only.def_jvp
@@ -147,6 +149,32 @@ def _(primals: Any, tangents: Any, *, function: Any, seen: _Seen, message: str) 
 
     dot = linear_map(push, refuse, _split(x, x_dot), eqx.filter(x_dot, eqx.is_array), floating, message)
     return eqx.combine(floating, rest), dot
+
+
+def _mapped_as_tangents(x: Any, arrays: Any) -> Any:
+    """The result of a rule's function, of which every floating-point number is mapped over where any number of `x` is.
+
+    Their tangents are, since the linear map says it of all of them alike; and JAX takes the word of the function for the rule. Where a
+    function that was compiled is differentiated, a result of which only the tangent is mapped would be an error of JAX's own.
+    """
+    floating, rest = eqx.partition(arrays, eqx.is_inexact_array)
+    if not is_traced(floating):
+        return arrays
+    return eqx.combine(_alike(eqx.filter(x, eqx.is_array), floating), rest)
+
+
+@jax.custom_batching.custom_vmap
+def _alike(given: Any, values: Any) -> Any:
+    del given
+    return values
+
+
+@_alike.def_vmap
+def _(axis_size: int, is_mapped: Any, given: Any, values: Any) -> tuple[Any, Any]:
+    rows = jax.tree.map(
+        lambda leaf, mapped: leaf if mapped else jnp.broadcast_to(leaf, (axis_size, *leaf.shape)), values, is_mapped[1]
+    )
+    return _alike(given, rows), jax.tree.map(lambda _: True, rows)
 
 
 def _split(x: Any, x_dot: Any) -> tuple[Any, Any]:

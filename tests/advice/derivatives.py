@@ -40,12 +40,12 @@ CASES = [
         lambda: jax.eval_shape(slope_in_times(DIRECT, jax.jacfwd), TS),
     ),
     (
-        "solvers/ode/_integrate.py: write adjoint=diffrax.DirectAdjoint()",
+        "solvers/differential/_integrate.py: write adjoint=diffrax.DirectAdjoint()",
         lambda: lower(slope(BENT_NODE), X),
         lambda: jax.eval_shape(slope(DIRECT), X),
     ),
     (
-        "solvers/ode/_integrate.py: write adjoint=diffrax.DirectAdjoint(), or adjoint=diffrax.ForwardMode()",
+        "solvers/differential/_integrate.py: write adjoint=diffrax.DirectAdjoint(), or adjoint=diffrax.ForwardMode()",
         lambda: lower(slope(CHECKPOINTED), X),
         lambda: [
             jax.eval_shape(slope(DIRECT), X),

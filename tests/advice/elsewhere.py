@@ -30,7 +30,7 @@ NOT_FOLLOWED = {
     "flatten/_kept.py: write it in other units": _PRECISION,
     "layers/containers/_precision.py: write jax.config.update": _PRECISION,
     "tools/foreign/_flax.py: write `pip install": _INSTALLS,
-    "solvers/ode/_one.py: write stiff=True": "one of several things to try, which need not be what the problem lacks",
-    "solvers/ode/_one.py: write adjoint=diffrax.DirectAdjoint() for another loop": "it speaks of a fault of the solver, of which none is known",  # noqa: E501
+    "solvers/differential/_one.py: write stiff=True": "one of several things to try, which need not be what the problem lacks",
+    "solvers/differential/_one.py: write adjoint=diffrax.DirectAdjoint() for another loop": "it speaks of a fault of the solver, of which none is known",  # noqa: E501
     "training/_progress.py: write pip install": _INSTALLS,
 }

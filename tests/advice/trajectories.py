@@ -23,22 +23,22 @@ class Written(lux.solvers.AbstractODE):
 
 CASES = [
     (
-        "solvers/ode/_settings.py: write {}(lux.WrappedFunction(f))",
+        "solvers/differential/_checks.py: write {}(lux.WrappedFunction(f))",
         lambda: lux.NeuralODE(jnp.negative),
         ({"NeuralODE": lux.NeuralODE, "f": jnp.negative}, lambda node: run(node, X)),
     ),
     (
-        "solvers/ode/_settings.py: write {}(lux.WrappedFunction(lambda ty",
+        "solvers/differential/_checks.py: write {}(lux.WrappedFunction(lambda ty",
         lambda: lux.NeuralODE(function_of_two),
         ({"NeuralODE": lux.NeuralODE, "f": function_of_two}, lambda node: run(node, X)),
     ),
     (
-        "solvers/ode/_settings.py: write {}(lux.WrappedFunction(lambda pair",
+        "solvers/differential/_checks.py: write {}(lux.WrappedFunction(lambda pair",
         lambda: lux.SecondOrderODE(function_of_two),
         ({"SecondOrderODE": lux.SecondOrderODE, "f": function_of_two}, lambda node: run(node, PAIR)),
     ),
     (
-        "solvers/ode/_settings.py: write lux.HybridODE(f)",
+        "solvers/differential/_checks.py: write lux.HybridODE(f)",
         lambda: lux.NeuralODE(lambda t, y, args: -y),
         ({"f": lambda t, y, terms: -y}, lambda node: run(node, X)),
     ),
@@ -56,7 +56,7 @@ CASES = [
         ],
     ),
     (
-        "solvers/ode/_values.py: write tuple(y0)",
+        "solvers/differential/_values.py: write tuple(y0)",
         lambda: called(lux.HamiltonianODE(lux.Chain(jnp.stack, lux.Dense(2, 1))), [1.0, 2.0]),
         ({"y0": [1.0, 2.0]}, lambda y0: called(lux.HamiltonianODE(lux.WrappedFunction(lambda y: y[0] * y[1])), y0)),
     ),
@@ -71,22 +71,22 @@ CASES = [
         ({"y0": jnp.ones(())}, lambda y0: run(lux.AugmentedODE(lux.Dense(2, 2), 1), y0)),
     ),
     (
-        "solvers/ode/_one.py: write y0 = jnp.zeros(...)",
+        "solvers/differential/_one.py: write y0 = jnp.zeros(...)",
         lambda: called(lux.NeuralODE(lux.NoOp()), None),
         lambda: run(lux.NeuralODE(lux.NoOp()), jnp.zeros(2)),
     ),
     (
-        "solvers/ode/_batching.py: Write y0[None]",
+        "solvers/differential/_batching.py: Write y0[None]",
         lambda: run(lux.NeuralODE(lux.NoOp(), batching="each"), jnp.ones(())),
         ({"y0": jnp.ones(())}, lambda y0: run(lux.NeuralODE(lux.NoOp(), batching="each"), y0)),
     ),
     (
-        "solvers/ode/_ode.py: write saveat=diffrax.SaveAt(ts=ts, ...)",
+        "solvers/differential/_engine.py: write saveat=diffrax.SaveAt(ts=ts, ...)",
         lambda: NODE.solve(X, *setup(NODE), ts=TS, saveat=diffrax.SaveAt(t1=True)),
         lambda: jax.eval_shape(lambda: NODE.solve(X, *setup(NODE), saveat=diffrax.SaveAt(ts=TS, t1=True))[0].ys),
     ),
     (
-        "solvers/ode/_values.py: write y0.astype(jnp.float32)",
+        "solvers/differential/_values.py: write y0.astype(jnp.float32)",
         lambda: run(NODE, X.astype(jnp.bfloat16)),
         lambda: called(
             lux.NeuralODE(lux.AlternatePrecision(lux.NoOp(), jnp.bfloat16)), X.astype(jnp.bfloat16).astype(jnp.float32)
@@ -98,17 +98,17 @@ CASES = [
         lambda: run(lux.SecondOrderODE(DENSE, velocity=False, solver=lux.solvers.StormerVerlet(), dt0=0.1), PAIR),
     ),
     (
-        "solvers/ode/_inputs.py: write jax.vmap(",
+        "solvers/differential/_inputs.py: write jax.vmap(",
         lambda: lux.solvers.linear_input(TS, TS, length=jnp.array([2, 3])),
         ({"ts": np.stack([TS, TS]), "values": np.stack([TS, TS]), "lengths": jnp.array([2, 3])}, None),
     ),
     (
-        "solvers/ode/_ode.py: write one that returns (dy, state",
+        "solvers/differential/_equation.py: write one that returns (dy, state",
         lambda: run(Unwritten(DENSE), X),
         lambda: run(Written(DENSE), X),
     ),
     (
-        "solvers/ode/_settings.py: write adjoint=diffrax.RecursiveCheckpointAdjoint() or",
+        "solvers/differential/_checks.py: write adjoint=diffrax.RecursiveCheckpointAdjoint() or",
         lambda: lux.NeuralODE(DENSE, adjoint=diffrax.BacksolveAdjoint()),
         lambda: [
             lux.NeuralODE(DENSE, adjoint=diffrax.RecursiveCheckpointAdjoint()),
@@ -116,19 +116,19 @@ CASES = [
         ],
     ),
     (
-        "solvers/ode/_settings.py: write adjoint=diffrax.RecursiveCheckpointAdjoint(checkpoints=100)",
+        "solvers/differential/_checks.py: write adjoint=diffrax.RecursiveCheckpointAdjoint(checkpoints=100)",
         lambda: lux.NeuralODE(DENSE, adjoint=diffrax.DirectAdjoint(), max_steps=None),
         lambda: run(
             lux.NeuralODE(DENSE, adjoint=diffrax.RecursiveCheckpointAdjoint(checkpoints=100), max_steps=None), X
         ),
     ),
     (
-        "solvers/ode/_settings.py: write adjoint=diffrax.RecursiveCheckpointAdjoint()",
+        "solvers/differential/_checks.py: write adjoint=diffrax.RecursiveCheckpointAdjoint()",
         lambda: lux.NeuralODE(DENSE, stiff=True, adjoint=lux.solvers.ReversibleAdjoint()),
         lambda: lux.NeuralODE(DENSE, stiff=True, adjoint=diffrax.RecursiveCheckpointAdjoint()),
     ),
     (
-        "solvers/ode/_jump_ode.py: write condition= and jump=",
+        "solvers/jump/_jump_ode.py: write condition= and jump=",
         lambda: lux.JumpODE(DENSE, event=diffrax.Event(lambda t, y, args, **kw: y[0])),
         lambda: [
             lux.JumpODE(DENSE, condition=lambda t, y, ps: y[0], jump=lambda t, y, ps: -y),
@@ -136,24 +136,24 @@ CASES = [
         ],
     ),
     (
-        "solvers/ode/_jump_ode.py: write ts=...",
+        "solvers/jump/_jump_ode.py: write ts=...",
         lambda: DRUG.solve(X, *setup(DRUG), saveat=diffrax.SaveAt(ts=TS)),
         lambda: jax.eval_shape(lambda: DRUG.solve(X, *setup(DRUG), ts=TS)[0].ys),
     ),
     (
-        "solvers/ode/_jump_ode.py: write inf",
+        "solvers/jump/_jump_ode.py: write inf",
         lambda: run(DRUG, X, doses=(np.array([np.nan]), np.ones((1, 2)))),
         lambda: run(DRUG, X, doses=(np.array([np.inf]), np.ones((1, 2)))),
     ),
     (
-        "solvers/ode/_jump_ode.py: write resume=True",
+        "solvers/jump/_jump_ode.py: write resume=True",
         lambda: DRUG.solve(X, *setup(DRUG), t0=0.5, doses=(np.array([0.1]), np.ones((1, 2)))),
         lambda: jax.eval_shape(
             lambda: DRUG.solve(X, *setup(DRUG), t0=0.5, doses=(np.array([0.1]), np.ones((1, 2))), resume=True)[0].ys
         ),
     ),
     (
-        "solvers/ode/_jump_ode.py: write dose=lambda t, y, amount, ps",
+        "solvers/jump/_jump_ode.py: write dose=lambda t, y, amount, ps",
         lambda: run(DRUG, X, doses=(np.array([0.1]), np.ones(1))),
         lambda: run(
             lux.JumpODE(DENSE, dose=lambda t, y, amount, ps: y + amount), X, doses=(np.array([0.1]), np.ones(1))

@@ -21,7 +21,13 @@ class AdjointChoice(NamedTuple):
 
 
 def choose_adjoint(
-    adjoint: Any, y0: Any, args: Any, settings: dict[str, Any], saveat: Any = None, event: Any = None
+    adjoint: Any,
+    y0: Any,
+    args: Any,
+    settings: dict[str, Any],
+    saveat: Any = None,
+    event: Any = None,
+    driven: bool = False,
 ) -> AdjointChoice:
     """The adjoint of a solve: the one that was asked for, or, for `"auto"`, the one that suits.
 
@@ -30,13 +36,13 @@ def choose_adjoint(
     64 MB; else checkpoints, whose memory grows with the root of that bound.
 
     **Arguments:** `adjoint`; `y0`: what is solved for, of which only shapes and dtypes are read; `args`; `settings`: what
-    `diffrax.diffeqsolve` is told; `saveat`, `event`: if any.
+    `diffrax.diffeqsolve` is told; `saveat`, `event`: if any; `driven`: whether the terms are of diffrax, with noise or a path.
     """
     if adjoint != "auto":
         return AdjointChoice(adjoint, "as asked for")
     if differentiation_mode.value == "forward":
         return AdjointChoice(diffrax.ForwardMode(), "least squares differentiates forwards, column by column")
-    reason = _why_not(y0, args, settings, saveat, event)
+    reason = "more than time drives the equation" if driven else _why_not(y0, args, settings, saveat, event)
     if reason:
         return AdjointChoice(diffrax.RecursiveCheckpointAdjoint(), f"steps are not recorded, since {reason}")
     size = sum(leaf.size for leaf in jax.tree.leaves(y0))

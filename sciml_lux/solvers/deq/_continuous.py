@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..._errors import LayerError
-from ..ode import integrate
+from ..differential import integrate
 from ._cell import Cell
 from ._deep_equilibrium import DeepEquilibrium
 from ._find import Found, measured

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State, kind_of, make_array
-from ._ode import AbstractODE
+from ..differential import AbstractODE
 
 
 class AugmentedODE(AbstractODE):

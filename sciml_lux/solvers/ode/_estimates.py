@@ -14,12 +14,19 @@ from jaxtyping import Array
 from ..._errors import LayerError
 from ...core import State, as_params, as_state
 from .._constant import constant
+from ..differential import (
+    AbstractODE,
+    Equation,
+    Request,
+    SolveSettings,
+    as_array,
+    check_times,
+    diffrax_settings,
+    integrate,
+    per_component,
+    time_dtype,
+)
 from ..runge_kutta import why_not_by_tableau
-from ._batching import Problem, sample_axes
-from ._components import per_component
-from ._integrate import integrate
-from ._ode import AbstractODE
-from ._values import as_array, check_times, time_dtype
 
 
 def solve_with_estimates(
@@ -54,34 +61,34 @@ def solve_with_estimates(
     **Returns:** `(solution, st)`, of that very solve; with `batching="each"` the estimates have a leading axis, the samples.
     `stats` has `stiffness_estimate` for methods with two such stages (`Tsit5`, `Dopri5`, `Dopri8`).
 
-    **Errors:** `LayerError` for a method that is not explicit or has no embedded formula, for a node with events or jumps, and for one
-    whose solution is not the state that it solves for.
+    **Errors:** `LayerError` for a method that is not explicit or has no embedded formula, for a node with events, jumps or noise, and
+    for one whose solution is not the state that it solves for.
 
     **Source:** Pal, Ma, Shah and Rackauckas 2021, Opening the blackbox: accelerating neural differential equations by regularizing internal
     solver heuristics (arXiv 2105.03918), where the stiffness is summed without `h_n`; the estimate is that of Hairer and
     Wanner 1996, Solving Ordinary Differential Equations II, section IV.2.
     """
-    solver = _method(node)
+    settings = SolveSettings.of(node)
+    solver = _method(node, settings)
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise LayerError(f"solve_with_estimates: steps is a whole number, 1 or more, got {steps!r}")
     params, state = as_params(ps), as_state(st)
     given = jax.tree.map(jnp.asarray, y0)
-    lifted = node.lift(jax.tree.map(lambda leaf: leaf[0], given) if node.batching == "each" else given, params, state)
+    lifted = node.lift(jax.tree.map(lambda leaf: leaf[0], given) if settings.by_sample else given, params, state)
     _check_observed(node, lifted, params, state)
     time = time_dtype(lifted).type
     if ts is not None:
-        check_times(
-            type(node).__name__, as_array(ts), node.t0 if t0 is None else t0, node.t1, None, node.batching == "each"
-        )
+        begin = node.t0 if t0 is None else t0
+        check_times(settings.adapter, as_array(ts), begin, node.t1, None, settings.by_sample)
     ts = jnp.asarray([node.t1] if ts is None else ts, time)
     first = jnp.asarray(node.t0 if t0 is None else t0, time)
-    request = _Request(node, solver, params, state, steps)
-    problem = Problem(given, first, ts, None, inputs)
+    looked_at = _LookedAt(node, settings, solver, params, state, steps)
+    request = Request(given, first, ts, inputs=inputs)
 
     # One solve for what was asked for and for the states that the steps begin from, so that derivatives go through both.
-    recorded = request.of_each(request.record, problem)
+    recorded = looked_at.of_each(looked_at.record, request)
     solution, st = node.solve(y0, ps, st, ts=recorded.every, t0=first, inputs=inputs)
-    changed = request.of_each(request.estimate, problem, recorded, solution.ys, solution.stats)
+    changed = looked_at.of_each(looked_at.estimate, request, recorded, solution.ys, solution.stats)
     return eqx.tree_at(lambda s: (s.ts, s.ys, s.stats), solution, changed), st
 
 
@@ -95,55 +102,58 @@ class _Recorded(NamedTuple):
     back: Array
 
 
-class _Request(NamedTuple):
+class _LookedAt(NamedTuple):
     """Whose steps are looked at, and how many."""
 
-    node: Any
+    node: AbstractODE
+    settings: SolveSettings
     solver: Any
     params: Any
     state: Any
     steps: int
 
-    def of_each(self, function: Any, problem: Problem, *own: Any) -> Any:
-        """`function(problem, *own)`; of each sample with its own of all of them, where each is solved by itself."""
-        if self.node.batching == "joint":
-            return function(problem, *own)
-        axes = (sample_axes(problem, self.node.input_axes(problem.inputs)), *[eqx.if_array(0)] * len(own))
-        return eqx.filter_vmap(function, in_axes=axes)(problem, *own)
+    def of_each(self, function: Any, request: Request, *own: Any) -> Any:
+        """`function(request, *own)`; of each sample with its own of all of them, where each is solved by itself."""
+        if not self.settings.by_sample:
+            return function(request, *own)
+        axes = (request.axes(self.node.input_axes(request.inputs), None), *[eqx.if_array(0)] * len(own))
+        return eqx.filter_vmap(function, in_axes=axes)(request, *own)
 
-    def record(self, problem: Problem) -> _Recorded:
-        node, ts = self.node, problem.ts
-        start = node.lift(problem.given, self.params, self.state)
-        args = (self.params, self.state, problem.inputs)
-        begin, end, weight = _recorded(node, start, args, problem.t0, ts, self.steps)
+    def record(self, request: Request) -> _Recorded:
+        ts = request.ts
+        start = self.node.lift(request.y0, self.params, self.state)
+        args = (self.params, self.state, request.inputs)
+        begin, end, weight = _recorded(self.node, self.settings, start, args, request.t0, ts, self.steps)
         every = jnp.concatenate([ts, begin])
-        order = jnp.argsort(every * np.sign(node.t1 - node.t0).astype(every.dtype), stable=True)
+        order = jnp.argsort(every * np.sign(self.settings.t1 - self.settings.t0).astype(every.dtype), stable=True)
         return _Recorded(begin, end, weight, every[order], jnp.argsort(order))
 
-    def estimate(self, problem: Problem, recorded: _Recorded, ys: Any, stats: Any) -> tuple[Any, Any, dict[str, Any]]:
+    def estimate(self, request: Request, recorded: _Recorded, ys: Any, stats: Any) -> tuple[Any, Any, dict[str, Any]]:
         """The times that were asked for, the states at them, and `stats` with the estimates."""
         begin, end, weight, _, back = recorded
-        number = problem.ts.size
+        number = request.ts.size
         both = jax.tree.map(lambda leaf: leaf[back], ys)
         states = jax.tree.map(lambda leaf: leaf[number:], both)
-        args = (self.params, self.state, problem.inputs)
+        args = (self.params, self.state, request.inputs)
         sums = {
             name: jnp.sum(weight * jnp.abs(end - begin).astype(value.dtype) * value)
-            for name, value in _estimates(self.node, self.solver, begin, end, states, args).items()
+            for name, value in _estimates(self.node, self.settings, self.solver, begin, end, states, args).items()
         }
-        return problem.ts, jax.tree.map(lambda leaf: leaf[:number], both), {**stats, **sums}
+        return request.ts, jax.tree.map(lambda leaf: leaf[:number], both), {**stats, **sums}
 
 
-def _method(node: AbstractODE) -> Any:
-    solver: Any = node.solver or diffrax.Tsit5()
+def _method(node: AbstractODE, settings: SolveSettings) -> Any:
+    solver: Any = settings.solver or diffrax.Tsit5()
     tableau = getattr(solver, "tableau", None)
-    unknown = "stiff=True chooses an implicit one" if node.stiff else why_not_by_tableau(solver)
+    unknown = "stiff=True chooses an implicit one" if settings.stiff else why_not_by_tableau(solver)
     if unknown or getattr(tableau, "b_error", None) is None:
         unknown = unknown or f"{type(solver).__name__} has none"
         raise LayerError(
             f"solve_with_estimates takes an explicit Runge-Kutta method with an error estimate, such as diffrax.Tsit5(); {unknown}"
         )
-    if node.event is not None or hasattr(node, "jump"):
+    if type(node).driven_terms is not Equation.driven_terms:
+        raise LayerError(f"solve_with_estimates takes no equation that more than time drives, got {settings.adapter}")
+    if settings.event is not None or hasattr(node, "jump"):
         raise LayerError(
             "solve_with_estimates takes no events, jumps or doses, where steps end that the solver did not choose; "
             f"got {type(node).__name__}"
@@ -159,15 +169,17 @@ def _check_observed(node: AbstractODE, y: Any, params: Any, state: Any) -> None:
         )
 
 
-def _recorded(node: Any, y0: Any, args: Any, t0: Any, ts: Any, number: int) -> tuple[Array, Array, Array]:
+def _recorded(
+    equation: Equation, settings: SolveSettings, y0: Any, args: Any, t0: Any, ts: Any, number: int
+) -> tuple[Array, Array, Array]:
     """Where `number` of the accepted steps begin and end, and the weight of each; those that there are not have no length."""
     y0, args, t0, ts = constant((y0, args, t0, ts))
     t1 = ts[-1]
-    settings = node._settings(y0, t0, t1, time_dtype(y0).type)
-    settings["max_steps"] = node.max_steps or 4096
+    told = diffrax_settings(settings, y0, t0, t1)
+    told["max_steps"] = settings.max_steps or 4096
     saveat = diffrax.SaveAt(t0=True, steps=True, fn=_nothing)
-    field = node.terms(settings["solver"])
-    solution = integrate(field, y0, args, None, saveat, settings, diffrax.ForwardMode(), None)
+    field = equation.terms(told["solver"])
+    solution = integrate(field, y0, args, None, saveat, told, diffrax.ForwardMode(), None)
     times: Any = solution.ts
     taken = solution.stats["num_accepted_steps"].astype(jnp.int32)
     index = jnp.arange(number, dtype=jnp.int32) * jnp.maximum(taken, number) // number
@@ -183,10 +195,12 @@ def _nothing(t: Any, y: Any, args: Any) -> None:
     return None
 
 
-def _estimates(node: Any, solver: Any, begin: Any, end: Any, states: Any, args: Any) -> dict[str, Array]:
+def _estimates(
+    equation: Equation, settings: SolveSettings, solver: Any, begin: Any, end: Any, states: Any, args: Any
+) -> dict[str, Array]:
     """For each step the error in units of the tolerance, and the stiffness."""
     tableau = solver.tableau
-    field = node.terms(solver)
+    field = equation.terms(solver)
     a = np.zeros((tableau.num_stages, tableau.num_stages))
     for i, row in enumerate(tableau.a_lower):
         a[i + 1, : len(row)] = row
@@ -206,7 +220,9 @@ def _estimates(node: Any, solver: Any, begin: Any, end: Any, states: Any, args: 
         rows = (jnp.arange(c.size), jnp.asarray(a, y.dtype), jnp.asarray(c, y.dtype))
         k, at = lax.scan(stage, jnp.zeros((c.size, y.size), y.dtype), rows)
         y1 = y + h * (jnp.asarray(tableau.b_sol, y.dtype) @ k)
-        scale = jnp.asarray(_tolerances(node, state), y.dtype) + node.rtol * jnp.maximum(jnp.abs(y), jnp.abs(y1))
+        scale = jnp.asarray(_tolerances(settings, state), y.dtype) + settings.rtol * jnp.maximum(
+            jnp.abs(y), jnp.abs(y1)
+        )
         error = h * (jnp.asarray(tableau.b_error, y.dtype) @ k) / scale
         found = {"error_estimate": _size(error) / np.sqrt(y.size).astype(y.dtype)}
         for i, j in pair:
@@ -216,8 +232,8 @@ def _estimates(node: Any, solver: Any, begin: Any, end: Any, states: Any, args: 
     return jax.vmap(one)(begin, end, states)
 
 
-def _tolerances(node: Any, state: Any) -> np.ndarray:
-    entries = per_component(f"{type(node).__name__}: atol", node.atol, state)
+def _tolerances(settings: SolveSettings, state: Any) -> np.ndarray:
+    entries = per_component(f"{settings.adapter}: atol", settings.atol, state)
     full = jax.tree.map(lambda values, leaf: np.broadcast_to(values, leaf.shape).ravel(), entries, state)
     return np.concatenate(jax.tree.leaves(full))
 

@@ -10,9 +10,8 @@ from jaxtyping import Array, Float
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State, as_params, as_state
-from ._ode import AbstractODE
+from ..differential import AbstractODE, takes_two_terms
 from ._second_order import check_pair
-from ._settings import takes_two_terms
 
 
 class HamiltonianODE(AbstractODE):

@@ -7,10 +7,8 @@ from typing import Any
 from ..._errors import LayerError, unknown_name
 from ...core import AbstractContainer, AbstractLayer, State, describe, takes_arguments, with_fields
 from ...flatten import check_name
-from ._ode import AbstractODE
-from ._settings import check_settings
+from ..differential import AbstractODE, as_state_arrays
 from ._terms import Terms, apply
-from ._values import as_state_arrays
 
 _SETTINGS = {field.name: field.default for field in dataclasses.fields(AbstractODE) if field.kw_only}  # type: ignore[arg-type]
 
@@ -100,7 +98,7 @@ class HybridODE(AbstractODE):
             raise LayerError(
                 "HybridODE: the function is always given the time, model(t, y, terms); leave out time=True"
             )
-        check_settings(self)
+        self._check_settings()
 
     def children(self) -> dict[str, AbstractLayer]:
         others = {name: getattr(self, name) for name in ("initial", "observation")}

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ...core import State
-from ._ode import AbstractODE
+from ..differential import AbstractODE
 
 
 class NeuralODE(AbstractODE):

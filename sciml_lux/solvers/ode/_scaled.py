@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ..._errors import LayerError
 from ...core import AbstractContainer, AbstractLayer, State
 from ...flatten import Parameters
-from ._components import per_component
+from ..differential import per_component
 
 
 class Scaled(AbstractContainer):

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 
 from ..._errors import LayerError, ShapeError
 from ...core import State, kind_of
-from ._ode import AbstractODE
-from ._settings import takes_two_terms
+from ..differential import AbstractODE, takes_two_terms
 
 
 class SecondOrderODE(AbstractODE):

@@ -13,14 +13,23 @@ from jax import lax
 from jaxtyping import Array, Bool, Key
 
 from ..._errors import LayerError
-from ...core import differentiation_mode, with_fields
+from ...core import differentiation_mode
 from .._constant import constant
-from ._components import per_component
-from ._integrate import integrate
+from ..differential import (
+    ADVICE,
+    RESULTS,
+    SUCCESSFUL,
+    SolveSettings,
+    Start,
+    diffrax_settings,
+    integrate,
+    largest,
+    name_of,
+    per_component,
+    time_dtype,
+)
 from ._jacobian import jacobian, packed
 from ._neural_ode import NeuralODE
-from ._results import ADVICE, RESULTS, SUCCESSFUL, name_of
-from ._values import largest
 
 # How far from an equilibrium a solve may be, in units of the tolerance: explicit steps stay about it, a few of their own tolerances away,
 # which are a tenth of it.
@@ -87,18 +96,20 @@ class SteadyStateODE(NeuralODE):
     def advice(self, result: int) -> str | None:
         return ADVICE.get(name_of(result))
 
-    def _solution(self, y0: Any, args: Any, t0: Any, ts: Any, saveat: Any, time: Any) -> diffrax.Solution:
-        if ts is not None or saveat is not None:
+    def solution_from(self, start: Start, settings: SolveSettings) -> diffrax.Solution:
+        if start.ts is not None or start.saveat is not None:
             raise LayerError(
                 f"{type(self).__name__} returns the equilibrium alone; use a NeuralODE to see how it is reached"
             )
-        closer = with_fields(self, rtol=0.1 * self.rtol, atol=jax.tree.map(lambda atol: 0.1 * atol, self.atol))
-        settings = closer._settings(y0, t0, time(self.t1), time)
-        atol = per_component(f"{type(self).__name__}: atol", self.atol, y0)
+        y0, rtol = start.y0, settings.rtol
+        atol = per_component(f"{settings.adapter}: atol", settings.atol, y0)
+        tenth = jax.tree.map(lambda atol: 0.1 * atol, settings.atol)
+        closer = dataclasses.replace(settings, rtol=0.1 * rtol, atol=tenth)
+        told = diffrax_settings(closer, y0, start.t0, time_dtype(y0).type(settings.t1))
         tolerance = jax.tree.map(
             lambda atol, leaf: jnp.asarray(np.broadcast_to(atol, leaf.shape), leaf.dtype), atol, y0
         )
-        return _solved(self.terms(settings["solver"]), y0, args, self.rtol, tolerance, settings)
+        return _solved(self.terms(told["solver"]), y0, start.args, rtol, tolerance, told)
 
 
 class _Progress(NamedTuple):

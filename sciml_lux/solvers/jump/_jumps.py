@@ -21,10 +21,8 @@ from jax import lax
 
 from ...core import is_okay
 from .._constant import constant
-from ._crossing import Departure, departure, first_crossing, leading, shifted, with_rate
-from ._integrate import integrate
-from ._results import RESULTS, SUCCESSFUL
-from ._values import largest
+from ..differential import RESULTS, SUCCESSFUL, integrate, largest, leading, shifted, with_rate
+from ._crossing import Departure, departure, first_crossing
 
 # How far from the solution, in units of the tolerance, a state may be at which a solve is taken up again.
 _FAR = 10

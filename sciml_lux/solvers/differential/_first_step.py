@@ -20,7 +20,8 @@ class ChoosesFirstStep(eqx.Module):
     def init(
         self, terms: Any, t0: Any, t1: Any, y0: Any, dt0: Any, args: Any, func: Any, error_order: Any
     ) -> tuple[Any, Any]:
-        if isinstance(terms, diffrax.AbstractTerm) and not isinstance(terms, diffrax.ODETerm):
+        hidden = getattr(terms, "term", None)
+        if isinstance(hidden, diffrax.ODETerm):
             terms = diffrax.ODETerm(terms.vf)
         after: Any = super()
         return after.init(terms, t0, t1, y0, dt0, args, func, error_order)

@@ -15,6 +15,7 @@ from ..runge_kutta import solve_and_replay
 from ._closure import with_closures
 from ._empty_span import end_moved, start_moved
 from ._events import differentiated, locating
+from ._fields import as_terms, is_driven, map_fields
 from ._first_step import choosing_first_step
 from ._inputs import off_jumps, step_onto
 from ._values import largest
@@ -50,17 +51,20 @@ def integrate(
 
     It is successful only if a value was saved at every time that was asked for.
 
-    **Arguments:** `field`: a pytree that can be called, or a tuple of them for a solver that takes several terms; `y0`: a tree of
-    floating-point arrays; `args`; `ts`: sorted times to save at, or `None` for the end alone; `saveat`: in place of `ts`;
+    **Arguments:** `field`: a pytree that can be called, a tuple of them for a solver that takes several terms, or terms of diffrax; `y0`:
+    a tree of floating-point arrays; `args`; `ts`: sorted times to save at, or `None` for the end alone; `saveat`: in place of `ts`;
     `settings`: the other arguments of `diffrax.diffeqsolve`, and `jump_ts`, if the field jumps; `adjoint`: of diffrax, or `"auto"` for the
     one that suits; `event`; `locates`: whether the solve ends when it occurs, or at the end of the step.
+
+    Solutions of driven terms have no slope: an event of theirs is not located, unless by its own root finder, and their end does not move
+    with times.
     """
     field = off_jumps(field, settings)
     settings = {**settings, "stepsize_controller": choosing_first_step(settings["stepsize_controller"])}
     args, settings = step_onto(args, settings)
     if isinstance(settings["solver"], diffrax.AbstractImplicitSolver):
-        field = jax.tree.map(lambda part: jax.tree_util.Partial(_in_forward_mode, part), field, is_leaf=callable)
-    adjoint = choose_adjoint(adjoint, y0, args, settings, saveat, event).adjoint
+        field = map_fields(lambda part: jax.tree_util.Partial(_in_forward_mode, part), field)
+    adjoint = choose_adjoint(adjoint, y0, args, settings, saveat, event, driven=is_driven(field)).adjoint
     if not _has_one_mode(adjoint):
         solution = _solved((field, y0, args, ts, saveat, settings, event), adjoint, locates)
         return _complete(solution, saveat)
@@ -87,15 +91,16 @@ def _solved(problem: Any, adjoint: Any, locates: bool) -> diffrax.Solution:
     chosen = saveat is not None
     if saveat is None:
         saveat = diffrax.SaveAt(t1=True) if ts is None else diffrax.SaveAt(ts=ts)
-    found = locating(event, field, y0, args, settings) if event is not None and locates else None
+    driven = is_driven(field)
+    found = locating(event, field, y0, args, settings) if event is not None and locates and not driven else None
     reports = isinstance(adjoint, _REPORTING)
-    terms = diffrax.ODETerm(field) if callable(field) else tuple(diffrax.ODETerm(part) for part in field)
+    terms = as_terms(field)
     # diffrax joins the value of an event with Python's 0.0 and with times, whatever its dtype.
     promotes = contextlib.nullcontext() if event is None else jax.numpy_dtype_promotion("standard")
     with promotes:
         solution = diffrax.diffeqsolve(
             terms,
-            y0=start_moved(terms, y0, args, settings),
+            y0=y0 if driven else start_moved(terms, y0, args, settings),
             args=args,
             saveat=_with_end(saveat) if reports else saveat,
             adjoint=adjoint,
@@ -107,7 +112,7 @@ def _solved(problem: Any, adjoint: Any, locates: bool) -> diffrax.Solution:
     if found is not None:
         solution = differentiated(found, solution, ts is None and not chosen, chosen, field, args, settings)
     ys = solution.ys
-    if ts is not None:
+    if ts is not None and not driven:
         ys = end_moved(terms, ys, ts, y0, args, settings)
     if isinstance(adjoint, diffrax.ForwardMode):
         ys = eqx.internal.nondifferentiable_backward(ys, msg=_FORWARD_ONLY, symbolic=True)

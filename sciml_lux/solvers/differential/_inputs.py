@@ -16,6 +16,7 @@ from jaxtyping import Array, Int, Shaped
 from ..._errors import LayerError, ShapeError
 from ...flatten import as_array
 from ...kernels import is_traced, known
+from ._fields import map_fields
 from ._implicit import ImplicitSteps
 
 
@@ -145,14 +146,15 @@ def step_onto(args: Any, settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]
 
 
 def off_jumps(field: Any, settings: dict[str, Any]) -> Any:
-    """`field`, or a tuple of them, of a solve that may start or end at a jump: evaluated there on the side where the solve is.
+    """`field`, a tuple of them, or terms of diffrax, of a solve that may start or end at a jump: evaluated there on the side where
+    the solve is.
 
     At jumps in between it is not evaluated: the steps end right before and begin right after them.
     """
     if "jump_ts" not in settings:
         return field
     of_solve = settings["jump_ts"], *_ends(settings["t0"], settings["t1"])
-    return jax.tree.map(lambda part: jax.tree_util.Partial(_off_jumps, part, *of_solve), field, is_leaf=callable)
+    return map_fields(lambda part: jax.tree_util.Partial(_off_jumps, part, *of_solve), field)
 
 
 def _off_jumps(field: Any, jumps: Any, first: Any, last: Any, t: Any, y: Any, args: Any) -> Any:

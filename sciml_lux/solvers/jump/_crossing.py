@@ -1,17 +1,15 @@
 """The first time at which a function of time and state changes sign along a solution."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
-import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
-import optimistix
 from jaxtyping import Array, Bool, Float
 
-from ._inputs import off_jumps, step_onto
+from ..differential import Bracket, off_jumps, step_onto, with_rate
 
 
 class Departure(NamedTuple):
@@ -54,12 +52,6 @@ def departure(
     return jax.tree.map(lambda after, start: jnp.where(jumped, after, start), leaves, starts)
 
 
-def with_rate(condition: Any, field: Any, t: Any, y: Any, args: Any) -> tuple[Any, Any]:
-    """`g(t, y)` and `dg/dt = g_t + g_y f` along the solution."""
-    along = (jnp.ones_like(t), field(t, y, args))
-    return jax.jvp(lambda t, y: condition(t, y, args), (t, y), along)
-
-
 def first_crossing(
     condition: Any, direction: bool | None, start: Departure, field: Any, y0: Any, args: Any, settings: dict[str, Any]
 ) -> tuple[Bool[Array, ""], Float[Array, ""], Any]:
@@ -99,76 +91,3 @@ class _Upward(eqx.Module):
     def __call__(self, t: Any, y: Any, args: Any, **kwargs: Any) -> Any:
         value = jnp.where(t <= self.until, self.at_start, self.sign * self.condition(t, y, args))
         return value.astype(jnp.result_type(float))
-
-
-class Bracket(optimistix.AbstractRootFinder):
-    """Bisection of a step within which a function goes from negative to positive, or, where it is not oriented, from either to the other,
-    down to neighboring times.
-
-    Unlike `optimistix.Bisection` it has no tolerance in the unit of the function, and takes a function that is 0 at the end of
-    the step, which is what diffrax passes for the samples of a batch that had no event.
-    """
-
-    is_oriented: bool = eqx.field(static=True, default=True)
-    rtol: float = 0.0
-    atol: float = 0.0
-    norm: ClassVar[Callable[[Any], Any]] = jnp.abs
-
-    def init(
-        self, fn: Any, y: Any, args: Any, options: dict[str, Any], f_struct: Any, aux_struct: Any, tags: Any
-    ) -> Any:
-        lower, upper = (jnp.asarray(options[name], y.dtype) for name in ("lower", "upper"))
-        sign = 1.0 if self.is_oriented else jnp.where(_sum(fn(lower, args)[0]) > 0, -1.0, 1.0)
-        return lower, upper, sign * _sum(fn(upper, args)[0]) <= 0, jnp.asarray(sign)
-
-    def step(self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: Any, tags: Any) -> tuple[Any, Any, Any]:
-        lower, upper, at_end, sign = state
-        values, aux = fn(y, args)
-        value = sign * _sum(values)
-        lower, upper = jnp.where(value < 0, y, lower), jnp.where((value < 0) | at_end, upper, y)
-        return jnp.where(at_end, upper, lower + 0.5 * (upper - lower)), (lower, upper, at_end, sign), aux
-
-    def terminate(
-        self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: Any, tags: Any
-    ) -> tuple[Any, optimistix.RESULTS]:
-        lower, upper, at_end, _ = state
-        eps = jnp.finfo(y.dtype).eps
-        rounding = 2 * eps * jnp.maximum(jnp.maximum(jnp.abs(lower), jnp.abs(upper)), eps)
-        return at_end | (upper - lower <= rounding), optimistix.RESULTS.successful
-
-    def postprocess(
-        self,
-        fn: Any,
-        y: Any,
-        aux: Any,
-        args: Any,
-        options: dict[str, Any],
-        state: Any,
-        tags: Any,
-        result: Any,
-    ) -> tuple[Any, Any, dict[str, Any]]:
-        return y, aux, {}
-
-
-def _sum(values: Any) -> Any:
-    """Of several conditions, all but the one that occurred are 0."""
-    return sum(jax.tree.leaves(values))
-
-
-def leading(array: Any, like: Any) -> Any:
-    """`array` with as many axes as `like`, whose leading ones it has."""
-    return array.reshape(array.shape + (1,) * (like.ndim - array.ndim))
-
-
-@jax.custom_jvp
-def shifted(y: Any, slope: Any, t: Any) -> Any:
-    """`y`, whose derivative with respect to `t` is `slope`."""
-    return y
-
-
-@shifted.defjvp
-def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
-    y, slope, _ = primals
-    dy, _, dt = tangents
-    slope = eqxi.nondifferentiable(slope, msg="events and jumps can be differentiated once, not twice")
-    return y, jax.tree.map(lambda dy, slope: dy + slope * leading(dt, slope).astype(slope.dtype), dy, slope)

@@ -16,7 +16,9 @@ import jax.numpy as jnp
 
 from ..._errors import ShapeError
 from .._constant import constant
-from ._crossing import Bracket, shifted, with_rate
+from ._bracket import Bracket
+from ._fields import as_terms
+from ._moving import shifted, with_rate
 
 _TRUE_OR_FALSE = (
     "the time of an event that is true or false has no derivative: return a real number that changes sign there, such as y[0] - 1.0 in "
@@ -39,8 +41,7 @@ def locating(event: diffrax.Event, field: Any, y0: Any, args: Any, settings: dic
 
     **Errors:** `ShapeError` for a condition that returns neither a real number nor a truth value.
     """
-    terms = diffrax.ODETerm(field) if callable(field) else tuple(diffrax.ODETerm(part) for part in field)
-    known = {**settings, "saveat": None, "terms": terms}
+    known = {**settings, "saveat": None, "terms": as_terms(field)}
 
     def is_boolean(condition: Any) -> bool:
         value = jax.eval_shape(lambda y, args: condition(settings["t0"], y, args, **known), y0, args)

@@ -1,7 +1,7 @@
 """A batch of initial values, each solved with its own steps, at its own times, up to its own last one."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -14,21 +14,12 @@ from ..._errors import ShapeError
 from ...core import type_of
 from ...kernels import known
 from .._linear import isolated
+from ._request import Request
 
 _ONCE = (
     "a batch whose failed samples are left out, throw=False, cannot be differentiated backwards twice; use jax.hessian, which goes forward "
     "the second time"
 )
-
-
-class Problem(NamedTuple):
-    """What may differ from sample to sample."""
-
-    given: Any
-    t0: Any
-    ts: Any
-    length: Any
-    inputs: Any
 
 
 def check_samples(name: str, given: Any, ts: Any, lengths: Any) -> int:
@@ -82,43 +73,32 @@ def own_times(ts: Array, length: Any) -> tuple[Array, Array]:
 
 
 def solve_each(
-    solve: Callable[..., tuple[diffrax.Solution, Any]],
-    problem: Problem,
-    shared: Any,
-    input_axes: Any,
-    is_isolated: bool,
+    solve: Callable[..., tuple[diffrax.Solution, Any]], request: Request, axes: Request, shared: Any, isolates: bool
 ) -> tuple[diffrax.Solution, Any]:
-    """The solution of every sample, with a leading axis, by `solve(problem, shared) -> (solution, okay)` of one; and which succeeded.
+    """The solution of every sample, with a leading axis, by `solve(request, shared) -> (solution, okay)` of one; and which succeeded.
 
-    `is_isolated`: whether a failed sample may not reach the gradients that it shares with others.
+    **Arguments:** `axes`: which arrays of the request have that axis; `isolates`: whether a failed sample may not reach the gradients that
+    it shares with others.
     """
 
-    # Numbers of NumPy's that are wider than JAX's cannot be mapped over within a compiled function.
-    t0, ts, length = (None if leaf is None else jnp.asarray(leaf) for leaf in (problem.t0, problem.ts, problem.length))
-    problem = problem._replace(t0=t0, ts=ts, length=length)
+    def one(given: Any) -> tuple[diffrax.Solution, Any]:
+        return isolated(lambda given: solve(*given), given, _ONCE) if isolates else solve(*given)
 
-    def one(pair: Any) -> tuple[diffrax.Solution, Any]:
-        # `solve` holds times to save at, which are arrays.
-        return isolated(lambda given: given[0](*given[1]), (solve, pair), _ONCE) if is_isolated else solve(*pair)
-
-    return eqx.filter_vmap(one, in_axes=((sample_axes(problem, input_axes), None),))((problem, shared))
+    return eqx.filter_vmap(one, in_axes=((axes, None),))((request, shared))
 
 
-def sample_axes(problem: Problem, input_axes: Any) -> Any:
-    """Which arrays of a problem have a leading axis, the samples, as for `equinox.filter_vmap`."""
-    return Problem(
-        given=eqx.if_array(0),
-        t0=0 if np.ndim(problem.t0) else None,
-        ts=0 if np.ndim(problem.ts) == 2 else None,
-        length=None if problem.length is None else 0,
-        inputs=input_axes,
+def as_mapped(request: Request) -> Request:
+    """The request with arrays of JAX's: numbers of NumPy's that are wider cannot be mapped over within a compiled function."""
+    t0, ts, lengths = (
+        None if leaf is None else jnp.asarray(leaf) for leaf in (request.t0, request.ts, request.lengths)
     )
+    return request._replace(t0=t0, ts=ts, lengths=lengths)
 
 
-def advance_each(advance: Callable[[Problem], Any], problem: Problem, input_axes: Any, state: Any, okay: Any) -> Any:
+def advance_each(advance: Callable[[Request], Any], request: Request, axes: Request, state: Any, okay: Any) -> Any:
     """The state after a call: the mean over the samples that succeeded of what `advance` makes of each, where it is a floating-point
     number, and the first sample's where it is not; `state` as it was, if none succeeded."""
-    many = eqx.filter_vmap(advance, in_axes=(sample_axes(problem, input_axes),))(problem)
+    many = eqx.filter_vmap(advance, in_axes=(axes,))(request)
     number = jnp.sum(okay)
 
     def merged(rows: Any, old: Any) -> Any:

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
+from ._fields import as_terms, is_driven, map_fields
+
 # As it is while this is imported.
 _OUTSIDE = get_opaque_trace_state()
 _SAVED_AS_IT_IS = diffrax.SubSaveAt(t1=True).fn
@@ -35,10 +37,12 @@ def with_closures(field: Any, args: Any, saveat: Any, event: Any, y0: Any, setti
         found = found or any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(converted))
         return converted
 
+    driven = is_driven(field)
+    new_field = map_fields(lambda part: jax.tree_util.Partial(_given, closed(part)), field) if driven else None
     # Of two fields each is given the other part of the state.
-    fields = (closed(field),) if callable(field) else tuple(map(closed, field, reversed(y0)))
+    fields = () if driven else (closed(field),) if callable(field) else tuple(map(closed, field, reversed(y0)))
     new_saveat = jax.tree.map(lambda sub: _saving(sub, closed), saveat, is_leaf=_is_sub)
-    known = {**settings, "terms": _terms(field), "saveat": saveat}
+    known = {**settings, "terms": as_terms(field), "saveat": saveat}
     new_event = event
     if event is not None:
         conditions = jax.tree.map(
@@ -47,12 +51,10 @@ def with_closures(field: Any, args: Any, saveat: Any, event: Any, y0: Any, setti
         new_event = eqx.tree_at(lambda e: e.cond_fn, event, conditions, is_leaf=lambda node: node is event.cond_fn)
     if not found:
         return field, args, saveat, event
+    if driven:
+        return new_field, (args, fields), new_saveat, new_event
     called = tuple(jax.tree_util.Partial(_called, i) for i in range(len(fields)))
     return called[0] if callable(field) else called, (args, fields), new_saveat, new_event
-
-
-def _terms(field: Any) -> Any:
-    return diffrax.ODETerm(field) if callable(field) else tuple(map(diffrax.ODETerm, field))
 
 
 def _is_sub(node: Any) -> bool:

@@ -27,17 +27,19 @@ import jax
 import jax.numpy as jnp
 import optimistix
 
+from ._settings import SolveSettings
+
 # Of the step size's exponents of the last error and of the one before: less eager, after a step that was too long, than the I controller.
 PI_COEFFICIENTS: dict[str, Any] = {"pcoeff": 0.3, "icoeff": 0.4}
 # The part of the tolerance that the iteration may use up; Hairer and Wanner recommend 0.1 to 0.01.
 _KAPPA = 0.1
 
 
-def implicit_solver(node: Any) -> diffrax.AbstractSolver:
-    """`Kvaerno5`, its stages solved to the tolerances of the controller, or, for fixed steps, to those of the adapter."""
-    if isinstance(node.stepsize_controller, diffrax.ConstantStepSize | diffrax.StepTo):
-        smallest = min(jax.tree.leaves(node.atol))
-        return diffrax.Kvaerno5(root_finder=StageChord(node.rtol, smallest, kappa=_KAPPA))
+def implicit_solver(settings: SolveSettings) -> diffrax.AbstractSolver:
+    """`Kvaerno5`, its stages solved to the tolerances of the controller, or, for fixed steps, to those of the settings."""
+    if isinstance(settings.stepsize_controller, diffrax.ConstantStepSize | diffrax.StepTo):
+        smallest = min(jax.tree.leaves(settings.atol))
+        return diffrax.Kvaerno5(root_finder=StageChord(settings.rtol, smallest, kappa=_KAPPA))
     return diffrax.Kvaerno5(root_finder=diffrax.with_stepsize_controller_tols(StageChord)(kappa=_KAPPA))
 
 

@@ -14,17 +14,25 @@ from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
 from ...kernels import is_traced, known
 from ..adjoints import AdjointChoice
-from ._components import per_component
+from ..differential import (
+    ADVICE,
+    RESULTS,
+    Request,
+    SolveSettings,
+    Start,
+    as_array,
+    diffrax_settings,
+    name_of,
+    per_component,
+    time_dtype,
+)
+from ..ode import NeuralODE
 from ._jumps import Jumping, solve_with_jumps
-from ._neural_ode import NeuralODE
-from ._results import ADVICE, RESULTS, name_of
-from ._values import as_array
 
 
-class _Driven(NamedTuple):
-    """What drives an equation from outside: `inputs`, and `doses`, a pair of times and amounts; and whether the start is `resume`d from."""
+class Doses(NamedTuple):
+    """What drives the equation beside its inputs: `doses`, a pair of times and amounts; and whether the start is `resume`d from."""
 
-    inputs: Any
     doses: Any
     resume: Any = False
 
@@ -112,8 +120,7 @@ class JumpODE(NeuralODE):
         return ADVICE.get(name_of(result))
 
     def derivative(self, t: Any, y: Any, params: Any, state: State, inputs: Any) -> tuple[Any, State]:
-        forcing = inputs.inputs if isinstance(inputs, _Driven) else inputs
-        dy, children = super().derivative(t, y, params, state, forcing)
+        dy, children = super().derivative(t, y, params, state, inputs)
         return dy, State({name: children.get(name, state[name]) for name in self.children()})
 
     def __call__(self, y0: Any, ps: Any, st: Any, *, inputs: Any = None, doses: Any = None) -> tuple[Any, State]:
@@ -133,6 +140,7 @@ class JumpODE(NeuralODE):
         doses: Any = None,
         resume: Any = False,
         saveat: diffrax.SaveAt | None = None,
+        key: Key[Array, "..."] | None = None,
     ) -> tuple[diffrax.Solution, State]:
         """The solution at the times `ts`, by default at `t1` alone, and the state: as for every `AbstractODE`, with `doses` as for a call.
 
@@ -150,32 +158,30 @@ class JumpODE(NeuralODE):
                 raise ShapeError(f"{name}: doses are a pair (times, amounts), got {doses!r}")
             # A list is numbers, not a tree of them.
             doses = jax.tree.map(as_array, doses, is_leaf=lambda node: isinstance(node, list))
-        return super().solve(y0, ps, st, ts, lengths=lengths, t0=t0, inputs=_Driven(inputs, doses, resume))
+        return self.answer(Request(y0, t0, ts, lengths, inputs, Doses(doses, resume), None, key), ps, st)
 
     def choose_adjoint(self, y0: Any, ps: Any, st: Any, *, inputs: Any = None, doses: Any = None) -> AdjointChoice:
         """How a solve between two jumps is differentiated, and why, to be printed. Arguments as for a call."""
-        return super().choose_adjoint(y0, ps, st, inputs=_Driven(inputs, jax.tree.map(as_array, doses)))
+        del doses  # between two of them
+        return super().choose_adjoint(y0, ps, st, inputs=inputs)
 
-    def input_axes(self, inputs: Any) -> Any:
-        each = inputs.doses is not None and jnp.ndim(inputs.doses[0]) == 2
-        return _Driven(
-            super().input_axes(inputs.inputs),
-            eqx.if_array(0) if each else None,
-            eqx.if_array(0) if jnp.ndim(inputs.resume) else None,
-        )
+    def drive_axes(self, drives: Doses) -> Doses:
+        each = drives.doses is not None and jnp.ndim(drives.doses[0]) == 2
+        return Doses(eqx.if_array(0) if each else None, eqx.if_array(0) if jnp.ndim(drives.resume) else None)
 
-    def _solution(self, y0: Any, args: Any, t0: Any, ts: Any, saveat: Any, time: Any) -> diffrax.Solution:
-        ts = jnp.asarray(self.t1, time)[None] if ts is None else ts
-        params, state, driven = args
-        doses = self._sorted_doses(y0, driven.doses, t0, time, driven.resume)
-        args = params, state, driven._replace(resume=False)
-        settings = self._settings(y0, t0, ts[-1], time)
+    def solution_from(self, start: Start, settings: SolveSettings) -> diffrax.Solution:
+        y0, t0, resume = start.y0, start.t0, start.drives.resume
+        time = time_dtype(y0).type
+        ts = jnp.asarray(settings.t1, time)[None] if start.ts is None else start.ts
+        doses = self._sorted_doses(y0, start.drives.doses, t0, time, resume)
+        told = diffrax_settings(settings, y0, t0, ts[-1])
         condition = None if self.condition is None else jax.tree_util.Partial(JumpODE._condition, self)
         jump, dose = (jax.tree_util.Partial(method, self) for method in (JumpODE._jump, JumpODE._dose))
-        system = Jumping(self.terms(settings["solver"]), condition, jump, dose)
+        system = Jumping(self.terms(told["solver"]), condition, jump, dose)
         events = self._events()
-        resumed = None if driven.resume is False else (jnp.asarray(driven.resume), self._tolerance(y0))
-        return solve_with_jumps(system, self.direction, events, y0, args, ts, doses, settings, self.adjoint, resumed)
+        resumed = None if resume is False else (jnp.asarray(resume), self._tolerance(y0))
+        adjoint = settings.adjoint
+        return solve_with_jumps(system, self.direction, events, y0, start.args, ts, doses, told, adjoint, resumed)
 
     def _tolerance(self, y: Any) -> Any:
         """How far from the solution a state may be that was solved for."""

@@ -8,26 +8,29 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from ._checks import is_fixed
 from ._components import per_component
-from ._settings import is_fixed
+from ._settings import SolveSettings
 from ._stiff import PI_COEFFICIENTS
 from ._underflow import StoppingPIDController
 
 
-def default_controller(node: Any, solver: diffrax.AbstractSolver, y0: Any) -> diffrax.AbstractStepSizeController:
-    """The controller of an adapter that was given none, for the state that is solved for."""
+def default_controller(
+    settings: SolveSettings, solver: diffrax.AbstractSolver, y0: Any
+) -> diffrax.AbstractStepSizeController:
+    """The controller where none was given, for the state that is solved for."""
     if is_fixed(solver):
         return diffrax.ConstantStepSize()
-    span: Any = abs(node.t1 - node.t0)
+    span: Any = abs(settings.t1 - settings.t0)
     coefficients: dict[str, Any] = PI_COEFFICIENTS if isinstance(solver, diffrax.AbstractImplicitSolver) else {}
-    if not isinstance(node.atol, tuple):
-        return StoppingPIDController(rtol=node.rtol, atol=node.atol, span=span, **coefficients)
-    entries = per_component(f"{type(node).__name__}: atol", node.atol, y0)
+    if not isinstance(settings.atol, tuple):
+        return StoppingPIDController(rtol=settings.rtol, atol=settings.atol, span=span, **coefficients)
+    entries = per_component(f"{settings.adapter}: atol", settings.atol, y0)
     full = jax.tree.map(lambda values, leaf: np.broadcast_to(values, leaf.shape).ravel(), entries, y0)
     tolerances = np.concatenate([np.zeros(0), *jax.tree.leaves(full)])
     smallest = float(tolerances.min(initial=1.0))
     weights = tuple((smallest / tolerances).tolist())
-    return _WeightedPIDController(rtol=node.rtol, atol=smallest, span=span, weights=weights, **coefficients)
+    return _WeightedPIDController(rtol=settings.rtol, atol=smallest, span=span, weights=weights, **coefficients)
 
 
 class _WeightedPIDController(StoppingPIDController):

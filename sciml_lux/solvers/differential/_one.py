@@ -15,48 +15,55 @@ from ..._errors import ShapeError
 from ...core import is_okay, type_of
 from .._failure import Failure, Outcome
 from ..adjoints import APART, ReversibleAdjoint
-from ._batching import Problem, own_times
+from ._batching import own_times
+from ._equation import Equation
+from ._request import Request, Start
+from ._settings import SolveSettings
 from ._values import check_resolution, save_as, time_dtype
 
+_SAVED_AS_IT_IS = diffrax.SubSaveAt(t1=True).fn
 
-def solve_one(node: Any, saveat: diffrax.SaveAt | None, known: bool, problem: Problem, shared: Any) -> Any:
-    """The solution of a problem, and whether it succeeded; the values of one that failed are those that it had reached.
 
-    **Arguments:** `node`; `saveat`; `known`: whether the times were checked already; `problem`; `shared`: parameters and state.
+def solve_one(equation: Equation, settings: SolveSettings, known: bool, request: Request, shared: Any) -> Any:
+    """The solution of a request, and whether it succeeded; the values of one that failed are those that it had reached.
+
+    **Arguments:** `known`: whether the times were checked already; `request`: of one sample, or of all jointly; `shared`: parameters and
+    state.
     """
     params, state = shared
-    y0 = node.lift(problem.given, params, state)
+    state = request.seen_by(state)
+    y0 = equation.lift(request.y0, params, state)
     if not jax.tree.leaves(y0):
         raise ShapeError(
-            f"{type(node).__name__}: the state holds no arrays, got y0={problem.given!r}; write y0 = jnp.zeros(...) of the state's shape"
+            f"{settings.adapter}: the state holds no arrays, got y0={request.y0!r}; write y0 = jnp.zeros(...) of the state's shape"
         )
     # Times of the state's own precision: diffrax would promote a float32 state to that of the times.
     time = time_dtype(y0).type
-    check_resolution(type(node).__name__, node.t0, node.t1, np.dtype(time))
-    t0 = time(node.t0) if problem.t0 is None else jnp.asarray(problem.t0, time)
+    check_resolution(settings.adapter, settings.t0, settings.t1, np.dtype(time))
+    t0 = time(settings.t0) if request.t0 is None else jnp.asarray(request.t0, time)
     ts, real, wrong = None, None, None
-    if problem.ts is not None:
-        ts = jnp.asarray(problem.ts, time)
-        if problem.length is not None:
-            ts, real = own_times(ts, problem.length)
+    if request.ts is not None:
+        ts = jnp.asarray(request.ts, time)
+        if request.lengths is not None:
+            ts, real = own_times(ts, request.lengths)
         if not known:
-            ts, wrong = _within_span(node, ts, t0)
+            ts, wrong = _within_span(settings, ts, t0)
     elif not known:
-        t0, wrong = _before_end(node, t0)
-    saveat = None if saveat is None else save_as(saveat, time)
-    solution = node._solution(y0, (params, state, problem.inputs), t0, ts, saveat, time)
-    solution = _judged(solution, wrong)
-    solution = node._observed(solution, saveat, params, state)
+        t0, wrong = _before_end(settings, t0)
+    saveat = None if request.saveat is None else save_as(request.saveat, time)
+    start = Start(y0, t0, ts, params, state, request.inputs, request.drives, saveat)
+    solution = _judged(equation.solution_from(start, settings), wrong)
+    solution = _observed(equation, solution, start)
     if real is not None:
         solution = eqx.tree_at(lambda s: s.ys, solution, jax.tree.map(lambda leaf: _still(leaf, real), solution.ys))
     return solution, is_okay(solution.result)
 
 
-def _within_span(node: Any, ts: Array, t0: Any) -> tuple[Array, Array]:
+def _within_span(settings: SolveSettings, ts: Array, t0: Any) -> tuple[Array, Array]:
     """`ts`, and whether they cannot be: then all are `t0`, where there is nothing to do. Both are known at run time only."""
-    forward = node.t1 > node.t0
-    end = jnp.asarray(node.t1, ts.dtype)
-    slack = 4 * jnp.finfo(ts.dtype).eps * max(abs(node.t0), abs(node.t1))
+    forward = settings.t1 > settings.t0
+    end = jnp.asarray(settings.t1, ts.dtype)
+    slack = 4 * jnp.finfo(ts.dtype).eps * max(abs(settings.t0), abs(settings.t1))
     before, after = (t0, end) if forward else (end, t0)
     steps = ts[1:] - ts[:-1] if forward else ts[:-1] - ts[1:]
     # A comparison with NaN is false.
@@ -66,10 +73,10 @@ def _within_span(node: Any, ts: Array, t0: Any) -> tuple[Array, Array]:
     return jnp.where(fits, ts, t0), ~fits
 
 
-def _before_end(node: Any, t0: Any) -> tuple[Any, Array]:
+def _before_end(settings: SolveSettings, t0: Any) -> tuple[Any, Array]:
     """`t0`, and whether a solve cannot start there: then it is the end, where there is nothing to do."""
-    end = jnp.asarray(node.t1, jnp.result_type(t0))
-    wrong = ~(t0 <= end if node.t1 > node.t0 else t0 >= end)
+    end = jnp.asarray(settings.t1, jnp.result_type(t0))
+    wrong = ~(t0 <= end if settings.t1 > settings.t0 else t0 >= end)
     return jnp.where(wrong, end, t0), wrong
 
 
@@ -85,6 +92,22 @@ def _judged(solution: diffrax.Solution, wrong: Any) -> diffrax.Solution:
     return eqx.tree_at(lambda s: s.result, solution, result)
 
 
+def _observed(equation: Equation, solution: diffrax.Solution, start: Start) -> diffrax.Solution:
+    """The solution with what is returned of the states in it."""
+    if type(equation).observe is Equation.observe or solution.ys is None:
+        return solution
+
+    def observed(sub: Any, ys: Any) -> Any:
+        # What a function of the user's made of the state is no state.
+        if sub.fn is not _SAVED_AS_IT_IS:
+            return ys
+        return jax.vmap(lambda y: equation.observe(y, start.params, start.state))(ys)
+
+    subs = diffrax.SubSaveAt(t1=True) if start.saveat is None else start.saveat.subs
+    ys = jax.tree.map(observed, subs, solution.ys, is_leaf=lambda node: isinstance(node, diffrax.SubSaveAt))
+    return eqx.tree_at(lambda s: s.ys, solution, ys)
+
+
 def _still(leaf: Array, real: Array) -> Array:
     """`leaf`, from whose padding no gradient comes back."""
     rows = real.reshape(-1, *[1] * (leaf.ndim - 1))
@@ -98,7 +121,7 @@ def outcome(solution: diffrax.Solution, okay: Any) -> Outcome:
     return Outcome(okay, jnp.broadcast_to(result._value, jnp.shape(okay)), *facts)
 
 
-def explain(node: Any, kind: Any, failure: Failure) -> str:
+def explain(equation: Equation, settings: SolveSettings, kind: Any, failure: Failure) -> str:
     """What happened, where, and what to try."""
 
     def failed(*items: Any) -> bool:
@@ -108,12 +131,12 @@ def explain(node: Any, kind: Any, failure: Failure) -> str:
     if failure.samples > 1:
         where += f" in sample {failure.sample} ({failure.number} of {failure.samples} samples failed)"
     size = "" if math.isnan(failure.largest) else f", where the largest number of the state is {failure.largest:.3g}"
-    stiff = "" if node.stiff or node.solver is not None else ", or write stiff=True for an implicit solver"
+    stiff = "" if settings.stiff or settings.solver is not None else ", or write stiff=True for an implicit solver"
     message = kind._index_to_message[failure.result].split(". ")[0].rstrip(".")
-    own = node.advice(failure.result)
+    own = equation.advice(failure.result)
     if own is not None:
         advice = own
-    elif failed(kind.nonlinear_divergence) and isinstance(node.adjoint, ReversibleAdjoint):
+    elif failed(kind.nonlinear_divergence) and isinstance(settings.adjoint, ReversibleAdjoint):
         message, advice = "The solve cannot be reversed", APART
     elif failed(kind.nonfinite_input):
         message = "The times ts are not sorted, not finite, or not within the span, or t0 is not"
@@ -123,7 +146,10 @@ def explain(node: Any, kind: Any, failure: Failure) -> str:
         advice = "this is a fault of the solver's; report it with the times, and write adjoint=diffrax.DirectAdjoint() for another loop"
     elif failed(kind.nonfinite):
         message = "The state is not finite"
-        advice = f"take smaller steps than dt0={node.dt0}, or leave out stepsize_controller for steps that adapt; look for NaN in the field"
+        advice = (
+            f"take smaller steps than dt0={settings.dt0}, or leave out stepsize_controller for steps that adapt; "
+            "look for NaN in the field"
+        )
     elif failed(kind.dt_min_reached):
         message = "The step shrank to nothing"
         advice = (
@@ -131,8 +157,8 @@ def explain(node: Any, kind: Any, failure: Failure) -> str:
             f"bound it, or shorten the span{stiff}"
         )
     else:
-        advice = f"raise max_steps={node.max_steps}, loosen rtol={node.rtol:g} or atol={node.atol}{stiff}"
+        advice = f"raise max_steps={settings.max_steps}, loosen rtol={settings.rtol:g} or atol={settings.atol}{stiff}"
     return (
-        f"{type(node).__name__}: the solve from t0={node.t0:g} to t1={node.t1:g} failed{where}{size}. {message}: {advice}. "
+        f"{settings.adapter}: the solve from t0={settings.t0:g} to t1={settings.t1:g} failed{where}{size}. {message}: {advice}. "
         "With throw=False failed solves return NaN, and their result says why"
     )
