@@ -67,7 +67,7 @@ def listing() -> str:
         names = [
             name
             for name, value in vars(module).items()
-            if name in vars(above) and not name.startswith("_") and not inspect.ismodule(value)
+            if (above is lux.tools or name in vars(above)) and not name.startswith("_") and not inspect.ismodule(value)
         ]
         rows = [f"| `{name}` | {first_line(getattr(module, name))} |" for name in sorted(names, key=str.lower)]
         parts.append("\n".join([f"## {title}\n", "| | |", "| --- | --- |", *rows, ""]))
