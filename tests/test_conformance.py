@@ -170,7 +170,7 @@ def test_what_is_known_without_computing_is_so(member, made, key):
 
 @every_layer
 def test_the_repr_builds_an_equal_layer(member):
-    names = vars(lux) | {"jax": jax, "jnp": jnp} | member.names
+    names = vars(lux) | vars(lux.tools) | {"jax": jax, "jnp": jnp} | member.names
     assert eval(repr(member.make()), names) == member.make()
 
 

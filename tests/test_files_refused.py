@@ -18,6 +18,7 @@ from saved import assert_same, small
 
 import sciml_lux as lux
 from sciml_lux import FileFormatError
+from sciml_lux.flatten.files import _format
 
 
 def parts_of(content: bytes) -> tuple[dict, dict, bytes]:
@@ -32,7 +33,7 @@ def file_of(header: dict, document: object, data: bytes, text: str | None = None
     if isinstance(document, dict) and "layout" in document and "__vector__" in header:
         start, stop = header["__vector__"]["data_offsets"]
         vector = np.frombuffer(data[start:stop], np.uint8)
-        document = {**document, "checksum": _file_format.checksum(document["layout"], vector)}
+        document = {**document, "checksum": _format.checksum(document["layout"], vector)}
     header = {**header, "__metadata__": {"sciml_lux": text or json.dumps(document)}}
     encoded = json.dumps(header).encode()
     return struct.pack("<Q", len(encoded)) + encoded + data

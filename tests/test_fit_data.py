@@ -113,9 +113,9 @@ def test_a_data_loader_of_pytorch():
 
 def test_numbers_that_cannot_be_kept_are_refused():
     with jax.enable_x64(False):
-        parts = ["data['ids'][1] holds 3000000000, which int32 cannot hold", "jax_enable_x64"]
+        parts = ["data['ids'][1]: got 3000000000 of int64, which no int32 holds", "jax_enable_x64"]
         refused(lambda: Batches({"ids": [1, np.array([1, 3_000_000_000])]}), LayerError, *parts)
-        refused(lambda: Batches({"x": np.array([1.0, 1e300])}), LayerError, "data['x'] holds 1e+300", "float32")
+        refused(lambda: Batches({"x": np.array([1.0, 1e300])}), LayerError, "data['x']: got 1e+300", "float32")
         assert Batches({"x": np.array([1.0, np.inf, np.nan]), "n": np.array([7])}).first["x"].dtype == jnp.float32
     assert Batches({"ids": np.array([3_000_000_000])}).first["ids"][0] == 3_000_000_000
 

@@ -57,10 +57,15 @@ def adapter(**settings):
 
 
 METHODS = [diffrax.Euler(), diffrax.EulerHeun(), diffrax.Heun()]
-each = pytest.mark.parametrize("solver", METHODS, ids=lambda solver: type(solver).__name__)
 
 
-@each
+@pytest.mark.parametrize(
+    "solver",
+    [
+        pytest.param(solver, marks=[pytest.mark.slow] * (i > 0), id=type(solver).__name__)
+        for i, solver in enumerate(METHODS)
+    ],
+)
 def test_each_sample_has_a_path_of_its_own_which_is_that_of_its_key(solver):
     settings = {"solver": solver, "stepsize_controller": diffrax.ConstantStepSize()}
     node, alone = adapter(batching="each", **settings), adapter(**settings)
@@ -109,12 +114,11 @@ def test_mean_and_variance_of_an_ornstein_uhlenbeck_process_are_those_of_the_clo
 @pytest.mark.parametrize(
     "settings",
     [
-        {"batching": "each"},
-        {"batching": "joint"},
-        {"batching": "each", "throw": False},
-        {"batching": "each", "adjoint": diffrax.DirectAdjoint()},
+        pytest.param({"batching": "each"}, id="each"),
+        pytest.param({"batching": "joint"}, id="joint", marks=pytest.mark.slow),
+        pytest.param({"batching": "each", "throw": False}, id="failures left out", marks=pytest.mark.slow),
+        pytest.param({"batching": "each", "adjoint": diffrax.DirectAdjoint()}, id="direct", marks=pytest.mark.slow),
     ],
-    ids=["each", "joint", "failures left out", "direct"],
 )
 def test_the_gradient_of_a_loss_along_the_paths_is_the_finite_difference(settings):
     node = adapter(**settings, dt0=0.05, max_steps=32)
@@ -130,6 +134,7 @@ def test_the_gradient_of_a_loss_along_the_paths_is_the_finite_difference(setting
         np.testing.assert_allclose(found @ direction, directional_difference(loss, ps.vector, direction), rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_least_squares_and_functions_of_a_trace_around_go_through_it():
     node = adapter(dt0=0.05)
     ps, st = setup(node)

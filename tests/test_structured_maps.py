@@ -206,7 +206,7 @@ def test_empty_sizes():
             value = np.zeros(shape) if isinstance(ravel_map, Triangular) else np.ones(shape)
             np.testing.assert_array_equal(there_and_back(ravel_map, value), value)
     assert there_and_back(Ordered(), np.zeros((3, 0))).shape == (3, 0)
-    assert flatten({"a": lf.orthogonal(np.eye(1)), "b": lf.simplex([1.0])}).layout.size == 0
+    assert flatten({"a": lf.orthogonal_matrix(np.eye(1)), "b": lf.simplex([1.0])}).layout.size == 0
 
 
 # Log-determinants, each against one that is made another way
@@ -277,7 +277,7 @@ declarations = {
     "triangular(((1.0, 0.0), (2.0, 5.0)))": 3,
     "triangular(((0.0, 2.0), (0.0, 0.0)), lower=False, strict=True)": 1,
     "positive_definite(((1.0, 0.5), (0.5, 2.0)), diagonal=\"softplus\", unit='m^2')": 3,
-    "orthogonal(((0.6, -0.8), (0.8, 0.6)))": 1,
+    "orthogonal_matrix(((0.6, -0.8), (0.8, 0.6)))": 1,
     "low_rank(((1.0, 2.0), (2.0, 4.0)), 1)": 4,
     "complex_value((1+2j))": 2,
     "complex_value((1j, (2+0j)), scale=100.0)": 4,
@@ -334,9 +334,12 @@ mistakes = {
     "not in order": (lambda: lf.ordered([1.0, 1.0]), ["strictly increasing along its last axis"]),
     "not of length 1": (lambda: lf.unit_vector([1.0, 1.0]), ["has the length 1", "of length 1.414"]),
     "of no length": (lambda: lf.unit_vector(np.zeros((3, 0))), ["at least one element, got shape (3, 0)"]),
-    "not orthogonal": (lambda: lf.orthogonal([[1.0, 0.1], [0.0, 1.0]]), ["length 1 and right angles"]),
-    "a reflection": (lambda: lf.orthogonal([[1.0, 0.0], [0.0, -1.0]]), ["only rotations", "flip the sign of a column"]),
-    "a half turn": (lambda: lf.orthogonal(-np.eye(2)), ["half a turn (eigenvalue -1) is not reached"]),
+    "not orthogonal": (lambda: lf.orthogonal_matrix([[1.0, 0.1], [0.0, 1.0]]), ["length 1 and right angles"]),
+    "a reflection": (
+        lambda: lf.orthogonal_matrix([[1.0, 0.0], [0.0, -1.0]]),
+        ["only rotations", "flip the sign of a column"],
+    ),
+    "a half turn": (lambda: lf.orthogonal_matrix(-np.eye(2)), ["half a turn (eigenvalue -1) is not reached"]),
     "of higher rank": (lambda: lf.low_rank(np.eye(3), 2), ["rank at most 2 is stored, got one of rank 3"]),
     "ravel of higher rank": (
         lambda: LowRank(1).ravel(jnp.eye(2), spec_like(np.eye(2))),
@@ -369,7 +372,7 @@ def test_mistakes(make, parts):
 
 def test_a_value_that_is_set_is_checked_too():
     ps = flatten({"cov": lf.positive_definite(np.eye(2)), "b": 1.0})
-    refused(lambda: ps.set("cov", -jnp.eye(2)), lf.LayoutError, "cov: a positive definite matrix")
+    refused(lambda: ps.set("cov", -jnp.eye(2)), lux.LayoutError, "cov: a positive definite matrix")
     np.testing.assert_allclose(ps.set("cov", 4 * jnp.eye(2)).cov, 4 * np.eye(2), rtol=1e-15)
 
 
@@ -401,7 +404,7 @@ def test_complex_parameters_are_declared_as_they_are(key):
 
 def test_there_is_no_complex_bfloat16():
     refused(
-        lambda: flatten({"z": 1j}, jnp.bfloat16), lf.LayoutError, "no complex numbers of two bfloat16", "jnp.float32"
+        lambda: flatten({"z": 1j}, jnp.bfloat16), lux.LayoutError, "no complex numbers of two bfloat16", "jnp.float32"
     )
 
 

@@ -63,7 +63,9 @@ def _declaration_of(ravel_map: AbstractRavelMap) -> tuple[str, list[str]]:
             return "bounded", [_source(lower), _source(upper)]
         case LowRank(rank):
             return "low_rank", [repr(rank)]
-        case Fixed() | Simplex() | UnitVector() | Orthogonal():
+        case Orthogonal():
+            return "orthogonal_matrix", []
+        case Fixed() | Simplex() | UnitVector():
             return _snake_case(type(ravel_map).__name__), []
     inner, scale = (
         (ravel_map.inner, [f"scale={ravel_map.scale!r}"]) if isinstance(ravel_map, ScaledMap) else (ravel_map, [])

@@ -112,7 +112,7 @@ def _as_array(path: Any, leaf: Any) -> Any:
     # A tensor of PyTorch, perhaps on a device, perhaps one that asks for gradients; its own conversion knows no copies.
     if hasattr(leaf, "detach") and hasattr(leaf, "cpu"):
         leaf = leaf.detach().cpu()
-        leaf = (leaf.float() if str(leaf.dtype) == "torch.bfloat16" else leaf).numpy()
+        leaf = np.asarray(leaf.float() if str(leaf.dtype) == "torch.bfloat16" else leaf)
     try:
         array = np.array(leaf)
     except ValueError:

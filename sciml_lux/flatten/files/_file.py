@@ -1,4 +1,4 @@
-"""Parameters in files: `save` and `load`. `_file_format.py` describes the format."""
+"""Parameters in files: `save` and `load`. `_format.py` describes the format."""
 
 import json
 import math
@@ -46,7 +46,7 @@ def save(path: str | os.PathLike[str], ps: FlatParams) -> None:
     keeps the permissions of the file that it replaces; a new one gets the usual ones. A symbolic link stays, and the file that it
     points to is replaced. Other hard links keep the old file.
 
-    **Arguments:** `path`: such as `"model.safetensors"`; `ps`: may have leading axes. The module `_file_format` describes the format.
+    **Arguments:** `path`: such as `"model.safetensors"`; `ps`: may have leading axes. The module `_format` describes the format.
 
     **Errors:** `LayoutError` for something else than parameters, for traced ones, and for a map that is no dataclass of plain fields;
     `FileNotFoundError` for a folder that does not exist, `OSError` where the file cannot be written.
