@@ -38,7 +38,7 @@ class ImplicitGradient(AbstractEquilibriumGradient):
     - `coupled`: solve one system for the whole batch, for a model in which samples depend on each other, as by batch normalization
       in training.
 
-    **Errors:** at run time, `lux.solvers.SolveError` if the system is not solved, as where it is singular; with `throw=False`, or within a
+    **Errors:** at run time, `lux.SolveError` if the system is not solved, as where it is singular; with `throw=False`, or within a
     fit, the gradients are NaN.
 
     **Source:** Bai, Kolter and Koltun 2019, Deep Equilibrium Models, theorem 1.
