@@ -62,7 +62,7 @@ class _Pushed:
         if not any(is_mapped[:number]):
             # The lanes are one, and only directions are mapped over.
             values, axes = both[:number], [0 if each else None for each in is_mapped[number:]]
-            value, _ = self.alone(*both[:number], *(jnp.zeros_like(leaf) for leaf in self._moving(values)))
+            value = self._alone(*values)
             dots = jax.vmap(lambda *dots: self.alone(*values, *dots)[1], axes, axis_size=size)(*both[number:])
             return (value, dots), (jax.tree.map(lambda _: False, value), [True] * len(dots))
         # What has a lane's direction gets a lane, and what has a lane a direction of its own.

@@ -96,7 +96,7 @@ def collocate_spline(
     if smoothing is not None and not smoothing >= 0:
         raise LayerError(f"collocate_spline: smoothing is 0 or more, got {smoothing!r}")
 
-    from scipy.interpolate import make_smoothing_spline  # a third of the time that importing all of this takes
+    from scipy.interpolate import make_smoothing_spline  # takes 0.2 s to import, and few need it
 
     def estimate(t: np.ndarray, y: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not (np.diff(t) > 0).all():
