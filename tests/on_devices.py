@@ -54,7 +54,8 @@ class Case:
         if not all(jnp.size(leaf) for leaf in jax.tree.leaves(st)):
             _, st = layer(member.x, ps, st)
         self.vector = ps.vector + 0.1 * array(ps.layout.size)
-        self.xs = jax.tree.map(four, member.x)
+        # What is not to be mapped over is not to be scaled either, as times within a span.
+        self.xs = jax.tree.map(four if member.mapped else lambda leaf: jnp.stack([leaf] * NUMBER), member.x)
         self.differentiable = bool(jax.tree.leaves(member.x)) and all(map(is_float, jax.tree.leaves(member.x)))
         self.call = lambda vector, x: layer(x, ps.replace(vector), st)[0]
 

@@ -9,6 +9,10 @@ from jax import export
 from members import LAYERS, Layer, array
 
 import sciml_lux as lux
+from sciml_lux.core import failure_mode
+
+# A size that is not known is not an `int`, which is what the checker would say first.
+pytestmark = pytest.mark.usefixtures("unchecked")
 
 # Layers that choose how to compute by the number of samples.
 CHOOSING = [
@@ -35,7 +39,12 @@ def repeated(leaf, size):
 def made(member):
     layer = member.make()
     ps, st = setup(layer)
-    return jax.jit(lambda vector, x: layer(x, ps.replace(vector), st)[0]), ps.vector
+
+    def call(vector, x):
+        with failure_mode("nan"):  # errors at run time are callbacks into this process, which no export can hold
+            return layer(x, ps.replace(vector), st)[0]
+
+    return jax.jit(call), ps.vector
 
 
 def takes_a_batch(member):
@@ -69,8 +78,26 @@ def test_a_layer_that_chooses_by_the_number_of_samples_is_exported_for_all(membe
     check(member)
 
 
+# What cannot be exported, and says so: a callback into this process, or an array that peers make of a size that has to be a number.
+REFUSED = {
+    "Debug": "its checks are callbacks",
+    "Debug of a user's container, forward": "its checks are callbacks",
+    "SecondOrderODE in turn": "a check of diffrax's is a callback",
+    "HamiltonianODE, separable": "a check of diffrax's is a callback",
+    "JumpODE with a learned jump": "a check of diffrax's is a callback",
+    "NeuralODE with a tolerance for each component": "the tolerances of all samples are one list",
+    "SteadyStateODE": "the Jacobian is held as a band or in full by its size",
+    "ContinuousDEQ": "the norm of diffrax's event takes a number",
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("member", LAYERS, ids=lambda member: member.name)
 def test_every_layer_that_takes_a_batch_is_exported_for_all_sizes(member):
-    if jax.tree.leaves(member.x) and takes_a_batch(member):
+    if not (jax.tree.leaves(member.x) and takes_a_batch(member)):
+        return
+    if member.name in REFUSED:
+        with pytest.raises((NotImplementedError, TypeError, jax.errors.InconclusiveDimensionOperation)):
+            check(member)
+    else:
         check(member)

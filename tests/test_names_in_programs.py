@@ -1,5 +1,7 @@
 """What a layer computes bears its path in compiled programs, which are otherwise the same whatever the layers are called."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -35,7 +37,13 @@ def test_a_program_does_not_depend_on_names():
     assert one.as_text() == other.as_text()
 
 
-CONTAINERS = [member for member in LAYERS if children_of(member.make())]
+UNNAMED = {
+    "Debug": "it names layers in its messages, and calls them by other ways",
+    "Debug of a user's container, forward": "as above",
+    "HamiltonianODE, separable": "two equal networks, of which the second is the first one's program",
+    "MultipleShooting": "it asks the adapter for its solve, which is no call",
+}
+CONTAINERS = [member for member in LAYERS if children_of(member.make()) and member.name not in UNNAMED]
 
 
 @pytest.mark.slow
@@ -46,4 +54,5 @@ def test_every_container_names_what_its_children_compute(member, monkeypatch):
     text = lowered(layer, member.x).as_text(debug_info=True)
     for name, child in children_of(layer).items():
         if lux.parameter_length(child) and not isinstance(child, lux.ParameterDict | lux.AbstractRecurrentCell):
-            assert f"/{name}/" in text or f"/{name}:" in text, name
+            # A transformation writes its name around the path, transpose(jvp(layer)), and the body of a loop begins anew.
+            assert re.search(rf'["/(]{name}[/:)]', text), name

@@ -79,7 +79,8 @@ def padded(layer: AbstractLayer, x: Float[Array, "..."], pairs: Pairs, mode: str
 def folded(layer: AbstractLayer, y: Float[Array, "..."], sizes: Sizes, pairs: Pairs, mode: str) -> Float[Array, "..."]:
     """The transpose of `padded`, for inputs with spatial axes of `sizes`: what was added is added to where it was taken from."""
     shape = (*y.shape[: -1 - len(sizes)], *sizes, y.shape[-1])
-    transposed = jax.linear_transpose(lambda x: padded(layer, x, pairs, mode), jax.ShapeDtypeStruct(shape, y.dtype))
+    # Of the type of `y`, which says over which devices it varies.
+    transposed = jax.linear_transpose(lambda x: padded(layer, x, pairs, mode), jax.typeof(y).update(shape=shape))
     return transposed(y)[0]
 
 

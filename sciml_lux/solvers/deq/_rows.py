@@ -73,4 +73,5 @@ def rows_of(name: str, z: Any, batched: bool) -> Rows:
 
 def row_norms(matrix: Array) -> Array:
     """The root mean square of each row."""
-    return row_lengths(matrix) / math.sqrt(matrix.shape[1])
+    lengths = row_lengths(matrix)
+    return lengths / jnp.sqrt(jnp.asarray(matrix.shape[1], lengths.dtype))  # within an export the size may be a symbol

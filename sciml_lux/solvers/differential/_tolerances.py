@@ -23,6 +23,8 @@ def default_controller(
         return diffrax.ConstantStepSize()
     span: Any = abs(settings.t1 - settings.t0)
     coefficients: dict[str, Any] = PI_COEFFICIENTS if isinstance(solver, diffrax.AbstractImplicitSolver) else {}
+    if not all(type(size) is int for leaf in jax.tree.leaves(y0) for size in leaf.shape):
+        coefficients = coefficients | {"norm": _norm_of_symbolic_size}
     if not isinstance(settings.atol, tuple):
         return StoppingPIDController(rtol=settings.rtol, atol=settings.atol, span=span, **coefficients)
     entries = per_component(f"{settings.adapter}: atol", settings.atol, y0)
@@ -31,6 +33,13 @@ def default_controller(
     smallest = float(tolerances.min(initial=1.0))
     weights = tuple((smallest / tolerances).tolist())
     return _WeightedPIDController(rtol=settings.rtol, atol=smallest, span=span, weights=weights, **coefficients)
+
+
+def _norm_of_symbolic_size(y: Any) -> Any:
+    """The root mean square where the number of samples is a symbol of `jax.export`'s, which the norm of diffrax does not take."""
+    leaves = jax.tree.leaves(y)
+    square = sum(jnp.sum(jnp.abs(leaf) ** 2) for leaf in leaves)
+    return jnp.sqrt(square / jnp.asarray(sum(leaf.size for leaf in leaves), square.dtype))
 
 
 class _WeightedPIDController(StoppingPIDController):

@@ -8,7 +8,6 @@ import equinox as eqx
 import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Key
 
@@ -107,7 +106,7 @@ class SteadyStateODE(NeuralODE):
         closer = dataclasses.replace(settings, rtol=0.1 * rtol, atol=tenth)
         told = diffrax_settings(closer, y0, start.t0, time_dtype(y0).type(settings.t1))
         tolerance = jax.tree.map(
-            lambda atol, leaf: jnp.asarray(np.broadcast_to(atol, leaf.shape), leaf.dtype), atol, y0
+            lambda atol, leaf: jnp.broadcast_to(jnp.asarray(atol, leaf.dtype), leaf.shape), atol, y0
         )
         return _solved(self.terms(told["solver"]), y0, start.args, rtol, tolerance, told)
 

@@ -51,6 +51,8 @@ def why_not_recorded(y0: Any, settings: dict[str, Any]) -> str | None:
     if len({leaf.dtype for leaf in leaves}) != 1 or jnp.iscomplexobj(leaves[0]):
         return "the state is not real and of one dtype"
     size = sum(leaf.size for leaf in leaves)
+    if type(size) is not int:
+        return "the size of the state is a symbol of jax.export's"
     if size == 0:
         return "the state is empty"
     if settings["max_steps"] is None:
