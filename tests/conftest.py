@@ -1,6 +1,7 @@
 """Strict settings for every test: float64, no silent promotion, warnings as errors, shapes and types checked at run time."""
 
 import collections
+import os
 import pathlib
 
 import hypothesis
@@ -28,7 +29,14 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("repeatable")
 
 
+# Nearly all of the time goes into compiling, little of it into computing: programs of the fast suite are compiled by the shortest way
+# and those of the slow one as a user's are.
+QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if config.option.markexpr == "not slow":  # read when the first program is compiled, which none is yet
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}".strip()
     config.addinivalue_line("filterwarnings", "error")
     # The workers share one cache, which JAX does not write atomically: who reads an entry half-written compiles it again.
     config.addinivalue_line("filterwarnings", "ignore:Error reading persistent compilation cache entry")

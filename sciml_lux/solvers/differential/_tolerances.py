@@ -4,6 +4,7 @@ from typing import Any
 
 import diffrax
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -37,9 +38,8 @@ def default_controller(
 
 def _norm_of_symbolic_size(y: Any) -> Any:
     """The root mean square where the number of samples is a symbol of `jax.export`'s, which the norm of diffrax does not take."""
-    leaves = jax.tree.leaves(y)
-    square = sum(jnp.sum(jnp.abs(leaf) ** 2) for leaf in leaves)
-    return jnp.sqrt(square / jnp.asarray(sum(leaf.size for leaf in leaves), square.dtype))
+    numbers, _ = jax.flatten_util.ravel_pytree(y)
+    return jnp.sqrt(jnp.sum(jnp.abs(numbers) ** 2) / jnp.asarray(numbers.size, numbers.real.dtype))
 
 
 class _WeightedPIDController(StoppingPIDController):
