@@ -31,7 +31,9 @@ hypothesis.settings.load_profile("repeatable")
 
 # Nearly all of the time goes into compiling, little of it into computing: programs of the fast suite are compiled by the shortest way
 # and those of the slow one as a user's are.
-QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+QUICK_COMPILATION = "--xla_backend_optimization_level=0"
+if jax.__version_info__ < (0, 11):  # which knows one way only, and aborts at the name of the other
+    QUICK_COMPILATION += " --xla_cpu_use_fusion_emitters=false"
 
 
 def pytest_configure(config: pytest.Config) -> None:
