@@ -14,7 +14,18 @@ import sciml_lux as lux
 from sciml_lux.core import differentiation_mode
 from sciml_lux.flatten import AbstractRavelMap, Entry, Layout, Tied, leaf_paths
 
-every_layer = pytest.mark.parametrize("member", LAYERS, ids=lambda member: member.name)
+FIRST_OF_CLASS = {type(member.make()): member.name for member in reversed(LAYERS)}.values()
+
+
+def of(members, slow=lambda member: False):
+    """Runs a test for the members; those that are `slow` by `make test-slow` only."""
+    parameters = [pytest.param(member, marks=[pytest.mark.slow] * slow(member)) for member in members]
+    return pytest.mark.parametrize("member", parameters, ids=[member.name for member in members])
+
+
+every_layer = of(LAYERS)
+# A call that is not compiled compiles each of its operations by itself, and takes the way through the layer that its class takes.
+every_class = of(LAYERS, slow=lambda member: member.name not in FIRST_OF_CLASS)
 every_map = pytest.mark.parametrize("member", RAVEL_MAPS, ids=lambda member: member.name)
 
 
@@ -77,7 +88,7 @@ def test_every_layer_is_listed():
     assert layers == {type(member.make()) for member in LAYERS} & layers
 
 
-@every_layer
+@every_class
 def test_it_is_a_pure_function(member, made):
     layer, ps, st = made
     before = bits((member.x, ps, st))
@@ -86,19 +97,19 @@ def test_it_is_a_pure_function(member, made):
     assert bits(first) == bits(second)
 
 
-@every_layer
+@every_class
 def test_compiled_is_uncompiled(member, made):
     layer, ps, st = made
     assert_close(compiled(layer, member.x, ps, st), layer(member.x, ps, st))
 
 
-@every_layer
+@every_class
 def test_flat_parameters_are_structured_ones(member, made):
     layer, ps, st = made
     assert bits(layer(member.x, ps, st)) == bits(layer(member.x, ps.params, st))
 
 
-@pytest.mark.parametrize("member", [member for member in LAYERS if member.mapped], ids=lambda member: member.name)
+@of([member for member in LAYERS if member.mapped])
 def test_mapped_over_inputs_is_looped(member, made):
     layer, ps, st = made
     xs = jax.tree.map(lambda leaf: jnp.stack(three(leaf)), member.x)
@@ -108,11 +119,7 @@ def test_mapped_over_inputs_is_looped(member, made):
 
 
 # Those that are mapped over inputs by every run are mapped over parameters by the slow one.
-@pytest.mark.parametrize(
-    "member",
-    [pytest.param(member, marks=[pytest.mark.slow] * bool(member.mapped)) for member in LAYERS],
-    ids=lambda member: member.name,
-)
+@of(LAYERS, slow=lambda member: member.mapped)
 def test_mapped_over_parameters_is_looped(member, made):
     layer, ps, st = made
     many = ps.replace(jnp.stack([ps.vector, 0.5 * ps.vector]))
@@ -151,7 +158,7 @@ def test_the_state_keeps_its_structure_in_both_modes(member, made):
     layer, ps, st = made
     for mode in (lux.train_mode(st), lux.test_mode(st)):
         assert list(leaf_paths(mode)) == list(leaf_paths(st))
-        _, new = layer(member.x, ps, mode)
+        _, new = jax.eval_shape(layer, member.x, ps, mode)
         assert type(new) is lux.State
         assert jax.tree.structure(new) == jax.tree.structure(mode)
         same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), new, mode)
@@ -165,7 +172,9 @@ def test_what_is_known_without_computing_is_so(member, made, key):
     assert lux.layout_of(layer) is ps.layout
     assert lux.state_length(layer) == sum(np.size(leaf) for leaf in jax.tree.leaves(lux.setup(key, layer)[1]))
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), member.x)
-    assert lux.output_shape(layer, abstract) == jax.tree.map(lambda leaf: leaf.shape, layer(member.x, ps, st)[0])
+    assert lux.output_shape(layer, abstract) == jax.tree.map(
+        lambda leaf: leaf.shape, compiled(layer, member.x, ps, st)[0]
+    )
 
 
 @every_layer
