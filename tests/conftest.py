@@ -1,8 +1,11 @@
 """Strict settings for every test: float64, no silent promotion, warnings as errors, shapes and types checked at run time."""
 
 import collections
+import ctypes
+import gc
 import os
 import pathlib
+import tomllib
 
 import hypothesis
 import jax
@@ -38,7 +41,7 @@ if jax.__version_info__ < (0, 11):  # which knows one way only, and aborts at th
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.markexpr == "not slow":  # read when the first program is compiled, which none is yet
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}".strip()
+        os.environ.setdefault("XLA_FLAGS", QUICK_COMPILATION)
     config.addinivalue_line("filterwarnings", "error")
     # The workers share one cache, which JAX does not write atomically: who reads an entry half-written compiles it again.
     config.addinivalue_line("filterwarnings", "ignore:Error reading persistent compilation cache entry")
@@ -56,17 +59,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-def pytest_terminal_summary(terminalreporter) -> None:
-    """Where the time went: seconds of all workers by file, the largest first."""
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    """Where the time went: seconds of all workers by folder, beside what each may take (`tool.seconds-of-tests` in pyproject.toml)."""
     seconds: collections.Counter[str] = collections.Counter()
     for reports in terminalreporter.stats.values():
         for report in reports:
             if hasattr(report, "duration"):
-                seconds[report.nodeid.split("::")[0].removeprefix("tests/")] += report.duration
+                seconds[report.nodeid.removeprefix("tests/").split("/")[0]] += report.duration
     if sum(seconds.values()) > 60:
-        terminalreporter.write_sep("-", f"{sum(seconds.values()):.0f} s of tests, by file")
-        lines = [f"{file} {spent:.0f}" for file, spent in seconds.most_common() if spent >= 5]
-        terminalreporter.write_line(", ".join(lines))
+        budgets = tomllib.loads((config.rootpath / "pyproject.toml").read_text())["tool"]["seconds-of-tests"]
+        terminalreporter.write_sep("-", f"{sum(seconds.values()):.0f} s of tests, by folder")
+        for folder, spent in seconds.most_common():
+            over = "  over its budget" if spent > budgets.get(folder, 0) else ""
+            terminalreporter.write_line(f"{folder:12} {spent:5.0f} of {budgets.get(folder, 0)} s{over}")
+
+
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """Lets go of compiled programs once they take 2 GB; what is needed again comes from the cache on the disk."""
+    memory = pathlib.Path("/proc/self/statm")
+    if (
+        nextitem is not None
+        and memory.exists()
+        and int(memory.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > 2e9
+    ):
+        forget_programs()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -75,7 +91,15 @@ def few_mapped_files():
     yield
     maps = pathlib.Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > 25_000:
-        jax.clear_caches()
+        forget_programs()
+
+
+def forget_programs() -> None:
+    jax.clear_caches()
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's, without which freed memory stays with the process
+    if trim is not None:
+        trim(0)
 
 
 @pytest.fixture

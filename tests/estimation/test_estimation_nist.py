@@ -10,7 +10,7 @@ import pytest
 
 from sciml_lux import estimation
 
-DATA = Path(__file__).parent / "data" / "nist_strd"
+DATA = Path(__file__).parents[1] / "data" / "nist_strd"
 
 
 def gauss(x, b1, b2, b3, b4, b5, b6, b7, b8):

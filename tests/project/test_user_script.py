@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-SCRIPT = pathlib.Path(__file__).parent / "user_script.py"
+SCRIPT = pathlib.Path(__file__).parents[1] / "user_script.py"
 
 
 def test_a_users_script_runs():

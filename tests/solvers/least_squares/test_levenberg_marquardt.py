@@ -152,12 +152,12 @@ def scipy_reaches(name, residual, start) -> bool:
 def test_no_verdict_rests_on_the_last_bit(flags):
     """The quick tests of this file and of other solvers, on other processors of the family."""
     files = [
-        "test_levenberg_marquardt.py",
-        "test_estimation_nist.py",
-        "test_fixed_point.py",
-        "test_fixed_point_problems.py",
+        "solvers/least_squares/test_levenberg_marquardt.py",
+        "estimation/test_estimation_nist.py",
+        "solvers/fixed_point/test_fixed_point.py",
+        "solvers/fixed_point/test_fixed_point_problems.py",
     ]
-    here = pathlib.Path(__file__).parent
+    here = pathlib.Path(__file__).parents[2]
     run = subprocess.run(
         [
             sys.executable,

@@ -8,7 +8,7 @@ import pytest
 
 import sciml_lux as lux
 
-DOCS = pathlib.Path(__file__).parent.parent / "docs"
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")

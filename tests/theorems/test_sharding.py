@@ -92,7 +92,7 @@ def test_a_carry_is_declared_as_varying_where_its_steps_make_it_so():
 
 
 def on_four_devices(*names):
-    here = pathlib.Path(__file__).parent
+    here = pathlib.Path(__file__).parents[1]
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={NUMBER}"
     path = os.pathsep.join([str(here.parent), str(here), os.environ.get("PYTHONPATH", "")])
     settings = {"XLA_FLAGS": flags, "PYTHONPATH": path, "JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu"}

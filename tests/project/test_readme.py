@@ -7,7 +7,7 @@ import re
 
 import jax
 
-README = (pathlib.Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+README = (pathlib.Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_code_blocks_run_and_print_what_is_shown():
