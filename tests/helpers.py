@@ -20,6 +20,14 @@ def is_key(leaf) -> bool:
     return jnp.issubdtype(getattr(leaf, "dtype", float), jax.dtypes.prng_key)
 
 
+def assert_close(got, expected, rtol=1e-12):
+    """Two trees of one structure, with keys that are equal and numbers that are so to `rtol`."""
+    assert jax.tree.structure(got) == jax.tree.structure(expected)
+    for pair in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        one, other = (jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in pair)
+        np.testing.assert_allclose(one, other, rtol=rtol, atol=rtol)
+
+
 def random_bits(seed: int, shape: tuple[int, ...], dtype) -> np.ndarray:
     """An array of any bits at all: infinities, NaNs, subnormal numbers."""
     dtype = np.dtype(dtype)

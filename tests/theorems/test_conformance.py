@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import Counted, bits, directional_difference, is_key
+from helpers import Counted, assert_close, bits, directional_difference
 from members import LAYERS, RAVEL_MAPS, array
 
 import sciml_lux as lux
@@ -49,16 +49,6 @@ def made(member, key):
 def compiled(layer, x, ps, st):
     """The program that most theorems compare with, compiled once for each member."""
     return layer(x, ps, st)
-
-
-def assert_close(got, expected, rtol=1e-12):
-    assert jax.tree.structure(got) == jax.tree.structure(expected)
-    for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(numbers(one), numbers(other), rtol=rtol, atol=rtol)
-
-
-def numbers(leaf):
-    return jax.random.key_data(leaf) if is_key(leaf) else leaf
 
 
 def total(y):

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import optimistix
 import pytest
-from helpers import Counted, bits, setup
+from helpers import Counted, assert_close, bits, setup
 
 import sciml_lux as lux
 from sciml_lux.training import _run
@@ -136,8 +136,8 @@ def test_chunks_of_steps_are_a_loop_written_by_hand(optimizer, monkeypatch):
         monkeypatch.setattr(_run, "_next_chunk", lambda *_: sizes.append(chunk) or chunk)  # noqa: B023
         fitted = lux.fit(quadratic, PS, ST, optimizer, steps=number)
         assert len(sizes) == 1 + -(-(number - 1) // chunk)  # the first chunk is one step
-        assert bits(fitted.losses) == bits(losses)
-        assert bits((fitted.ps, fitted.st)) == bits((ps, st))
+        # Two programs of the same steps: compiled without optimization, as in the fast suite, they may differ in the last bit.
+        assert_close((fitted.ps, fitted.st, fitted.losses), (ps, st, losses), rtol=1e-13)
 
 
 def test_the_state_counts_the_steps():
@@ -178,7 +178,7 @@ def test_data_is_given_whole_to_every_step():
     batch = targets(1)[0]
     fitted = lux.fit(shifted, PS, ST, optax.sgd(0.1), steps=40, data=batch)
     ps, st, losses = loop(shifted, PS, ST, optax.sgd(0.1), [batch] * 40)
-    assert bits((fitted.ps, fitted.st, fitted.losses)) == bits((ps, st, losses))
+    assert_close((fitted.ps, fitted.st, fitted.losses), (ps, st, losses), rtol=1e-13)
 
 
 @pytest.mark.parametrize("stages", [False, True])
@@ -187,7 +187,7 @@ def test_an_iterator_gives_one_batch_a_step(stages):
     ps, st, losses = loop(shifted, PS, ST, optax.sgd(0.1), targets(50))
     ended = {"optimizer": [(optax.sgd(0.1), 20), (optax.sgd(0.1), 80)]} if stages else {"optimizer": optax.sgd(0.1)}
     fitted = lux.fit(shifted, PS, ST, **ended, data=iter(targets(50)))
-    assert bits((fitted.ps, fitted.st, fitted.losses)) == bits((ps, st, losses))
+    assert_close((fitted.ps, fitted.st, fitted.losses), (ps, st, losses), rtol=1e-13)
     assert fitted.message == ""
 
 
