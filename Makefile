@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo examples test test-slow oracle lint bench clean
+.PHONY: demo examples test test-slow matrix oracle lint bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.examples
@@ -25,6 +25,10 @@ test: $(VENV)/.tests lint
 
 test-slow: $(VENV)/.tests $(VENV)/.oracle $(VENV)/.examples
 	$(BIN)/python -m pytest -n auto
+
+# A smoke suite on each Python from 3.11 to 3.13, on JAX 0.10 and 0.11, and on the lowest versions of pyproject.toml.
+matrix:
+	bash tests/matrix.sh
 
 # Writes the figures of PyTorch that the tests compare with; test-slow checks that they are what it computes.
 oracle: $(VENV)/.tests $(VENV)/.oracle
@@ -56,7 +60,7 @@ bench: $(VENV)/.benchmarks
 	$(BIN)/python benchmarks/deq_starts.py
 
 clean:
-	rm -rf $(VENV) examples/.cache .jax_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .matrix examples/.cache .jax_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
