@@ -375,6 +375,7 @@ PUBLIC = {
         "zeros",
     ],
     "sciml_lux.solvers": [
+        "AbstractAdapter",
         "AbstractODE",
         "Anderson",
         "AugmentedODE",

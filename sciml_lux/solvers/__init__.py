@@ -1,6 +1,7 @@
 """Layers whose call runs a solver, and the solvers that JAX lacks. The one place that imports diffrax."""
 
 from . import _export as _export
+from ._adapter import AbstractAdapter as AbstractAdapter
 from .adjoints import ReversibleAdjoint as ReversibleAdjoint
 from .deq import ContinuousDEQ as ContinuousDEQ
 from .deq import DeepEquilibrium as DeepEquilibrium

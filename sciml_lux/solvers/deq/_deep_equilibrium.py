@@ -12,7 +12,6 @@ from jaxtyping import Array, Key
 
 from ..._errors import LayerError, ShapeError
 from ...core import (
-    AbstractContainer,
     AbstractLayer,
     State,
     as_params,
@@ -22,6 +21,7 @@ from ...core import (
     make_array,
     with_fields,
 )
+from .._adapter import AbstractAdapter
 from .._failure import Outcome, guard
 from ..fixed_point import Anderson
 from ._attach import Rule, accuracy_of, attach
@@ -36,7 +36,7 @@ from ._start import finite_start, isolated, start_of, zeros_like_input
 from .gradients import Accuracy, GradientChoice, UnrolledGradient, choose_gradient
 
 
-class DeepEquilibrium(AbstractContainer):
+class DeepEquilibrium(AbstractAdapter):
     """The fixed point of a model in its first argument, as a layer.
 
         z* = model(z*, x),        dz*/dp = (I - d model/dz)^-1 (d model/dp)
@@ -132,7 +132,11 @@ class DeepEquilibrium(AbstractContainer):
 
     def __call__(self, x: Any, ps: Any, st: Any) -> tuple[Any, State]:
         solution, st = self.solve(x, ps, st)
-        return solution.value, st
+        return self.final(solution), st
+
+    def final(self, solution: optx.Solution) -> Any:
+        """The equilibrium."""
+        return solution.value
 
     def solve(self, x: Any, ps: Any, st: Any) -> tuple[optx.Solution, State]:
         """The whole solution, and the state.

@@ -85,7 +85,7 @@ def warn_of_weak_contraction(name: str, found: Found) -> None:
     # A residual of 0 is known to rounding only.
     least = np.finfo(error.dtype).eps * np.asarray(row_norms(found.z))
     seen = np.maximum(residual, least)
-    contrast = np.divide(error, seen, out=np.zeros_like(error), where=seen > 0)
+    contrast = np.divide(error, seen, out=np.zeros_like(error), where=(seen > 0) & np.isfinite(error))
     weak = converged & (contrast > _WEAK) & np.isfinite(error)
     if not weak.any():
         return

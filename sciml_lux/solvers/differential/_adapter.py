@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from ...core import AbstractContainer, AbstractLayer, State, as_params, as_state, child_key
+from ...core import AbstractLayer, State, as_params, as_state, child_key
+from .._adapter import AbstractAdapter
 from ..adjoints import AdjointChoice
 from ._batching import check_samples, summary_of_each
 from ._checks import check_model, checked_settings
@@ -21,7 +22,7 @@ from ._settings import SolveSettings
 from ._values import as_state_arrays, time_dtype
 
 
-class AbstractODE(Equation, AbstractContainer):
+class AbstractODE(Equation, AbstractAdapter):
     """A layer whose call solves `dy/dt = derivative(t, y)`, `y(t0) = y0`, from `t0` to `t1`.
 
     A subclass writes the hooks of an `Equation`: `derivative`, and, where what it solves for is not what it is given, `lift` and

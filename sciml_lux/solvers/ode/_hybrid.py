@@ -149,7 +149,8 @@ class HybridODE(AbstractODE):
 
     def _start(self, x: Any, terms: Terms) -> Any:
         y0 = _plain(apply(self.initial, "initial", x, terms))
-        return as_state_arrays("HybridODE", y0, None)
+        # A start that its parameters make NaN is a solve that fails.
+        return as_state_arrays("HybridODE", y0, None, check=False)
 
 
 def _plain(tree: Any) -> Any:
