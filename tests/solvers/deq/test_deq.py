@@ -47,7 +47,8 @@ def test_the_whole_solution_has_the_figures_of_every_sample_and_step():
 
 
 def test_every_sample_is_what_it_is_alone():
-    deq = quiet()
+    # Residuals of more steps than a sample has numbers are nearly dependent: that makes much of the last bit of a product of few rows.
+    deq = quiet(solver=lux.solvers.Anderson(memory=2))
     ps, st = setup(deq)
     x = X * jnp.asarray([0.1, 1.0, 3.0, 10.0])[:, None]
     z, new = call(deq, x, ps, st)
