@@ -12,8 +12,8 @@ class AbstractAdapter(AbstractContainer):
     - `solve(x, ps, st, ...)` gives the whole solution and the same state, and the call `final(solution)`. The parameters are
       unravelled once, before the solver's loop.
     - `choose_adjoint(x, ps, st)` says how the result is differentiated, and why, to be printed.
-    - `throw`, a field that the subclass declares among its settings: whether a failed solve raises `lux.SolveError`, with where it failed and what to try. Otherwise a failed solve, or
-      sample, is NaN, and the others are what they are without it.
+    - `throw`, a field that the subclass declares among its settings: whether a failed solve raises `lux.SolveError`, with where it
+      failed and what to try. Otherwise a failed solve, or sample, is NaN, and the others are what they are without it.
     - The state has an entry `solution`, which says how the last solve ended: `result` and `num_steps` at least.
     """
 
