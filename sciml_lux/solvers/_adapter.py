@@ -4,6 +4,7 @@ import abc
 from typing import Any
 
 from ..core import AbstractContainer, State
+from ..flatten import Parameters
 
 
 class AbstractAdapter(AbstractContainer):
@@ -18,7 +19,7 @@ class AbstractAdapter(AbstractContainer):
     """
 
     @abc.abstractmethod
-    def solve(self, x: Any, /, ps: Any, st: Any) -> tuple[Any, State]:
+    def solve(self, x: Any, /, ps: Parameters, st: State) -> tuple[Any, State]:
         """The whole solution, and the state. What else may be asked for is the subclass's."""
 
     @abc.abstractmethod
@@ -26,5 +27,5 @@ class AbstractAdapter(AbstractContainer):
         """What of a solution a call returns."""
 
     @abc.abstractmethod
-    def choose_adjoint(self, x: Any, /, ps: Any, st: Any) -> Any:
+    def choose_adjoint(self, x: Any, /, ps: Parameters, st: State) -> Any:
         """How the result of a call is differentiated: its `reason`, and what prints it. Arguments as for a call."""

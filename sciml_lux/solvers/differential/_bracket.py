@@ -23,13 +23,22 @@ class Bracket(optimistix.AbstractRootFinder):
     norm: ClassVar[Callable[[Any], Any]] = jnp.abs
 
     def init(
-        self, fn: Any, y: Any, args: Any, options: dict[str, Any], f_struct: Any, aux_struct: Any, tags: Any
+        self,
+        fn: Any,
+        y: Any,
+        args: Any,
+        options: dict[str, Any],
+        f_struct: Any,
+        aux_struct: Any,
+        tags: frozenset[object],
     ) -> Any:
         lower, upper = (jnp.asarray(options[name], y.dtype) for name in ("lower", "upper"))
         sign = 1.0 if self.is_oriented else jnp.where(_sum(fn(lower, args)[0]) > 0, -1.0, 1.0)
         return lower, upper, sign * _sum(fn(upper, args)[0]) <= 0, jnp.asarray(sign)
 
-    def step(self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: Any, tags: Any) -> tuple[Any, Any, Any]:
+    def step(
+        self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: Any, tags: frozenset[object]
+    ) -> tuple[Any, Any, Any]:
         lower, upper, at_end, sign = state
         values, aux = fn(y, args)
         value = sign * _sum(values)
@@ -37,7 +46,7 @@ class Bracket(optimistix.AbstractRootFinder):
         return jnp.where(at_end, upper, lower + 0.5 * (upper - lower)), (lower, upper, at_end, sign), aux
 
     def terminate(
-        self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: Any, tags: Any
+        self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: Any, tags: frozenset[object]
     ) -> tuple[Any, optimistix.RESULTS]:
         lower, upper, at_end, _ = state
         eps = jnp.finfo(y.dtype).eps
@@ -52,7 +61,7 @@ class Bracket(optimistix.AbstractRootFinder):
         args: Any,
         options: dict[str, Any],
         state: Any,
-        tags: Any,
+        tags: frozenset[object],
         result: Any,
     ) -> tuple[Any, Any, dict[str, Any]]:
         return y, aux, {}
