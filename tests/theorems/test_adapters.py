@@ -15,11 +15,21 @@ from sciml_lux.solvers import AbstractAdapter
 
 ADAPTERS = [member for member in LAYERS if isinstance(member.make(), AbstractAdapter)]
 QUICK = {"NeuralODE", "NeuralODE of three samples", "HybridODE", "DeepEquilibrium"}  # one of each kind
-every_adapter = pytest.mark.parametrize(
-    "member",
-    [pytest.param(member, marks=[pytest.mark.slow] * (member.name not in QUICK)) for member in ADAPTERS],
-    ids=[member.name for member in ADAPTERS],
-)
+
+
+def of(members):
+    parameters = [pytest.param(member, marks=[pytest.mark.slow] * (member.name not in QUICK)) for member in members]
+    return pytest.mark.parametrize("member", parameters, ids=[member.name for member in members])
+
+
+def has_samples(member):
+    """Whether its input is several samples, each of which is solved for by itself."""
+    layer = member.make()
+    apart = layer.batched if isinstance(layer, lux.DeepEquilibrium) else layer.batching == "each"
+    return apart and all(leaf.ndim > 1 and len(leaf) > 1 for leaf in jax.tree.leaves(member.x))
+
+
+every_adapter = of(ADAPTERS)
 
 
 @jax.jit
@@ -64,8 +74,6 @@ def test_a_call_is_the_end_of_the_whole_solution_and_its_outcome_is_in_the_state
 @every_adapter
 def test_a_solve_that_fails_is_nan_and_says_so_or_raises(member, key, unchecked):
     layer, ps, st = made(member, key)
-    if not ps.layout.size:
-        return
     broken = ps.replace(jnp.full_like(ps.vector, jnp.nan))
     y, after = called(layer, member.x, broken, st)
     assert all(np.isnan(leaf).all() for leaf in jax.tree.leaves(y))
@@ -74,13 +82,9 @@ def test_a_solve_that_fails_is_nan_and_says_so_or_raises(member, key, unchecked)
     refused(lambda: raising(member.x, broken, st), lux.SolveError, type(layer).__name__)
 
 
-@every_adapter
+@of([member for member in ADAPTERS if has_samples(member)])
 def test_a_sample_that_fails_leaves_the_others_as_they_are(member, key):
     layer, ps, st = made(member, key)
-    by_sample = getattr(layer, "batched", getattr(layer, "batching", "joint") == "each")
-    leaves = jax.tree.leaves(member.x)
-    if not (by_sample and all(leaf.ndim > 1 and len(leaf) > 1 for leaf in leaves)):
-        return
     spoiled = jax.tree.map(lambda leaf: leaf.at[1].set(jnp.nan), member.x)
     (whole, _), (y, _) = called(layer, member.x, ps, st), called(layer, spoiled, ps, st)
     assert all(np.isnan(leaf[1]).all() for leaf in jax.tree.leaves(y))

@@ -84,11 +84,15 @@ REFUSED = {
     "Debug of a user's container, forward": "its checks are callbacks",
     "SecondOrderODE in turn": "a check of diffrax's is a callback",
     "HamiltonianODE, separable": "a check of diffrax's is a callback",
-    "JumpODE with a learned jump": "a check of diffrax's is a callback",
+    "JumpODE with a learned jump": "a check within the solve is a callback",
     "NeuralODE with a tolerance for each component": "the tolerances of all samples are one list",
     "SteadyStateODE": "the Jacobian is held as a band or in full by its size",
     "ContinuousDEQ": "the norm of diffrax's event takes a number",
 }
+
+
+def test_what_is_refused_is_a_member():
+    assert REFUSED.keys() <= {member.name for member in LAYERS}
 
 
 @pytest.mark.slow

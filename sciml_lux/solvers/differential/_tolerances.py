@@ -7,6 +7,7 @@ import jax
 import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 from jaxtyping import Array
 
 from ._checks import is_fixed
@@ -24,7 +25,7 @@ def default_controller(
         return diffrax.ConstantStepSize()
     span: Any = abs(settings.t1 - settings.t0)
     coefficients: dict[str, Any] = PI_COEFFICIENTS if isinstance(solver, diffrax.AbstractImplicitSolver) else {}
-    if not all(type(size) is int for leaf in jax.tree.leaves(y0) for size in leaf.shape):
+    if any(export.is_symbolic_dim(size) for leaf in jax.tree.leaves(y0) for size in leaf.shape):
         coefficients = coefficients | {"norm": _norm_of_symbolic_size}
     if not isinstance(settings.atol, tuple):
         return StoppingPIDController(rtol=settings.rtol, atol=settings.atol, span=span, **coefficients)

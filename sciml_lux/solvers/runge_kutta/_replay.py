@@ -16,6 +16,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import export
 
 from ...kernels import mapped_together
 from .._constant import constant
@@ -51,7 +52,7 @@ def why_not_recorded(y0: Any, settings: dict[str, Any]) -> str | None:
     if len({leaf.dtype for leaf in leaves}) != 1 or jnp.iscomplexobj(leaves[0]):
         return "the state is not real and of one dtype"
     size = sum(leaf.size for leaf in leaves)
-    if type(size) is not int:
+    if export.is_symbolic_dim(size):
         return "the size of the state is a symbol of jax.export's"
     if size == 0:
         return "the state is empty"
