@@ -68,12 +68,16 @@ class CoupledSolver(diffrax.AbstractAdaptiveSolver):
 
     def stages(self, method: Tableau, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> Float[Array, "stages state"]:
         """The stages from `t0`, which may be the later time, to `t1`."""
-        control = terms.contr(t0, t1)
 
-        def slope(t: Any, y: Any) -> Any:
-            return self.shape.vector(terms.vf_prod(t, self.shape.tree(y), args, control))
+        def field(t: Any, y: Any) -> Any:
+            return self.slope(terms, t, y, args)
 
-        return stages(slope, method, t0, t1, y0)
+        return stages(field, method, t0, t1, y0)[0]
+
+    def slope(self, terms: Any, t: Any, y: Any, args: Any) -> Float[Array, " state"]:
+        """The derivative in the time that diffrax solves in, which runs forward."""
+        control = terms.contr(jnp.zeros_like(t), jnp.ones_like(t))
+        return self.shape.vector(terms.vf_prod(t, self.shape.tree(y), args, control))
 
 
 class Interpolation(diffrax.AbstractLocalInterpolation):

@@ -293,9 +293,7 @@ class _Way(NamedTuple):
     def slope(self, t: Any, weights: Any) -> Any:
         """The time derivative of the solution at its end."""
         args, terms = eqx.combine(weights, self.fixed)
-        shape = self.problem.solver.shape
-        control = terms.contr(jnp.zeros_like(t), jnp.ones_like(t))
-        return shape.vector(terms.vf_prod(t, shape.tree(self.recorded.y), args, control))
+        return self.problem.solver.slope(terms, t, self.recorded.y, args)
 
     def end(self, number: Any) -> Any:
         """Where a step ended. What was recorded is where the next one began: past a discontinuity, by a rounding or two."""

@@ -29,7 +29,7 @@ from jax import lax
 from ...core import is_okay
 from .._constant import constant
 from .._failure import Failure, Outcome, guard
-from ..runge_kutta import Shape
+from ..runge_kutta import Shape, below_diagonal
 
 
 def with_own_derivative(solver: diffrax.AbstractSolver, y0: Any, throw: bool) -> diffrax.AbstractSolver:
@@ -48,9 +48,7 @@ def _coefficients(solver: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray] | No
     tableau = getattr(solver, "tableau", None)
     if not isinstance(tableau, diffrax.ButcherTableau) or tableau.a_diagonal is None:
         return None
-    a = np.diag(np.asarray(tableau.a_diagonal, np.float64))
-    for i, row in enumerate(tableau.a_lower):
-        a[i + 1, : len(row)] = row
+    a = below_diagonal(tableau) + np.diag(np.asarray(tableau.a_diagonal, np.float64))
     first = np.zeros(1) if tableau.c1 is None else np.asarray(tableau.c1).reshape(1)
     return a, np.asarray(tableau.b_sol), np.concatenate([first, tableau.c])
 

@@ -7,7 +7,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
@@ -26,7 +25,7 @@ from ..differential import (
     per_component,
     time_dtype,
 )
-from ..runge_kutta import why_not_by_tableau
+from ..runge_kutta import stage_points, stages, tableau_of, weighted, why_not_by_tableau
 
 
 def solve_with_estimates(
@@ -199,45 +198,40 @@ def _estimates(
     equation: Equation, settings: SolveSettings, solver: Any, begin: Any, end: Any, states: Any, args: Any
 ) -> dict[str, Array]:
     """For each step the error in units of the tolerance, and the stiffness."""
-    tableau = solver.tableau
-    field = equation.terms(solver)
-    a = np.zeros((tableau.num_stages, tableau.num_stages))
-    for i, row in enumerate(tableau.a_lower):
-        a[i + 1, : len(row)] = row
-    c = np.asarray([0.0, *tableau.c])
+    tableau, terms = tableau_of(solver), equation.terms(solver)
+    c = tableau.c
     pair = [(i, j) for j in range(c.size) for i in range(j) if i > 0 and c[i] == c[j]][-1:]
+    state = jax.tree.map(lambda leaf: leaf[0], states)
+    tolerances, (_, unravel), y0 = _tolerances(settings, state), ravel_pytree(state), jax.vmap(_raveled)(states)
 
-    def one(t0: Any, t1: Any, state: Any) -> dict[str, Array]:
-        y, tree = ravel_pytree(state)
-        h = (t1 - t0).astype(y.dtype)
+    @jax.vmap
+    def field(t: Any, y: Any) -> Any:
+        return _raveled(terms(t, unravel(y), args))
 
-        def stage(k: Any, row: Any) -> tuple[Any, Any]:
-            i, a_i, c_i = row
-            at = y + h * (a_i @ k)
-            slope, _ = ravel_pytree(field(t0 + c_i.astype(t0.dtype) * (t1 - t0), tree(at), args))
-            return k.at[i].set(slope), at
-
-        rows = (jnp.arange(c.size), jnp.asarray(a, y.dtype), jnp.asarray(c, y.dtype))
-        k, at = lax.scan(stage, jnp.zeros((c.size, y.size), y.dtype), rows)
-        y1 = y + h * (jnp.asarray(tableau.b_sol, y.dtype) @ k)
-        scale = jnp.asarray(_tolerances(settings, state), y.dtype) + settings.rtol * jnp.maximum(
-            jnp.abs(y), jnp.abs(y1)
-        )
-        error = h * (jnp.asarray(tableau.b_error, y.dtype) @ k) / scale
-        found = {"error_estimate": _size(error) / np.sqrt(y.size).astype(y.dtype)}
-        for i, j in pair:
-            found["stiffness_estimate"] = _size(k[i] - k[j]) / _size(at[i] - at[j])
-        return found
-
-    return jax.vmap(one)(begin, end, states)
+    k, _ = stages(field, tableau, begin, end, y0)
+    _, points = stage_points(tableau, begin, end, y0, k)
+    larger = jnp.maximum(jnp.abs(y0), jnp.abs(y0 + weighted(tableau.b, k)))
+    error = weighted(tableau.b_error, k) / (jnp.asarray(tolerances, larger.dtype)[None] + settings.rtol * larger)
+    found = {"error_estimate": _size(error) / np.sqrt(y0.shape[1]).astype(larger.dtype)}
+    # A step of no length has no slopes, and counts for nothing.
+    length = jnp.abs(end - begin).astype(larger.dtype)
+    for i, j in pair:
+        change = _size(k[i] - k[j]) / jnp.where(length > 0, length, 1)
+        found["stiffness_estimate"] = change / _size(points[i] - points[j])
+    return found
 
 
-def _tolerances(settings: SolveSettings, state: Any) -> np.ndarray:
-    entries = per_component(f"{settings.adapter}: atol", settings.atol, state)
-    full = jax.tree.map(lambda values, leaf: np.broadcast_to(values, leaf.shape).ravel(), entries, state)
+def _raveled(tree: Any) -> Array:
+    return ravel_pytree(tree)[0]
+
+
+def _tolerances(settings: SolveSettings, y: Any) -> np.ndarray:
+    """`atol` of each number of the state."""
+    entries = per_component(f"{settings.adapter}: atol", settings.atol, y)
+    full = jax.tree.map(lambda values, leaf: np.broadcast_to(values, leaf.shape).ravel(), entries, y)
     return np.concatenate(jax.tree.leaves(full))
 
 
-def _size(vector: Array) -> Array:
+def _size(vectors: Array) -> Array:
     # Its derivative is finite everywhere, in a step of no length too.
-    return jnp.sqrt(jnp.sum(jnp.abs(vector) ** 2) + jnp.finfo(vector.dtype).tiny)
+    return jnp.sqrt(jnp.sum(jnp.abs(vectors) ** 2, axis=-1) + jnp.finfo(vectors.dtype).tiny)

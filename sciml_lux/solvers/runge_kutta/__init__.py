@@ -6,8 +6,10 @@ from ._replay import SMALL_STATE as SMALL_STATE
 from ._replay import record_bytes as record_bytes
 from ._replay import solve_and_replay as solve_and_replay
 from ._replay import why_not_recorded as why_not_recorded
-from ._tableau import Shape as Shape
+from ._shape import Shape as Shape
+from ._stages import stage_points as stage_points
+from ._stages import stages as stages
+from ._stages import weighted as weighted
 from ._tableau import Tableau as Tableau
-from ._tableau import stages as stages
+from ._tableau import below_diagonal as below_diagonal
 from ._tableau import tableau_of as tableau_of
-from ._tableau import weighted as weighted

@@ -12,54 +12,56 @@ affine in `ybar_{n+1}`, so that it is computed for every unit vector at once, fo
 is one product with `kbar` for all stages of a chunk; the usual way adds a gradient as long as the parameter vector at each of them.
 """
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ._stages import stage_points, stages, weighted
 from ._steps import Part
-from ._tableau import tableau_of
+from ._tableau import Tableau, tableau_of
+
+# In full precision on every device, as the stages are.
+_einsum = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
 
 
 def chunk_adjoint(problem: Any, part: Part, floating: Any, rest: Any, ts: Any, ys_bar: Any, y_bar: Any) -> Any:
     """The cotangents of the initial value of the first step, of `args` and of `ts`, from that of the last step's result."""
     tableau = tableau_of(problem.settings["solver"])
-    a, b, c = (jnp.asarray(numbers, part.y0.dtype) for numbers in tableau[:3])
     h = (part.t1 - part.t0).astype(part.y0.dtype)
 
     def field(t: Any, y: Any, floating: Any) -> Any:
         return problem.derivative(t, y, floating, rest)
 
-    def stage(k: Any, row: Any) -> tuple[Any, Any]:
-        i, a_i, c_i = row
-        y = part.y0 + jnp.einsum("i,ind->nd", a_i, k)
-        t = part.t0 + c_i.astype(part.t0.dtype) * (part.t1 - part.t0)
-        return k.at[i].set(h[:, None] * jax.vmap(field, (0, 0, None))(t, y, floating)), (t, y)
-
-    k, (t, y) = lax.scan(stage, jnp.zeros((b.size, *part.y0.shape), h.dtype), (jnp.arange(b.size), a, c))
+    of_each = jax.vmap(field, (0, 0, None))
+    k, _ = stages(lambda t, y: of_each(t, y, floating), tableau, part.t0, part.t1, part.y0)
+    t, y = stage_points(tableau, part.t0, part.t1, part.y0, k)
 
     # Every stage of every step, as one batch, linearized once.
-    at_stages = jax.vmap(jax.vmap(field, (0, 0, None)), (0, 0, None))
+    at_stages = jax.vmap(of_each, (0, 0, None))
     _, pull = jax.vjp(lambda y, floating: at_stages(t, y, floating), y, floating)
     unit = jnp.eye(y_bar.size, dtype=h.dtype)
     rows = jax.vmap(lambda row: pull(jnp.broadcast_to(row, y.shape))[0])(unit)
     jacobian = h[None, :, None, None] * jnp.moveaxis(rows, 0, 2)
-    y0_saved, y1_saved, k_saved, ts_bar = _saved_adjoint(problem, part, b, k, ts, ys_bar)
-    y0_bar, k_bar = _step_adjoints(a, b, jacobian, y0_saved, y1_saved, k_saved)
+    y0_saved, y1_saved, k_saved, ts_bar = _saved_adjoint(problem, part, tableau, k, ts, ys_bar)
+    y0_bar, k_bar = _step_adjoints(tableau, jacobian, y0_saved, y1_saved, k_saved)
     size = y_bar.size
     identity = jnp.broadcast_to(jnp.eye(size, dtype=h.dtype), (h.size, size, size))
     matrix = jnp.where(part.active[:, None, None], y0_bar[..., :size], identity)
     shift = jnp.where(part.active[:, None], y0_bar[..., size], 0)
     y_bar, y1_bar = lax.scan(
-        lambda y_bar, step: (step[0] @ y_bar + step[1], y_bar), y_bar, (matrix, shift), reverse=True
+        lambda y_bar, step: (_einsum("de,e->d", step[0], y_bar) + step[1], y_bar), y_bar, (matrix, shift), reverse=True
     )
-    k_bar = jnp.einsum("inde,ne->ind", k_bar[..., :size], y1_bar) + k_bar[..., size]
+    k_bar = _einsum("inde,ne->ind", k_bar[..., :size], y1_bar) + k_bar[..., size]
     weights = jnp.where(part.active[None, :, None], h[None, :, None] * k_bar, 0)
     return y_bar, pull(weights)[1], ts_bar
 
 
-def _saved_adjoint(problem: Any, part: Part, b: Any, k: Any, ts: Any, ys_bar: Any) -> tuple[Any, Any, Any, Any]:
+def _saved_adjoint(
+    problem: Any, part: Part, tableau: Tableau, k: Any, ts: Any, ys_bar: Any
+) -> tuple[Any, Any, Any, Any]:
     """The cotangents of `y0`, `y1` and `k` of each step, and of `ts`, from those of the values saved within the part."""
     direction = problem.direction(ts.dtype)
     # Steps that are not active come last and have no length: nothing lies within them.
@@ -74,23 +76,24 @@ def _saved_adjoint(problem: Any, part: Part, b: Any, k: Any, ts: Any, ys_bar: An
 
         return jax.vmap(one)(ts, inside, part.t0[owner], part.t1[owner], y0[owner], y1[owner], k.swapaxes(0, 1)[owner])
 
-    _, pull = jax.vjp(evaluate, part.y0, part.y0 + jnp.einsum("i,ind->nd", b, k), k, ts)
+    _, pull = jax.vjp(evaluate, part.y0, part.y0 + weighted(tableau.b, k), k, ts)
     return pull(jnp.where(inside[:, None], ys_bar, 0))
 
 
-def _step_adjoints(a: Any, b: Any, jacobian: Any, y0_saved: Any, y1_saved: Any, k_saved: Any) -> tuple[Any, Any]:
+def _step_adjoints(tableau: Tableau, jacobian: Any, y0_saved: Any, y1_saved: Any, k_saved: Any) -> tuple[Any, Any]:
     """`ybar_n` and `kbar` as affine functions of `ybar_{n+1}`: a last axis of the images of the unit vectors, and the shift."""
+    a, b = (jnp.asarray(numbers, jacobian.dtype) for numbers in (tableau.a, tableau.b))
     number, size = y0_saved.shape
     unit = jnp.broadcast_to(jnp.eye(size, dtype=y0_saved.dtype), (number, size, size))
     y1_bar = jnp.concatenate([unit, y1_saved[..., None]], axis=-1)
     y0_bar = y1_bar.at[..., size].add(y0_saved)
-    k_bar = jnp.einsum("i,nde->inde", b, y1_bar).at[..., size].add(k_saved)
+    k_bar = _einsum("i,nde->inde", b, y1_bar).at[..., size].add(k_saved)
 
     def stage(carry: Any, row: Any) -> tuple[Any, None]:
         y0_bar, k_bar = carry
         i, a_i, jacobian_i = row
-        stage_bar = jnp.einsum("noi,noe->nie", jacobian_i, k_bar[i])
-        return (y0_bar + stage_bar, k_bar + jnp.einsum("i,nde->inde", a_i, stage_bar)), None
+        stage_bar = _einsum("noi,noe->nie", jacobian_i, k_bar[i])
+        return (y0_bar + stage_bar, k_bar + _einsum("i,nde->inde", a_i, stage_bar)), None
 
     (y0_bar, k_bar), _ = lax.scan(stage, (y0_bar, k_bar), (jnp.arange(b.size), a, jacobian), reverse=True)
     return y0_bar, k_bar

@@ -6,18 +6,19 @@ when `CHUNK` steps have been taken. A lane that is done, or rejects a step, leav
 benchmarks/ode_batches.py. Nothing is differentiated here.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import diffrax
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
 from ._interpolate import Saved, nothing_saved, save
 from ._problem import InitialValueProblem, Lanes
-from ._tableau import Tableau, tableau_of, weighted
+from ._stages import stages, weighted
+from ._tableau import Tableau, tableau_of
 
 CHUNK = 128
 
@@ -108,16 +109,11 @@ def _start(problem: InitialValueProblem) -> Progress:
     next_t, control = problem.controller().init(
         term, t, problem.end, problem.y0, dt0, None, solver.func, solver.error_order(term)
     )
-    slope = problem.slope(t, problem.y0) if _reuses(tableau_of(solver)) else None
+    slope = problem.slope(t, problem.y0) if tableau_of(solver).reuses_last_stage() else None
     # What is a Python number at first becomes an array in the loop.
     control, result = jax.tree.map(jnp.asarray, (control, diffrax.RESULTS.successful))
     zero = jnp.zeros((), jnp.int32)
     return Progress(t, jnp.minimum(next_t, problem.end), problem.y0, slope, control, result, zero, zero)
-
-
-def _reuses(tableau: Tableau) -> bool:
-    """Whether the last stage is the slope at the result."""
-    return bool(np.all(tableau.a[-1] == tableau.b) and tableau.c[-1] == 1)
 
 
 def _goes_on(problem: InitialValueProblem, progress: Progress) -> Any:
@@ -134,24 +130,10 @@ def _ended(problem: InitialValueProblem, progress: Progress) -> Progress:
 
 
 def _attempt(lanes: Lanes, tableau: Tableau, progress: Progress) -> tuple[Any, Any, Any]:
-    """The result of a step of every lane, its stages `h f`, and the slope at the last one."""
-    y, h = progress.y, (progress.next_t - progress.t)
-    steps = h[..., None].astype(y.dtype)
-
-    def stage(carry: Any, row: Any) -> tuple[Any, None]:
-        k, _ = carry
-        i, a, c = row
-        t = jnp.where(c == 1, progress.next_t, progress.t + c * h)
-        slope = lanes.each(InitialValueProblem.slope, t, y + weighted(a, k))
-        return (k.at[i].set(steps * slope), slope), None
-
-    rows = (np.arange(tableau.b.size, dtype=np.int32), tableau.a.astype(y.dtype), tableau.c.astype(h.dtype))
-    k = jnp.zeros((tableau.b.size, *y.shape), y.dtype)
-    if progress.slope is not None:
-        k = k.at[0].set(steps * progress.slope)
-        rows = jax.tree.map(lambda leaf: leaf[1:], rows)
-    (k, slope), _ = lax.scan(stage, (k, jnp.zeros_like(y)), rows)
-    return y + weighted(tableau.b, k), k, slope
+    """The result of a step of every lane, its stages `h f`, and the slope at the last one, if the next step begins with it."""
+    field = functools.partial(lanes.each, InitialValueProblem.slope)
+    k, slope = stages(field, tableau, progress.t, progress.next_t, progress.y, progress.slope)
+    return progress.y + weighted(tableau.b, k), k, slope
 
 
 def _error(tableau: Tableau, k: Any) -> Any:

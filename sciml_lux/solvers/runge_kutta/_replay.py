@@ -24,9 +24,9 @@ from .._linear import forward_only
 from ._plain import why_not_by_tableau, why_not_followed
 from ._problem import InitialValueProblem, Lanes
 from ._pull_back import SMALL_STATE, Solved, pull_back
+from ._shape import Shape
 from ._solve import solve
 from ._steps import Steps
-from ._tableau import Shape
 
 # Bytes of recorded steps, up to the bound on their number, beyond which checkpointing takes over.
 LARGEST_RECORD = 2**26

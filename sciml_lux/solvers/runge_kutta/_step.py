@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ._stages import stages, weighted
 from ._steps import Part
-from ._tableau import stages, tableau_of, weighted
+from ._tableau import tableau_of
 
 
 def step_adjoint(
@@ -44,6 +45,5 @@ def step_adjoint(
 def _step(problem: Any, t0: Any, t1: Any, y0: Any, floating: Any, rest: Any) -> tuple[Any, Any]:
     """The result of a step, and its stages."""
     tableau = tableau_of(problem.settings["solver"])
-    h = (t1 - t0).astype(y0.dtype)
-    k = stages(lambda t, y: h * problem.derivative(t, y, floating, rest), tableau, t0, t1, y0)
+    k, _ = stages(lambda t, y: problem.derivative(t, y, floating, rest), tableau, t0, t1, y0)
     return y0 + weighted(tableau.b, k), k
