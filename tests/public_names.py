@@ -143,7 +143,7 @@ PUBLIC = {
     "sciml_lux.core": [
         "AbstractContainer",
         "AbstractLayer",
-        "Kept",
+        "CachedFunction",
         "Node",
         "Observer",
         "State",
@@ -518,7 +518,7 @@ PUBLIC = {
         "is_compiling",
         "is_traced",
         "known",
-        "mapped_together",
+        "with_batching_rule",
         "may_specialize",
         "may_stand_in",
         "on_cpu",

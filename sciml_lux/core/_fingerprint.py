@@ -25,7 +25,7 @@ from jax.core import Tracer
 
 from ..flatten import Layout
 from ._names_in_code import names_in
-from ._settled import BOOKKEEPING, UNBOUNDED, is_settled
+from ._trusted_modules import BOOKKEEPING, UNBOUNDED, is_trusted
 
 # Containers that classes may extend, and how to see what is in them.
 _CONTENTS: dict[type, Any] = {
@@ -143,7 +143,7 @@ class Fingerprint:
                 modules[name] = content
             else:
                 self._visit(content)
-        if is_settled(known.get("__name__", "")):
+        if is_trusted(known.get("__name__", "")):
             return
         self._names |= used.attributes
         for root, *attributes in used.chains:
@@ -172,7 +172,7 @@ class Fingerprint:
         found = vars(module)
         if name in found:
             return found[name]
-        if is_settled(module.__name__):
+        if is_trusted(module.__name__):
             return getattr(module, name, None)
         if "__getattr__" in found:
             raise _OpaqueError
@@ -180,10 +180,10 @@ class Fingerprint:
 
     def _member(self, parent: Any, value: Any) -> None:
         if isinstance(value, types.ModuleType):
-            if not is_settled(value.__name__):
+            if not is_trusted(value.__name__):
                 raise _OpaqueError  # handed on as a whole: nobody knows what is read of it
             self._atoms.append(_Same(value))
-        elif parent is not None and is_settled(parent.__name__) and not isinstance(value, types.BuiltinMethodType):
+        elif parent is not None and is_trusted(parent.__name__) and not isinstance(value, types.BuiltinMethodType):
             self._atoms.append(_Same(value))
         else:
             self._visit(value)
@@ -192,7 +192,7 @@ class Fingerprint:
         """An import inside of a function: what is taken from the module, or all that the code names."""
         module = sys.modules.get(name) or sys.modules.get(f"{known.get('__package__')}.{name}")
         self._atoms += (name, len(wanted))
-        if module is None or is_settled(module.__name__):
+        if module is None or is_trusted(module.__name__):
             self._atoms.append(module is None)
             return
         for attribute in wanted or sorted(attributes & vars(module).keys()):
@@ -202,7 +202,7 @@ class Fingerprint:
         owner = function.__self__
         self._atoms.append(function.__name__)
         if owner is None or isinstance(owner, types.ModuleType):
-            if not is_settled(function.__module__ or "") or function.__name__ in UNBOUNDED:
+            if not is_trusted(function.__module__ or "") or function.__name__ in UNBOUNDED:
                 raise _OpaqueError
             self._atoms.append(function.__module__)
         else:
@@ -212,7 +212,7 @@ class Fingerprint:
         wrapped = function.__wrapped__
         self._atoms.append(_Same(function))
         self._visit(wrapped)
-        if not is_settled(getattr(wrapped, "__globals__", {}).get("__name__", "jax")):
+        if not is_trusted(getattr(wrapped, "__globals__", {}).get("__name__", "jax")):
             self.compiled.append(function)
 
     # Data
@@ -243,7 +243,7 @@ class Fingerprint:
     def _class(self, cls: type) -> None:
         self._atoms.append(_Same(cls))
         for base in cls.__mro__:
-            if not is_settled(base.__module__):
+            if not is_trusted(base.__module__):
                 self._classes.setdefault(base, set())
 
     def _visit_members(self) -> bool:
@@ -251,7 +251,7 @@ class Fingerprint:
         found = False
         for cls, done in list(self._classes.items()):
             # What extends a settled class is called by it, by names that are not looked at here; so is what is asked for by computed ones.
-            everything = "getattr" in self._names or any(is_settled(base.__module__) for base in cls.__mro__[:-1])
+            everything = "getattr" in self._names or any(is_trusted(base.__module__) for base in cls.__mro__[:-1])
             for name, member in list(vars(cls).items()):
                 wanted = everything or name in self._names or (name.startswith("__") and name.endswith("__"))
                 if not wanted or name in done or name in BOOKKEEPING:

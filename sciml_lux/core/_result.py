@@ -1,13 +1,43 @@
-"""Outcomes of solves: items of `optimistix.RESULTS` and of its subclasses, which adapters put into the state and fits look for there."""
+"""Outcomes of solves: items of `optimistix.RESULTS` and of its subclasses, which adapters put into the state and fits look for there.
+
+The one place that knows how equinox stores an item: its number, which may be traced and may have axes, and the enumeration it is of.
+"""
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 
 def type_of(result: Any) -> Any:
     """The enumeration that `result` is an item of: `diffrax.RESULTS`, `optimistix.RESULTS`, ..."""
     return result._enumeration
+
+
+def is_item_of(value: Any, enumeration: Any) -> bool:
+    """Whether `value` is an item of this enumeration or of a subclass."""
+    return hasattr(value, "_enumeration") and issubclass(type_of(value), enumeration)
+
+
+def number_of(result: Any) -> Any:
+    """The number of an item in its enumeration, or those of many: NumPy's where it is known, and no work of a device's."""
+    return result._value
+
+
+def item_of(enumeration: Any, number: Any) -> Any:
+    """The item with this number, which may be traced."""
+    return jax.tree.map(lambda _: jnp.asarray(number, jnp.int32), enumeration.successful)
+
+
+def name_of(enumeration: Any, number: int) -> str:
+    [name] = [name for name, item in enumeration._name_to_item.items() if int(item._value) == number]
+    return name
+
+
+def message_of(enumeration: Any, number: int) -> str:
+    """What the enumeration says of its item with this number."""
+    return enumeration._index_to_message[number]
 
 
 def is_okay(result: Any) -> Bool[Array, "*samples"]:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from .._errors import LayerError
-from ._settled import is_settled
+from ._trusted_modules import is_trusted
 
 UNTRACEABLE = (
     jax.errors.ConcretizationTypeError,  # the one of `if` among them
@@ -58,7 +58,7 @@ def _users_line(error: Exception) -> tuple[str, str]:
     """Where in the user's own code the error came from, in words, and the line."""
     found: Any = None
     for frame, line in traceback.walk_tb(error.__traceback__):
-        if not is_settled(frame.f_globals.get("__name__", "")):
+        if not is_trusted(frame.f_globals.get("__name__", "")):
             found = frame.f_code, line
     if found is None:
         return "something in it", ""

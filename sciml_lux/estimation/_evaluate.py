@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from .._errors import LayerError, ShapeError, SolveError
-from ..core import UNTRACEABLE, Kept, State, as_state, explain_untraceable
+from ..core import UNTRACEABLE, CachedFunction, State, as_state, explain_untraceable, is_item_of, is_okay, type_of
 from ..flatten import FlatParams, Layout, leaf_paths
 from ._labels import shown
 
@@ -75,9 +75,9 @@ def estimated_values(layout: Layout, vector: Any) -> Float[Array, " names"]:
 
 
 @eqx.filter_jit
-def evaluate(kept: Kept, ps: FlatParams, st: State, data: Any) -> Evaluation:
-    """The residual, the first of what is kept, and its Jacobian at `ps`, column by column in forward mode."""
-    residual, layout = kept.use()[0], ps.layout
+def evaluate(cached: CachedFunction, ps: FlatParams, st: State, data: Any) -> Evaluation:
+    """The residual, the first of what is cached, and its Jacobian at `ps`, column by column in forward mode."""
+    residual, layout = cached.use()[0], ps.layout
 
     def residual_of(vector: Any) -> Any:
         returned, new = call_residual(residual, FlatParams(vector, layout), st, data)
@@ -151,7 +151,7 @@ def _failed_solves(st: State) -> str:
     """What the adapters inside the residual say of solves that failed."""
     notes = []
     for path in leaf_paths(st):
-        kind = getattr(st[path], "_enumeration", None)
-        if kind is not None and issubclass(kind, optx.RESULTS) and not bool(np.all(st[path] == kind.successful)):
-            notes.append(f"{path}: {kind[st[path]]}")
+        result = st[path]
+        if is_item_of(result, optx.RESULTS) and not np.all(is_okay(result)):
+            notes.append(f"{path}: {type_of(result)[result]}")
     return f". Inside it a solve failed: {'; '.join(notes)}" if notes else ""

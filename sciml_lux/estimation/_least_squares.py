@@ -10,16 +10,16 @@ import numpy as np
 import optimistix as optx
 
 from .._errors import ParameterError, ShapeError, SolveError
-from ..core import Kept, State, as_state, differentiation_mode, failure_mode, keep, ravel_maps
+from ..core import CachedFunction, State, as_state, cached_function, differentiation_mode, failure_mode, ravel_maps
 from ..flatten import FlatParams, Layout, Params, as_array
 from ..kernels import is_compiling, is_traced
 from ..solvers import LevenbergMarquardt
 from ._evaluate import Evaluation, check_start, describe_point, evaluate, residual_vector
 from ._labels import estimated_names, shown
+from ._optimality import Optimality, optimality
 from ._result import LeastSquaresResult
 from ._uncertainty import Uncertainty, uncertainty
 from ._warnings import find_warnings
-from ._where_it_ended import Ending, ending
 
 
 def least_squares(
@@ -65,17 +65,17 @@ def least_squares(
     st = State() if st is None else as_state(st)
     solver = LevenbergMarquardt() if solver is None else solver
     data = jax.tree.map(lambda leaf: as_array(leaf, what="data") if isinstance(leaf, np.ndarray) else leaf, data)
-    kept = keep((residual, solver, ravel_maps(ps.layout)))
-    with kept, differentiation_mode("forward"), failure_mode("nan"):
-        start = evaluate(kept, ps, st, data)
+    cached = cached_function((residual, solver, ravel_maps(ps.layout)))
+    with cached, differentiation_mode("forward"), failure_mode("nan"):
+        start = evaluate(cached, ps, st, data)
         check_start(start, ps, data)
         vector, num_steps, result = ps.vector, 0, optx.RESULTS.successful
         if ps.layout.size:
-            vector, steps, result = _solve(kept, ps.layout, ps.vector, (st, data), max_steps)
+            vector, steps, result = _solve(cached, ps.layout, ps.vector, (st, data), max_steps)
             num_steps = int(steps)
         fitted = ps.replace(vector)
-        end = evaluate(kept, fitted, st, data)
-        where, result = ending(kept, ps, fitted, end, (st, data), result)
+        end = evaluate(cached, fitted, st, data)
+        where, result = optimality(cached, ps, fitted, end, (st, data), result)
     outcome = _outcome(end, fitted, num_steps, result, where, absolute_sigma)
     if throw and not outcome.successful:
         raise SolveError(_explain(outcome, start, where, max_steps))
@@ -97,8 +97,8 @@ def _check_parameters(ps: Any) -> None:
 
 
 @eqx.filter_jit
-def _solve(kept: Kept, layout: Layout, vector: Any, args: Any, max_steps: int) -> Any:
-    residual, solver, _ = kept.use()
+def _solve(cached: CachedFunction, layout: Layout, vector: Any, args: Any, max_steps: int) -> Any:
+    residual, solver, _ = cached.use()
     # Both spellings of forward mode: that of the solvers here and in optimistix. Solvers that know neither ignore it.
     solution = optx.least_squares(
         lambda vector, args: residual_vector(residual, layout, vector, args),
@@ -113,7 +113,7 @@ def _solve(kept: Kept, layout: Layout, vector: Any, args: Any, max_steps: int) -
 
 
 def _outcome(
-    end: Evaluation, ps: FlatParams, num_steps: int, result: optx.RESULTS, where: Ending, absolute_sigma: bool
+    end: Evaluation, ps: FlatParams, num_steps: int, result: optx.RESULTS, where: Optimality, absolute_sigma: bool
 ) -> LeastSquaresResult:
     jacobian, value_jacobian = (np.asarray(matrix, np.float64) for matrix in (end.jacobian, end.value_jacobian))
     successful = bool(result == optx.RESULTS.successful)
@@ -152,7 +152,7 @@ def _outcome(
 def _warnings(
     ps: FlatParams,
     unidentified: tuple[str, ...],
-    where: Ending,
+    where: Optimality,
     degrees_of_freedom: int,
     absolute_sigma: bool,
     end: Evaluation,
@@ -166,7 +166,7 @@ def _warnings(
     return (f"{_no_influence(flat)}, so that nothing is known of {_them(flat)}; {_cure(flat)}", *sentences)
 
 
-def _without_influence(layout: Layout, where: Ending) -> list[str]:
+def _without_influence(layout: Layout, where: Optimality) -> list[str]:
     """The paths of the parameters of which no number has any influence on the residual at the point."""
     return [e.path for e in layout.entries if e.size and np.all(where.flat[e.offset : e.offset + e.size])]
 
@@ -193,7 +193,7 @@ def _structured(numbers: np.ndarray, ps: FlatParams) -> Params:
     return jax.tree.unflatten(jax.tree.structure(ps.params), leaves)
 
 
-def _explain(outcome: LeastSquaresResult, start: Evaluation, where: Ending, max_steps: int) -> str:
+def _explain(outcome: LeastSquaresResult, start: Evaluation, where: Optimality, max_steps: int) -> str:
     before = float(np.sum(np.asarray(start.residual, np.float64) ** 2))
     at = describe_point(outcome.ps)
     if bool(outcome.result == optx.RESULTS.nonlinear_max_steps_reached):

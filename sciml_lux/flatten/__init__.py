@@ -6,13 +6,13 @@ from ._check import check_ravel_map as check_ravel_map
 from ._declare import Entry as Entry
 from ._exact import exact as exact
 from ._exact import exact_fields as exact_fields
+from ._exact_arrays import as_array as as_array
+from ._exact_arrays import as_dtype as as_dtype
+from ._exact_arrays import owned as owned
 from ._flat_params import FlatParams as FlatParams
 from ._flat_params import Parameters as Parameters
 from ._flat_params import flatten as flatten
 from ._flax import register_with_flax as register_with_flax
-from ._kept import as_array as as_array
-from ._kept import as_dtype as as_dtype
-from ._kept import owned as owned
 from ._layout import Layout as Layout
 from ._layout import layout_of as layout_of
 from ._named_tree import NamedTree as NamedTree

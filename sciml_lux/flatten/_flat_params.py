@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 from .._errors import LayoutError, ParameterError, PathError, unknown_name
 from ..kernels import concatenate, is_traced
 from ._declare import as_parameter, declarations
+from ._exact_arrays import owned
 from ._flax import register_where_flax_is_imported
-from ._kept import owned
 from ._layout import Layout, contains, layout_of
 from ._named_tree import Params, leaf_paths
 from ._no_array import ATTRIBUTES, NotAnArray, operation

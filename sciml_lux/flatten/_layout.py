@@ -17,7 +17,7 @@ from .._errors import LayoutError, ParameterError, PathError, unknown_name
 from ..kernels import concatenate, split
 from ._declare import Entry, as_parameter, check_dtype, declarations, entries_of, join_path, resolve_dtype
 from ._exact import exact
-from ._kept import agree, as_array, nan_unless
+from ._exact_arrays import agree, as_array, nan_unless
 from ._named_tree import Params, leaf_paths
 from ._ravel_entry import batch_shape, ravel_entry, ravel_map_name, unravel_entry
 from .maps import ArraySpec, Real, Tied, is_subtree

@@ -11,7 +11,7 @@ import wadler_lindig as wl
 from jax.core import Tracer
 
 from .._errors import ParameterError, PathError, unknown_name
-from ._kept import owned
+from ._exact_arrays import owned
 from ._no_array import ATTRIBUTES, NotAnArray, operation
 
 _NAME = re.compile(r"\w+")

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from .._errors import LayoutError
 from ..kernels import is_traced
 from ._declare import Entry, complex_dtype, join_path
-from ._kept import agree, as_array, nan_unless
+from ._exact_arrays import agree, as_array, nan_unless
 from ._named_tree import Params, leaf_paths
 from .maps import AbstractRavelMap, ArraySpec, Real
 

@@ -4,6 +4,7 @@ from ._affine import affine as affine
 from ._affine import affine_on_columns as affine_on_columns
 from ._backend import compiled_apart as compiled_apart
 from ._backend import on_cpu as on_cpu
+from ._batching_rule import with_batching_rule as with_batching_rule
 from ._fast_forms import may_stand_in as may_stand_in
 from ._fast_forms import stands_for as stands_for
 from ._fused_attention import fused_applies as fused_applies
@@ -13,7 +14,6 @@ from ._hidden_scan import split_gates as split_gates
 from ._known import is_compiling as is_compiling
 from ._known import is_traced as is_traced
 from ._known import known as known
-from ._mapped_together import mapped_together as mapped_together
 from ._masked import where as where
 from ._placement import carried as carried
 from ._placement import check_off_mesh as check_off_mesh

@@ -9,7 +9,7 @@ import optax
 import optimistix
 
 from .._errors import FitError, LayerError
-from ..core import Kept, keep, ravel_maps
+from ..core import CachedFunction, cached_function, ravel_maps
 from ..flatten import FlatParams
 from ..kernels import is_compiling, is_traced
 from ._batches import Batches
@@ -85,7 +85,7 @@ def fit(
     planned = stages(loss, optimizer, steps, batches, ps)
     with contextlib.ExitStack() as used:
         for stepper, _ in planned:
-            used.enter_context(stepper.kept)
+            used.enter_context(stepper.cached)
         fitted = run_stages(planned, ps, st, batches, max_failures, progress)
     if fitted.message and throw:
         raise FitError(fitted.message, fitted)
@@ -99,7 +99,7 @@ def stages(
     check_loss(loss)
     checked = [_stage(one, number, batches) for one, number in _stages(optimizer, steps)]
     maps = ravel_maps(ps.layout)
-    return [(kind(keep(Job(loss, one, maps))), number) for kind, one, number in checked]
+    return [(kind(cached_function(Job(loss, one, maps))), number) for kind, one, number in checked]
 
 
 def _stages(optimizer: Any, steps: int | None) -> list[tuple[Any, int | None]]:
@@ -113,7 +113,7 @@ def _stages(optimizer: Any, steps: int | None) -> list[tuple[Any, int | None]]:
     return [(optimizer, steps)]
 
 
-def _stage(optimizer: Any, steps: Any, batches: Batches) -> tuple[Callable[[Kept], Any], Any, int | None]:
+def _stage(optimizer: Any, steps: Any, batches: Batches) -> tuple[Callable[[CachedFunction], Any], Any, int | None]:
     """The kind of stepper of a stage, its optimiser and number of steps, after the checks that need nothing to have run."""
     optimizer = as_transformation(optimizer)
     if not isinstance(optimizer, optimistix.AbstractMinimiser | optax.GradientTransformation):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Int
 
-from ..core import Kept, State
+from ..core import CachedFunction, State
 from ..flatten import FlatParams
 from ._job import Best, no_best
 from ._loss import Evaluation, Loss, all_solved, evaluate
@@ -31,16 +31,16 @@ class GradientCarry(NamedTuple):
 class GradientStepper:
     """Steps of an optimiser on the vector. A step from a bad point is not taken; the point moves halfway back to the last good one."""
 
-    kept: Kept
+    cached: CachedFunction
 
     @property
     def loss(self) -> Loss:
-        return self.kept.use().loss
+        return self.cached.use().loss
 
     def init(self, ps: FlatParams, st: State, batch: Any) -> GradientCarry:
         """The carry before the first step."""
         with jax.numpy_dtype_promotion("standard"):
-            state = on_vector(self.kept, ps.layout).init(ps)  # type: ignore[arg-type]
+            state = on_vector(self.cached, ps.layout).init(ps)  # type: ignore[arg-type]
         return GradientCarry(ps, ps, st, state, st, jnp.zeros((), jnp.int32), no_best(ps, st))
 
     def step(self, carry: GradientCarry, batch: Any) -> tuple[GradientCarry, Evaluation, Bool[Array, ""]]:
@@ -61,7 +61,7 @@ class GradientStepper:
 
         # optax mixes integers and floats, which strict promotion forbids; the loss is still held to what the user chose.
         with jax.numpy_dtype_promotion("standard"):
-            updates, optimizer_state = on_vector(self.kept, ps.layout).update(
+            updates, optimizer_state = on_vector(self.cached, ps.layout).update(
                 gradient,
                 carry.optimizer_state,
                 ps,  # type: ignore[arg-type]

@@ -10,10 +10,8 @@ import optimistix
 from jaxtyping import Array, Bool, Float
 
 from .._errors import LayerError
-from ..core import UNTRACEABLE, AbstractLayer, State, as_state, explain_untraceable, is_okay
+from ..core import UNTRACEABLE, AbstractLayer, State, as_state, explain_untraceable, is_item_of, is_okay
 from ..flatten import FlatParams, leaf_paths
-
-_ITEM = type(optimistix.RESULTS.successful)
 
 Loss = Callable[..., Any]
 """`loss(ps, st, batch) -> (value, st)` or `(value, st, stats)`."""
@@ -86,14 +84,9 @@ def _check_state(new: State, st: State) -> None:
         raise LayerError(f"a loss returns a state like the one it was given, got {new}, expected {st}")
 
 
-def is_result(leaf: Any) -> bool:
-    """Whether a node of a state is the outcome of a solve."""
-    return isinstance(leaf, _ITEM) and issubclass(leaf._enumeration, optimistix.RESULTS)
-
-
 def solves(st: State) -> dict[str, Any]:
     """The outcomes of solves that a state holds, by path."""
-    return {path: st[path] for path in leaf_paths(st) if is_result(st[path])}
+    return {path: st[path] for path in leaf_paths(st) if is_item_of(st[path], optimistix.RESULTS)}
 
 
 def all_solved(st: State) -> Bool[Array, ""]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optimistix
 from jaxtyping import Array, Bool, Int
 
-from ..core import Kept, State
+from ..core import CachedFunction, State
 from ..flatten import FlatParams
 from ._job import Best, no_best
 from ._loss import Evaluation, Loss, all_solved, evaluate
@@ -30,7 +30,7 @@ class MinimiserCarry(NamedTuple):
 
 
 @functools.lru_cache(maxsize=8)
-def _objective(kept: Kept) -> Any:
+def _objective(cached: CachedFunction) -> Any:
     """The function that is minimised. Compiled by itself, so that the solver's several uses of it share one trace.
 
     Beside each evaluation it returns the point, since solvers return that of another point than the one they have moved to, and that
@@ -40,7 +40,7 @@ def _objective(kept: Kept) -> Any:
     @jax.jit
     def function(ps: FlatParams, args: tuple[State, Any]) -> tuple[Array, tuple[Evaluation, FlatParams, Any]]:
         base_st, batch = args
-        evaluation = evaluate(kept.use().loss, ps, base_st, batch)
+        evaluation = evaluate(cached.use().loss, ps, base_st, batch)
         okay = jnp.isfinite(evaluation.value) & all_solved(evaluation.st)
         return jnp.where(okay, evaluation.value, jnp.inf), (evaluation, ps, jnp.asarray(True))
 
@@ -55,20 +55,20 @@ class MinimiserStepper:
     were at the start, and a failed solve counts as an infinite loss, which the solver's own search steps back from.
     """
 
-    kept: Kept
+    cached: CachedFunction
     # The part of the solver's state that is not arrays; it is known once `init` has been traced.
     _static: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def loss(self) -> Loss:
-        return self.kept.use().loss
+        return self.cached.use().loss
 
     def _call(self, verb: str, ps: FlatParams, base_st: State, batch: Any, **more: Any) -> Any:
-        function, args = _objective(self.kept), (base_st, batch)
+        function, args = _objective(self.cached), (base_st, batch)
         common = {"fn": function, "y": ps, "args": args, "options": {}, "tags": frozenset(), **more}
         if verb == "init":
             common["f_struct"], common["aux_struct"] = jax.eval_shape(function, ps, args)
-        return getattr(self.kept.use().optimizer, verb)(**common)
+        return getattr(self.cached.use().optimizer, verb)(**common)
 
     def init(self, ps: FlatParams, st: State, batch: Any) -> MinimiserCarry:
         """The carry before the first step."""
@@ -110,5 +110,5 @@ class MinimiserStepper:
 
     def judge(self, ps: FlatParams, carry: MinimiserCarry, batch: Any) -> tuple[Array, Bool[Array, ""]]:
         """The loss at `ps`, and whether it is a good one."""
-        value, (evaluation, _, _) = _objective(self.kept)(ps, (carry.base_st, batch))
+        value, (evaluation, _, _) = _objective(self.cached)(ps, (carry.base_st, batch))
         return evaluation.value, jnp.isfinite(value)

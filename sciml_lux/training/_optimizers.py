@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from .._errors import LayerError
-from ..core import Kept
+from ..core import CachedFunction
 from ..flatten import FlatParams, Layout, flatten
 from ._per_leaf import per_leaf, stored_arrays
 
@@ -19,7 +19,7 @@ _MOST_LEAVES = 64
 _MOST_TRIES, _TRIED = 70, 3  # steps, and how many of them must have moved: gradients may be accumulated first
 _ROUNDING = 64  # units of it by which updates may differ: norms of all parameters are summed in another order
 # Transformations of optax that act on each number by itself, by sums over all of them, or by inner products: the same on a vector.
-_ALIKE = frozenset(
+_ELEMENTWISE = frozenset(
     [
         "add_decayed_weights",
         "clip",
@@ -55,18 +55,18 @@ def as_transformation(optimizer: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=32)
-def on_vector(kept: Kept, layout: Layout) -> optax.GradientTransformationExtraArgs:
+def on_vector(cached: CachedFunction, layout: Layout) -> optax.GradientTransformationExtraArgs:
     """The transformation by which a vector of this layout moves as the parameters would one by one.
 
     **Errors:** `LayerError` for one that can run on neither, and for one that would end at a point that is not meant.
     """
-    optimizer = kept.use().optimizer
+    optimizer = cached.use().optimizer
     with jax.ensure_compile_time_eval():
         return _choose(optimizer, layout)
 
 
 def _choose(optimizer: Any, layout: Layout) -> optax.GradientTransformationExtraArgs:
-    if not layout.size or _is_alike(optimizer.update):
+    if not layout.size or _is_elementwise(optimizer.update):
         return _adapted(optimizer)
     small = _stand_in(layout)
     failed: Exception | None = None
@@ -79,7 +79,7 @@ def _choose(optimizer: Any, layout: Layout) -> optax.GradientTransformationExtra
             continue
         if states[0] is None or states[1] is None:
             return routes[states[0] is None]
-        return routes[0] if _move_alike(routes, tried) else routes[1]
+        return routes[0] if _are_elementwise(routes, tried) else routes[1]
     raise LayerError(
         f"the optimizer can run neither on one vector nor on the parameters leaf by leaf: {failed}; write masks and labels as functions, "
         "such as mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params)"
@@ -117,7 +117,7 @@ def extra_arguments(state: Any, value: Any, gradient: Any, value_fn: Any) -> dic
     return {"value": value, "grad": gradient, "value_fn": value_fn}
 
 
-def _move_alike(routes: list[Any], layout: Layout) -> bool:
+def _are_elementwise(routes: list[Any], layout: Layout) -> bool:
     """Whether both ways of running move a quadratic function's parameters alike to rounding, over a few steps from a random point."""
     random = np.random.default_rng(0)
     # Of very different sizes, so that a weak decay of the large ones is seen beside the gradient of the small ones.
@@ -158,15 +158,15 @@ def _move_alike(routes: list[Any], layout: Layout) -> bool:
     return moved > 0
 
 
-def _is_alike(update: Any) -> bool:
-    """Whether a function of optax, and all that it combines, is one of `_ALIKE`, with numbers for its settings."""
+def _is_elementwise(update: Any) -> bool:
+    """Whether a function of optax, and all that it combines, is one of `_ELEMENTWISE`, with numbers for its settings."""
     maker = getattr(update, "__qualname__", "").partition(".")[0]
-    if not getattr(update, "__module__", "").startswith("optax.") or maker not in _ALIKE | _COMBINATIONS:
+    if not getattr(update, "__module__", "").startswith("optax.") or maker not in _ELEMENTWISE | _COMBINATIONS:
         return False
     contents = [cell.cell_contents for cell in update.__closure__ or ()]
     if maker in _COMBINATIONS:
         parts = [part for content in contents for part in (content if type(content) is tuple else [content])]
-        return all(_is_alike(getattr(part, "update", part)) for part in parts)
+        return all(_is_elementwise(getattr(part, "update", part)) for part in parts)
     settled = (bool, int, float, str, np.dtype, type, type(None))
     return all(callable(content) or isinstance(content, settled) for content in contents)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core import State
+from ..core import State, type_of
 from ..flatten import FlatParams
 from ._batches import Batches
 from ._loss import solves
@@ -62,7 +62,7 @@ def explain_rise(start: float, end: float, best: float, step: int) -> str:
 
 def _reasons(carry: Any, ps: FlatParams, batches: Batches) -> str:
     reasons = [
-        f"the solve at {path} failed: {_of_samples(carry.failed_st, path) or result._enumeration[result].rstrip('.')}"
+        f"the solve at {path} failed: {_of_samples(carry.failed_st, path) or type_of(result)[result].rstrip('.')}"
         for path, result in _failed_solves(carry).items()
     ]
     with_nan = {
@@ -83,7 +83,7 @@ def _reasons(carry: Any, ps: FlatParams, batches: Batches) -> str:
 
 
 def _failed_solves(carry: Any) -> dict[str, Any]:
-    return {path: result for path, result in solves(carry.failed_st).items() if result._enumeration[result]}
+    return {path: result for path, result in solves(carry.failed_st).items() if type_of(result)[result]}
 
 
 def _of_samples(st: State, path: str) -> str:

@@ -27,7 +27,7 @@ NOT_FOLLOWED = {
     "flatten/files/_file.py: write it; read its tensors": "the word says that lux.save did not make the file",
     "flatten/files/_file.py: write `pip install": _INSTALLS,
     "flatten/files/_decode.py: write `pip install": _INSTALLS,
-    "flatten/_kept.py: write it in other units": _PRECISION,
+    "flatten/_exact_arrays.py: write it in other units": _PRECISION,
     "layers/containers/_precision.py: write jax.config.update": _PRECISION,
     "tools/foreign/_flax.py: write `pip install": _INSTALLS,
     "solvers/differential/_one.py: write stiff=True": "one of several things to try, which need not be what the problem lacks",

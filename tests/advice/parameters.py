@@ -133,7 +133,7 @@ CASES = [
         lambda: lux.flatten.flatten(PS.params),
     ),
     (
-        "flatten/_kept.py: write value.real",
+        "flatten/_exact_arrays.py: write value.real",
         lambda: PS.set("bias", np.ones(2) * 1j),
         ({"value": np.ones(2) * 1j}, lambda value: PS.set("bias", value)),
     ),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from sciml_lux.kernels import mapped_together
+from sciml_lux.kernels import with_batching_rule
 
 
 def steps(p, y, number):
@@ -29,7 +29,7 @@ def ours(p, y, number):
         axes = [0 if mapped else None for mapped in is_mapped]
         return jax.vmap(steps, axes, axis_size=size)(*arrays), (True, True)
 
-    return mapped_together(steps, together)(p, y, number)
+    return with_batching_rule(steps, together)(p, y, number)
 
 
 P, Y, NUMBER = (
@@ -77,7 +77,7 @@ def test_it_runs_together_in_derivatives_as_well():
         axes = [0 if mapped else None for mapped in is_mapped]
         return jax.vmap(steps, axes, axis_size=size)(*arrays), (True, True)
 
-    function = mapped_together(steps, together)
+    function = with_batching_rule(steps, together)
     jax.jit(jax.jacfwd(lambda p: jax.vmap(lambda y: function(p, y, NUMBER[0])[0])(Y)))(P)
     assert seen
     assert all(mapped[1] for mapped in seen)  # whichever moves, the lanes are those of `y`

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "tools": GROUND | {"layers", "solvers", "training", "estimation"},
 }
 # The folders of `solvers` that each of them may import: families stand on `differential`, which knows none of them. The modules beside
-# them, such as `_linear.py`, stand below all, and import none.
+# them, such as `_linear_map.py`, stand below all, and import none.
 DIFFERENTIAL = {"differential", "adjoints", "runge_kutta"}
 SOLVERS = {
     "runge_kutta": set(),
@@ -159,6 +159,12 @@ def test_the_libraries_of_solvers_stay_where_they_belong():
         return misplaced and f"{name}: {misplaced}"
 
     no_offenders("imports of libraries", map(offence, SOURCES))
+
+
+def test_how_peers_store_an_outcome_is_known_in_one_place():
+    private = re.compile(r"\._(enumeration|index_to_message|name_to_item)\b|(?<!self)(?<!found)\._value\b")
+    found = [str(path.relative_to(ROOT)) for path in SOURCES.values() if private.search(path.read_text())]
+    assert found == ["core/_result.py"]
 
 
 def test_imports_stand_at_the_top():

@@ -10,7 +10,7 @@ from members.equilibria import two_scales
 
 import sciml_lux as lux
 from sciml_lux.solvers import Anderson, ImplicitGradient, PhantomGradient, ReversibleAdjoint, UnrolledGradient
-from sciml_lux.solvers._linear import linear_map
+from sciml_lux.solvers._linear_map import linear_map
 
 START = jnp.array([1.0, 0.5])
 TS = jnp.array([0.25, 0.5, 1.0])

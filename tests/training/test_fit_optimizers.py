@@ -90,16 +90,16 @@ def test_a_fit_does_to_the_vector_what_the_optimizer_does_to_parameters(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if OPTIMIZERS[name][1]])
 def test_what_is_known_to_be_alike_is_found_to_be(name, monkeypatch):
-    monkeypatch.setattr(_optimizers, "_is_alike", lambda update: False)
+    monkeypatch.setattr(_optimizers, "_is_elementwise", lambda update: False)
     chosen = _optimizers._choose(_optimizers.as_transformation(OPTIMIZERS[name][0]), PS.layout)
     assert "per_leaf" not in chosen.init.__qualname__
 
 
 def test_what_is_known_to_be_alike():
-    known = {name for name, (optimizer, _) in OPTIMIZERS.items() if _optimizers._is_alike(optimizer.update)}
+    known = {name for name, (optimizer, _) in OPTIMIZERS.items() if _optimizers._is_elementwise(optimizer.update)}
     assert {"sgd", "adam", "adamw", "lbfgs", "schedule", "clipped by the norm of all"} <= known
     assert all(OPTIMIZERS[name][1] for name in known)
-    assert not _optimizers._is_alike(optax.scale(np.ones(3)).update)  # of the length of one of the two
+    assert not _optimizers._is_elementwise(optax.scale(np.ones(3)).update)  # of the length of one of the two
 
 
 @pytest.mark.slow

@@ -16,9 +16,9 @@ from jax.core import Tracer
 
 from ..._errors import FileFormatError, LayoutError
 from .._declare import check_dtype, join_path
+from .._exact_arrays import as_array
 from .._flat_params import FlatParams, check_range
 from .._flax import register_where_flax_is_imported
-from .._kept import as_array
 from .._layout import Layout, layout_of
 from .._named_tree import Params, leaf_paths
 from ..maps import ArraySpec

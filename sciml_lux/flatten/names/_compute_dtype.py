@@ -9,8 +9,8 @@ import numpy as np
 
 from ..._errors import LayoutError
 from ...kernels import is_traced
+from .._exact_arrays import as_array
 from .._flat_params import FlatParams
-from .._kept import as_array
 from .._layout import Layout, layout_of
 from ..maps import ArraySpec
 from ._selection import select

@@ -14,8 +14,8 @@ from jaxtyping import Array, Bool, Float, Int
 from ..._errors import LayoutError, PathError, unknown_name
 from ...kernels import concatenate, split
 from .._declare import Entry
+from .._exact_arrays import as_array
 from .._flat_params import FlatParams
-from .._kept import as_array
 from .._layout import Layout, contains, layout_of
 from ..maps import ArraySpec
 

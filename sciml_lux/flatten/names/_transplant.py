@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from ..._errors import LayoutError
 from ...kernels import concatenate
+from .._exact_arrays import as_array
 from .._flat_params import FlatParams, check_range
-from .._kept import as_array
 from .._layout import contains
 from ._selection import select
 

@@ -10,12 +10,12 @@ from jax import lax
 
 from ..._errors import LayerError
 from ...core import differentiation_mode
+from .._both_modes import in_both_modes
 from .._constant import constant
 from .._failure import Outcome, guard
-from .._linear import in_both_modes
 from ..runge_kutta import Shape, why_not_by_tableau
 from ._coupled import CoupledSolver
-from ._unwind import SAVE_Y, Problem, Recorded, Solve, probe, subs_of, unwind
+from ._reversible_backward import SAVE_Y, Problem, Recorded, Solve, probe, pull_back_steps, subs_of
 
 APART = (
     "ReversibleAdjoint: the two solutions that it couples came further apart than the errors of the steps explain, as they do where "
@@ -235,4 +235,4 @@ def _with_gradient_backward(
     )
     # A derivative of this is a second derivative.
     solve = eqx.internal.nondifferentiable(solve, msg=_only("y0, args, ts and t1"))
-    return unwind(problem, recorded, ys_bar, solve, perturbed)
+    return pull_back_steps(problem, recorded, ys_bar, solve, perturbed)

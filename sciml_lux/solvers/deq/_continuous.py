@@ -12,7 +12,7 @@ from ..._errors import LayerError
 from ..differential import integrate
 from ._cell import Cell
 from ._deep_equilibrium import DeepEquilibrium
-from ._find import Found, measured
+from ._find import Found, judge_at
 from ._rows import row_norms
 from ._settings import check_settings
 
@@ -79,7 +79,7 @@ class ContinuousDEQ(DeepEquilibrium):
         solution = integrate(field, z0, inputs, None, None, settings, diffrax.ForwardMode(), event)
         z: Any = solution.ys
         num_steps = jnp.asarray(solution.stats["num_steps"], jnp.int32)
-        return measured(self.tolerances(), cell, z[-1], inputs, num_steps)
+        return judge_at(self.tolerances(), cell, z[-1], inputs, num_steps)
 
 
 def _field(cell: Cell, t: Any, z: Any, inputs: Any) -> Any:

@@ -27,7 +27,7 @@ from ..fixed_point import Anderson
 from ._attach import Rule, accuracy_of, attach
 from ._cell import Cell, apply
 from ._corrections import iterates
-from ._find import Found, find, measured
+from ._find import Found, find_equilibrium, judge_at
 from ._penalties import JacobianPenalty, largest_growth
 from ._report import explain, figures, result_of, warn_of_weak_contraction
 from ._rows import rows_of
@@ -128,7 +128,7 @@ class DeepEquilibrium(AbstractAdapter):
     def search(self, cell: Cell, z0: Array, inputs: Any, trusted: Any = False) -> Found:
         """The equilibrium that is reached from `z0`, a matrix of samples, without derivatives. `trusted`: the samples of which it was
         known to be one."""
-        return find(self.solver, cell, z0, inputs, self.max_steps, trusted)
+        return find_equilibrium(self.solver, cell, z0, inputs, self.max_steps, trusted)
 
     def __call__(self, x: Any, ps: Any, st: Any) -> tuple[Any, State]:
         solution, st = self.solve(x, ps, st)
@@ -263,7 +263,7 @@ class DeepEquilibrium(AbstractAdapter):
         if isinstance(self.adjoint, UnrolledGradient):
             z = self.adjoint.iterate(cell, start, inputs)
             detached, fixed = jax.tree.map(lax.stop_gradient, (z, inputs))
-            found = measured(self.tolerances(), cell, detached, fixed, self.adjoint.steps)
+            found = judge_at(self.tolerances(), cell, detached, fixed, self.adjoint.steps)
             return found, jnp.isfinite(found.residual), z
         found = self.search(cell, lax.stop_gradient(start), jax.tree.map(lax.stop_gradient, inputs), trusted)
         okay = found.converged

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array
 
-from ...core import differentiation_mode
+from ...core import differentiation_mode, number_of
 from ..fixed_point import LARGEST_ERROR, NEARER, gathered, no_evidence, offset_of
 from ._cell import Cell
 from ._rows import row_norms
 
 _CODES = {
-    name: int(getattr(optx.RESULTS, name)._value)
+    name: int(number_of(getattr(optx.RESULTS, name)))
     for name in ("successful", "nonfinite", "nonlinear_max_steps_reached", "nonlinear_divergence")
 }
 
@@ -38,7 +38,7 @@ class Found(NamedTuple):
     memory: Any = None
 
 
-class Detached(optx.AbstractAdjoint):
+class NoDerivative(optx.AbstractAdjoint):
     """A solve that is not differentiated: what is differentiated is the equation that its result satisfies."""
 
     def apply(self, primal_fn: Any, rewrite_fn: Any, inputs: Any, tags: Any) -> Any:
@@ -46,7 +46,7 @@ class Detached(optx.AbstractAdjoint):
         return primal_fn((*inputs, functools.partial(eqxi.while_loop, kind="lax")))
 
 
-def find(solver: Any, cell: Cell, z0: Array, inputs: Any, max_steps: int, trusted: Any = False) -> Found:
+def find_equilibrium(solver: Any, cell: Cell, z0: Array, inputs: Any, max_steps: int, trusted: Any = False) -> Found:
     """The fixed point that a solver of optimistix reaches from `z0`, a matrix of samples.
 
     Solvers of this package know of each sample whether it converged. Of others, which know only of all, the residuals are
@@ -63,7 +63,7 @@ def find(solver: Any, cell: Cell, z0: Array, inputs: Any, max_steps: int, truste
             inputs,
             options={"trusted": trusted} if ours else None,
             max_steps=max_steps,
-            adjoint=Detached(),
+            adjoint=NoDerivative(),
             throw=False,
         )
     stats, z = solution.stats, solution.value
@@ -76,15 +76,15 @@ def find(solver: Any, cell: Cell, z0: Array, inputs: Any, max_steps: int, truste
         residual = row_norms(new - z)
         within = jnp.full((samples,), solution.result == optx.RESULTS.successful) & jnp.isfinite(residual)
         allowed = jnp.maximum(solver.atol + solver.rtol * row_norms(new), residual)
-        rests, error = rest(cell, z, new, inputs, allowed, solver.atol)
+        rests, error = evidence_of_rest(cell, z, new, inputs, allowed, solver.atol)
         converged = within & rests
     num_steps = jnp.broadcast_to(jnp.asarray(stats["num_steps"], jnp.int32), (samples,))
-    code = jnp.broadcast_to(jnp.asarray(solution.result._value, jnp.int32), (samples,))  # type: ignore[attr-defined]
-    code = codes(code, residual, converged, within)
+    code = jnp.broadcast_to(number_of(solution.result), (samples,))
+    code = codes_of_samples(code, residual, converged, within)
     return Found(z, residual, error, num_steps, converged, code, stats.get("residuals"), solution.state)
 
 
-def rest(cell: Cell, z: Array, new: Array, inputs: Any, allowed: Array, atol: Any) -> tuple[Array, Array]:
+def evidence_of_rest(cell: Cell, z: Array, new: Array, inputs: Any, allowed: Array, atol: Any) -> tuple[Array, Array]:
     """Whether a small residual at `z`, with `new` the image of `z`, is that of a point of rest, by two applications more; and the
     estimated distance to it."""
     nearer = cell(NEARER * z, inputs) - NEARER * z
@@ -102,20 +102,20 @@ def rest(cell: Cell, z: Array, new: Array, inputs: Any, allowed: Array, atol: An
     return start.rounding | rounding | near, error
 
 
-def measured(tolerances: tuple[float, float], cell: Cell, z: Array, inputs: Any, num_steps: Any) -> Found:
+def judge_at(tolerances: tuple[float, float], cell: Cell, z: Array, inputs: Any, num_steps: Any) -> Found:
     """What a solver with the tolerances `(rtol, atol)` would say of `z`, which it did not find."""
     rtol, atol = tolerances
     new = cell(z, inputs)
     residual = row_norms(new - z)
     allowed = atol + rtol * row_norms(new)
-    rests, error = rest(cell, z, new, inputs, allowed, atol)
+    rests, error = evidence_of_rest(cell, z, new, inputs, allowed, atol)
     within = residual <= allowed
     converged = within & rests
-    code = codes(jnp.zeros(z.shape[:1], jnp.int32), residual, converged, within)
+    code = codes_of_samples(jnp.zeros(z.shape[:1], jnp.int32), residual, converged, within)
     return Found(z, residual, error, jnp.broadcast_to(jnp.asarray(num_steps, jnp.int32), z.shape[:1]), converged, code)
 
 
-def codes(code: Array, residual: Array, converged: Array, within: Array) -> Array:
+def codes_of_samples(code: Array, residual: Array, converged: Array, within: Array) -> Array:
     """How each sample ended, given how all of them did and which have a residual `within` the tolerances."""
     # The solver may have ended because of another sample.
     general = (code == _CODES["successful"]) | (code == _CODES["nonfinite"])

@@ -4,18 +4,18 @@ import math
 import warnings
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 from jax.core import Tracer
 
+from ...core import item_of, number_of
 from .._failure import Failure
 from ._find import Found
 from ._rows import row_norms
 
-_NONFINITE = int(optx.RESULTS.nonfinite._value)  # type: ignore[attr-defined]
-_ADRIFT = int(optx.RESULTS.nonlinear_divergence._value)  # type: ignore[attr-defined]
+_NONFINITE = int(number_of(optx.RESULTS.nonfinite))
+_ADRIFT = int(number_of(optx.RESULTS.nonlinear_divergence))
 
 # How many times the residual an estimated error is that is worth a warning.
 _WEAK = 1e3
@@ -23,14 +23,14 @@ _WEAK = 1e3
 
 def item(code: Any) -> Any:
     """The item of `optimistix.RESULTS` of a number, which may be traced."""
-    return jax.tree.map(lambda _: jnp.asarray(code, jnp.int32), optx.RESULTS.successful)
+    return item_of(optx.RESULTS, code)
 
 
 def result_of(okay: Any, code: Any, throw: bool) -> Any:
     """The outcome of all samples: that of the first that failed; with `throw=False`, where failed samples are the caller's to leave
     out, only if all failed."""
     failed = jnp.any(~okay) if throw else jnp.all(~okay)
-    return item(jnp.where(failed, code[jnp.argmax(~okay)], int(optx.RESULTS.successful._value)))  # type: ignore[attr-defined]
+    return item(jnp.where(failed, code[jnp.argmax(~okay)], number_of(optx.RESULTS.successful)))
 
 
 def explain(deq: Any, failure: Failure) -> str:

@@ -20,10 +20,9 @@ from ._moving import shifted as shifted
 from ._moving import with_rate as with_rate
 from ._request import Request as Request
 from ._request import Start as Start
-from ._results import ADVICE as ADVICE
 from ._results import RESULTS as RESULTS
 from ._results import SUCCESSFUL as SUCCESSFUL
-from ._results import name_of as name_of
+from ._results import advice_for as advice_for
 from ._settings import SolveSettings as SolveSettings
 from ._values import as_array as as_array
 from ._values import as_state_arrays as as_state_arrays

@@ -13,7 +13,7 @@ from jaxtyping import Array
 from ..._errors import ShapeError
 from ...core import type_of
 from ...kernels import known
-from .._linear import isolated
+from .._both_modes import isolated
 from ._request import Request
 
 _ONCE = (

@@ -82,11 +82,11 @@ def choice_of(
     y0 = equation.lift(request.y0, params, state)
     time = time_dtype(y0).type
     t0, t1 = time(settings.t0), time(settings.t1)
-    told = diffrax_settings(settings, y0, t0, t1)
+    options = diffrax_settings(settings, y0, t0, t1)
     start = Start(y0, t0, None, params, state, request.inputs, request.drives)
-    driven = is_driven(equation.driven_terms(told["solver"], start))
-    args, told = step_onto(start.args, told)
-    return choose_adjoint(settings.adjoint, y0, args, told, event=settings.event, driven=driven)
+    driven = is_driven(equation.driven_terms(options["solver"], start))
+    args, options = step_onto(start.args, options)
+    return choose_adjoint(settings.adjoint, y0, args, options, event=settings.event, driven=driven)
 
 
 def _checked(equation: Equation, settings: SolveSettings, request: Request) -> tuple[Request, bool, int | None]:

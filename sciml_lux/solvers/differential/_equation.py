@@ -89,9 +89,9 @@ class Equation:
     def solution_from(self, start: Start, settings: SolveSettings) -> diffrax.Solution:
         """The solution of one solve, whether it succeeded or not: by default the engine's, `integrate`."""
         t1 = time_dtype(start.y0).type(settings.t1) if start.ts is None else start.ts[-1]
-        told = diffrax_settings(settings, start.y0, start.t0, t1)
-        terms, adjoint = self.driven_terms(told["solver"], start), chosen_adjoint(settings)
-        return integrate(terms, start.y0, start.args, start.ts, start.saveat, told, adjoint, settings.event, True)
+        options = diffrax_settings(settings, start.y0, start.t0, t1)
+        terms, adjoint = self.driven_terms(options["solver"], start), chosen_adjoint(settings)
+        return integrate(terms, start.y0, start.args, start.ts, start.saveat, options, adjoint, settings.event, True)
 
     def input_axes(self, inputs: Any) -> Any:
         """Which arrays in `inputs` have a leading axis, the samples of `batching="each"`, as for `equinox.filter_vmap`: by default all

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ...core import differentiation_mode
-from .._linear import in_both_modes
+from .._both_modes import in_both_modes
 from ..adjoints import ReversibleAdjoint, choose_adjoint
 from ..runge_kutta import solve_and_replay
 from ._closure import with_closures

@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array
 
 from ..._errors import ShapeError
-from ...core import is_okay, type_of
+from ...core import is_okay, message_of, number_of, type_of
 from .._failure import Failure, Outcome
 from ..adjoints import APART, ReversibleAdjoint
 from ._batching import own_times
@@ -55,7 +55,9 @@ def solve_one(equation: Equation, settings: SolveSettings, known: bool, request:
     solution = _judged(equation.solution_from(start, settings), wrong)
     solution = _observed(equation, solution, start)
     if real is not None:
-        solution = eqx.tree_at(lambda s: s.ys, solution, jax.tree.map(lambda leaf: _still(leaf, real), solution.ys))
+        solution = eqx.tree_at(
+            lambda s: s.ys, solution, jax.tree.map(lambda leaf: _without_gradient_of_padding(leaf, real), solution.ys)
+        )
     return solution, is_okay(solution.result)
 
 
@@ -108,7 +110,7 @@ def _observed(equation: Equation, solution: diffrax.Solution, start: Start) -> d
     return eqx.tree_at(lambda s: s.ys, solution, ys)
 
 
-def _still(leaf: Array, real: Array) -> Array:
+def _without_gradient_of_padding(leaf: Array, real: Array) -> Array:
     """`leaf`, from whose padding no gradient comes back."""
     rows = real.reshape(-1, *[1] * (leaf.ndim - 1))
     return jnp.where(rows, leaf, lax.stop_gradient(leaf))
@@ -118,21 +120,21 @@ def outcome(solution: diffrax.Solution, okay: Any) -> Outcome:
     unknown = jnp.full(jnp.shape(okay), jnp.nan, jnp.float32)
     facts = [solution.stats.get(name, unknown) for name in ("t_reached", "y_largest")]
     result: Any = solution.result
-    return Outcome(okay, jnp.broadcast_to(result._value, jnp.shape(okay)), *facts)
+    return Outcome(okay, jnp.broadcast_to(number_of(result), jnp.shape(okay)), *facts)
 
 
 def explain(equation: Equation, settings: SolveSettings, kind: Any, failure: Failure) -> str:
     """What happened, where, and what to try."""
 
     def failed(*items: Any) -> bool:
-        return any(int(item._value) == failure.result for item in items)
+        return any(int(number_of(item)) == failure.result for item in items)
 
     where = "" if math.isnan(failure.t) else f" at t={failure.t:.6g}"
     if failure.samples > 1:
         where += f" in sample {failure.sample} ({failure.number} of {failure.samples} samples failed)"
     size = "" if math.isnan(failure.largest) else f", where the largest number of the state is {failure.largest:.3g}"
     stiff = "" if settings.stiff or settings.solver is not None else ", or write stiff=True for an implicit solver"
-    message = kind._index_to_message[failure.result].split(". ")[0].rstrip(".")
+    message = message_of(kind, failure.result).split(". ")[0].rstrip(".")
     own = equation.advice(failure.result)
     if own is not None:
         advice = own

@@ -4,6 +4,8 @@ from typing import Any
 
 import diffrax
 
+from ...core import name_of
+
 
 class RESULTS(diffrax.RESULTS):  # type: ignore[misc]
     """`diffrax.RESULTS`, and what only solves with jumps or to a steady state can come to."""
@@ -19,7 +21,7 @@ class RESULTS(diffrax.RESULTS):  # type: ignore[misc]
 
 SUCCESSFUL: Any = RESULTS.successful  # an item, whatever type checkers make of enumerations
 
-ADVICE = {
+_ADVICE = {
     "max_jumps_reached": "raise max_jumps, or end the solve earlier",
     "jumps_accumulate": "end the solve before, or let jump bring the state to rest away from where the condition is 0",
     "dose_before_start": "leave it out, or start at or before it",
@@ -27,7 +29,6 @@ ADVICE = {
 }
 
 
-def name_of(result: int) -> str:
-    """The name of an item of `RESULTS`, given its number."""
-    [name] = [name for name, item in RESULTS._name_to_item.items() if int(item._value) == result]
-    return name
+def advice_for(result: int) -> str | None:
+    """What to write after the item of `RESULTS` with this number, if it is one of ours."""
+    return _ADVICE.get(name_of(RESULTS, result))

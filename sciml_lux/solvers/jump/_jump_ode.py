@@ -15,14 +15,13 @@ from ...core import AbstractLayer, State
 from ...kernels import is_traced, known
 from ..adjoints import AdjointChoice
 from ..differential import (
-    ADVICE,
     RESULTS,
     Request,
     SolveSettings,
     Start,
+    advice_for,
     as_array,
     diffrax_settings,
-    name_of,
     per_component,
     time_dtype,
 )
@@ -117,7 +116,7 @@ class JumpODE(NeuralODE):
         return {**super().summary(solution, okay), "num_jumps": jnp.max(solution.stats["num_jumps"])}
 
     def advice(self, result: int) -> str | None:
-        return ADVICE.get(name_of(result))
+        return advice_for(result)
 
     def derivative(self, t: Any, y: Any, params: Any, state: State, inputs: Any) -> tuple[Any, State]:
         dy, children = super().derivative(t, y, params, state, inputs)
@@ -174,14 +173,14 @@ class JumpODE(NeuralODE):
         time = time_dtype(y0).type
         ts = jnp.asarray(settings.t1, time)[None] if start.ts is None else start.ts
         doses = self._sorted_doses(y0, start.drives.doses, t0, time, resume)
-        told = diffrax_settings(settings, y0, t0, ts[-1])
+        options = diffrax_settings(settings, y0, t0, ts[-1])
         condition = None if self.condition is None else jax.tree_util.Partial(JumpODE._condition, self)
         jump, dose = (jax.tree_util.Partial(method, self) for method in (JumpODE._jump, JumpODE._dose))
-        system = Jumping(self.terms(told["solver"]), condition, jump, dose)
+        system = Jumping(self.terms(options["solver"]), condition, jump, dose)
         events = self._events()
         resumed = None if resume is False else (jnp.asarray(resume), self._tolerance(y0))
         adjoint = settings.adjoint
-        return solve_with_jumps(system, self.direction, events, y0, start.args, ts, doses, told, adjoint, resumed)
+        return solve_with_jumps(system, self.direction, events, y0, start.args, ts, doses, options, adjoint, resumed)
 
     def _tolerance(self, y: Any) -> Any:
         """How far from the solution a state may be that was solved for."""

@@ -139,7 +139,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
         result = optx.RESULTS.where(again, optx.RESULTS.successful, result)
         new_state = _State(
             model,
-            eqx.tree_at(lambda trial: trial.point, trial, jnp.where(again, _beside(point, model), trial.point)),
+            eqx.tree_at(lambda trial: trial.point, trial, jnp.where(again, _perturbed(point, model), trial.point)),
             eqx.tree_at(lambda evidence: evidence.futile, evidence, jnp.where(again, 0, evidence.futile)),
             unit,
             radius,
@@ -211,7 +211,7 @@ def _unit_of(residual: Any) -> Float[Array, ""]:
     return jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
 
 
-def _beside(point: Any, model: LinearModel) -> Float[Array, " size"]:
+def _perturbed(point: Any, model: LinearModel) -> Float[Array, " size"]:
     """A point nearby that shares no symmetry with this one."""
     directions = jnp.cos(1.0 + 2.4 * jnp.arange(point.size, dtype=point.dtype))
     return point + jnp.finfo(point.dtype).eps ** (1 / 3) * model.magnitude * directions

@@ -81,13 +81,13 @@ def solve_with_estimates(
         check_times(settings.adapter, as_array(ts), begin, node.t1, None, settings.by_sample)
     ts = jnp.asarray([node.t1] if ts is None else ts, time)
     first = jnp.asarray(node.t0 if t0 is None else t0, time)
-    looked_at = _LookedAt(node, settings, solver, params, state, steps)
+    sampled = _SampledSteps(node, settings, solver, params, state, steps)
     request = Request(given, first, ts, inputs=inputs)
 
     # One solve for what was asked for and for the states that the steps begin from, so that derivatives go through both.
-    recorded = looked_at.of_each(looked_at.record, request)
+    recorded = sampled.of_each(sampled.record, request)
     solution, st = node.solve(y0, ps, st, ts=recorded.every, t0=first, inputs=inputs)
-    changed = looked_at.of_each(looked_at.estimate, request, recorded, solution.ys, solution.stats)
+    changed = sampled.of_each(sampled.estimate, request, recorded, solution.ys, solution.stats)
     return eqx.tree_at(lambda s: (s.ts, s.ys, s.stats), solution, changed), st
 
 
@@ -101,7 +101,7 @@ class _Recorded(NamedTuple):
     back: Array
 
 
-class _LookedAt(NamedTuple):
+class _SampledSteps(NamedTuple):
     """Whose steps are looked at, and how many."""
 
     node: AbstractODE
@@ -174,11 +174,11 @@ def _recorded(
     """Where `number` of the accepted steps begin and end, and the weight of each; those that there are not have no length."""
     y0, args, t0, ts = constant((y0, args, t0, ts))
     t1 = ts[-1]
-    told = diffrax_settings(settings, y0, t0, t1)
-    told["max_steps"] = settings.max_steps or 4096
+    options = diffrax_settings(settings, y0, t0, t1)
+    options["max_steps"] = settings.max_steps or 4096
     saveat = diffrax.SaveAt(t0=True, steps=True, fn=_nothing)
-    field = equation.terms(told["solver"])
-    solution = integrate(field, y0, args, None, saveat, told, diffrax.ForwardMode(), None)
+    field = equation.terms(options["solver"])
+    solution = integrate(field, y0, args, None, saveat, options, diffrax.ForwardMode(), None)
     times: Any = solution.ts
     taken = solution.stats["num_accepted_steps"].astype(jnp.int32)
     index = jnp.arange(number, dtype=jnp.int32) * jnp.maximum(taken, number) // number

@@ -15,15 +15,14 @@ from ..._errors import LayerError
 from ...core import differentiation_mode
 from .._constant import constant
 from ..differential import (
-    ADVICE,
     RESULTS,
     SUCCESSFUL,
     SolveSettings,
     Start,
+    advice_for,
     diffrax_settings,
     integrate,
     largest,
-    name_of,
     per_component,
     time_dtype,
 )
@@ -93,7 +92,7 @@ class SteadyStateODE(NeuralODE):
         return {**states, "solution": {**states["solution"], "result": RESULTS.successful}}
 
     def advice(self, result: int) -> str | None:
-        return ADVICE.get(name_of(result))
+        return advice_for(result)
 
     def solution_from(self, start: Start, settings: SolveSettings) -> diffrax.Solution:
         if start.ts is not None or start.saveat is not None:
@@ -104,11 +103,11 @@ class SteadyStateODE(NeuralODE):
         atol = per_component(f"{settings.adapter}: atol", settings.atol, y0)
         tenth = jax.tree.map(lambda atol: 0.1 * atol, settings.atol)
         closer = dataclasses.replace(settings, rtol=0.1 * rtol, atol=tenth)
-        told = diffrax_settings(closer, y0, start.t0, time_dtype(y0).type(settings.t1))
+        options = diffrax_settings(closer, y0, start.t0, time_dtype(y0).type(settings.t1))
         tolerance = jax.tree.map(
             lambda atol, leaf: jnp.broadcast_to(jnp.asarray(atol, leaf.dtype), leaf.shape), atol, y0
         )
-        return _solved(self.terms(told["solver"]), y0, start.args, rtol, tolerance, told)
+        return _solved(self.terms(options["solver"]), y0, start.args, rtol, tolerance, options)
 
 
 class _Progress(NamedTuple):

@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
-from ...kernels import mapped_together
+from ...kernels import with_batching_rule
+from .._both_modes import forward_only
 from .._constant import constant
-from .._linear import forward_only
 from ._plain import why_not_by_tableau, why_not_followed
 from ._problem import InitialValueProblem, Lanes
 from ._pull_back import SMALL_STATE, Solved, pull_back
@@ -152,10 +152,10 @@ def _pulled_back(steps: Steps, ys_bar: Any, differentiable: Any, problem: _Probl
     def build(leaves: Any) -> Solved:
         return Solved(*eqx.combine(jax.tree.unflatten(structure, leaves), static))
 
-    def alone(rows: Any, number: Any, *leaves: Any) -> Any:
+    def single(rows: Any, number: Any, *leaves: Any) -> Any:
         return pull_back(Lanes(build, list(leaves), None, 1), Steps(rows, number), _CHUNK_ALONE, in_ts, in_t0)
 
-    def together(axis_size: int, is_mapped: Any, rows: Any, number: Any, *leaves: Any) -> tuple[Any, Any]:
+    def batched(axis_size: int, is_mapped: Any, rows: Any, number: Any, *leaves: Any) -> tuple[Any, Any]:
         # The steps of all lanes lie side by side, as they were written, and there are as many of each.
         rows = (
             jnp.moveaxis(rows, 0, 1)
@@ -164,7 +164,9 @@ def _pulled_back(steps: Steps, ys_bar: Any, differentiable: Any, problem: _Probl
         )
         number = jnp.max(number)
         axes = [0 if mapped else None for mapped in is_mapped[2:]]
-        bars = pull_back(Lanes(build, list(leaves), axes, axis_size), Steps(rows, number), _CHUNK_MAPPED, in_ts, in_t0)
-        return bars, jax.tree.map(lambda _: True, bars)
+        cotangents = pull_back(
+            Lanes(build, list(leaves), axes, axis_size), Steps(rows, number), _CHUNK_MAPPED, in_ts, in_t0
+        )
+        return cotangents, jax.tree.map(lambda _: True, cotangents)
 
-    return mapped_together(alone, together)(*steps, *leaves)
+    return with_batching_rule(single, batched)(*steps, *leaves)

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ...kernels import mapped_together
+from ...kernels import with_batching_rule
 from ._march import Marched, march
 from ._problem import InitialValueProblem, Lanes
 from ._steps import Steps
@@ -27,17 +27,17 @@ def solve(problem: InitialValueProblem, *, records: bool) -> tuple[diffrax.Solut
     def run(lanes: Lanes) -> Marched:
         return march(lanes, tableau, max_steps=max_steps, saves=saves, records=records)
 
-    def alone(*leaves: Any) -> Any:
+    def single(*leaves: Any) -> Any:
         return run(Lanes(build, list(leaves), None, 1))
 
-    def together(axis_size: int, is_mapped: Any, *leaves: Any) -> tuple[Any, Any]:
+    def batched(axis_size: int, is_mapped: Any, *leaves: Any) -> tuple[Any, Any]:
         marched = run(Lanes(build, list(leaves), [0 if mapped else None for mapped in is_mapped], axis_size))
         if marched.rows is not None:
             marched = marched._replace(rows=jnp.moveaxis(marched.rows, 1, 0))
         # All lanes have the same number of steps, of which some are of no length.
         return marched, jax.tree.map(lambda _: True, marched)._replace(number=False)
 
-    marched = mapped_together(alone, together)(*leaves)
+    marched = with_batching_rule(single, batched)(*leaves)
     return _solution(problem, marched), Steps(marched.rows, marched.number) if records else None
 
 

@@ -78,9 +78,9 @@ def fit_ensemble(
     batches = Batches(data)
     if batches.streamed and judge is None:
         raise LayerError("data is an iterator, which does not say who is best; pass judge=, the data of one batch")
-    alone = stages(loss, optimizer, steps, batches, ps)
+    planned = stages(loss, optimizer, steps, batches, ps)
     fitted = run_stages(
-        [(_EnsembleStepper(stepper), number) for stepper, number in alone], ps, st, batches, max_failures, progress
+        [(_EnsembleStepper(stepper), number) for stepper, number in planned], ps, st, batches, max_failures, progress
     )
     final = _final(loss, fitted, batches.first if judge is None else judge)
     best = int(np.argmin(np.where(np.isfinite(final), final, np.inf)))
@@ -148,23 +148,23 @@ class _EnsembleCarry(NamedTuple):
 
 @dataclass(frozen=True)
 class _EnsembleStepper:
-    """The steps of `alone`, a stepper of one parameter vector, for many side by side."""
+    """The steps of `member`, a stepper of one parameter vector, for many side by side."""
 
-    alone: Any
+    member: Any
 
     def init(self, ps: FlatParams, st: State, batch: Any) -> _EnsembleCarry:
-        return _EnsembleCarry(jax.vmap(self.alone.init, (0, 0, None))(ps, st, batch))
+        return _EnsembleCarry(jax.vmap(self.member.init, (0, 0, None))(ps, st, batch))
 
     def step(self, carry: _EnsembleCarry, batch: Any) -> tuple[_EnsembleCarry, Evaluation, Bool[Array, " members"]]:
-        members, evaluations, okay = jax.vmap(self.alone.step, (0, None))(carry.members, batch)
+        members, evaluations, okay = jax.vmap(self.member.step, (0, None))(carry.members, batch)
         return _EnsembleCarry(members), evaluations, okay
 
     def is_done(self, carry: _EnsembleCarry) -> Bool[Array, ""]:
-        return jnp.all(jax.vmap(self.alone.is_done)(carry.members))
+        return jnp.all(jax.vmap(self.member.is_done)(carry.members))
 
     def reached(self, carry: _EnsembleCarry) -> tuple[FlatParams, State, None]:
-        ps, st, _ = jax.vmap(self.alone.reached)(carry.members)
+        ps, st, _ = jax.vmap(self.member.reached)(carry.members)
         return ps, st, None
 
     def finish(self, carry: _EnsembleCarry, batch: Any) -> tuple[FlatParams, State]:
-        return jax.vmap(self.alone.finish, (0, None))(carry.members, batch)
+        return jax.vmap(self.member.finish, (0, None))(carry.members, batch)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from ...._errors import LayerError
 from ...fixed_point import row_lengths
-from .._find import Detached, by_sample
+from .._find import NoDerivative, by_sample
 from ._dense import solve_dense
 from ._gradient import AbstractEquilibriumGradient, Rows, System
 from ._krylov import bicgstab, divided, gmres
@@ -98,7 +98,7 @@ class ImplicitGradient(AbstractEquilibriumGradient):
             by_sample(self.solver),
             unit,
             max_steps=self.max_steps,
-            adjoint=Detached(),
+            adjoint=NoDerivative(),
             throw=False,
         )
         return scale[:, None] * solution.value, jnp.asarray(solution.stats["num_steps"], jnp.int32)

@@ -16,7 +16,7 @@ import optimistix
 import pytest
 
 import sciml_lux as lux
-from sciml_lux.core import keep
+from sciml_lux.core import cached_function
 from sciml_lux.estimation import curve_fit, least_squares
 
 MODULE = types.ModuleType("a_module_of_the_user")
@@ -244,11 +244,11 @@ def test_what_a_function_reads_is_seen_to_change(name):
     """Where what a function returns has changed, it is another one; where nothing has, it is the same one, if that can be known."""
     x = jnp.ones(2) if name == "vmap" else 1.0
     function, change = CHANGES[name]()
-    first, before = keep(function), np.asarray(function(x))
-    again = keep(function)
+    first, before = cached_function(function), np.asarray(function(x))
+    again = cached_function(function)
     unbounded = again is not first
     change()
-    after = keep(function)
+    after = cached_function(function)
     with jax.disable_jit():
         assert not np.array_equal(np.asarray(function(x)), before)
     assert after is not first
@@ -269,21 +269,25 @@ def test_functions_made_anew_are_the_same_while_what_they_read_is():
     def make(scale, array):
         return lambda x: scale * x + array
 
-    first = keep(make(1.0, np.ones(3)))
-    assert keep(make(1.0, np.ones(3))) is first
-    assert keep(make(2.0, np.ones(3))) is not first
-    assert keep(make(1.0, np.zeros(3))) is not first
-    assert keep(optax.adam(1e-2)) is keep(optax.adam(1e-2)) is not keep(optax.adam(2e-2))
+    first = cached_function(make(1.0, np.ones(3)))
+    assert cached_function(make(1.0, np.ones(3))) is first
+    assert cached_function(make(2.0, np.ones(3))) is not first
+    assert cached_function(make(1.0, np.zeros(3))) is not first
     assert (
-        keep(optimistix.BFGS(1e-3, 1e-3)) is keep(optimistix.BFGS(1e-3, 1e-3)) is not keep(optimistix.BFGS(1e-4, 1e-3))
+        cached_function(optax.adam(1e-2)) is cached_function(optax.adam(1e-2)) is not cached_function(optax.adam(2e-2))
+    )
+    assert (
+        cached_function(optimistix.BFGS(1e-3, 1e-3))
+        is cached_function(optimistix.BFGS(1e-3, 1e-3))
+        is not cached_function(optimistix.BFGS(1e-4, 1e-3))
     )
 
 
 def test_what_a_kept_function_traces_is_what_was_passed_last():
     make = lambda scale: lambda x: scale * x  # noqa: E731
     first, second = make(1.0), make(1.0)
-    kept = keep(first)
-    assert keep(second) is kept
+    kept = cached_function(first)
+    assert cached_function(second) is kept
     assert kept.use() is second
 
 
@@ -294,11 +298,11 @@ def test_what_a_function_changes_itself_is_no_change():
         seen.append(x)
         return x
 
-    with keep(function) as kept:
+    with cached_function(function) as kept:
         kept.use()(1.0)
-    assert keep(function) is kept
+    assert cached_function(function) is kept
     seen.append(2.0)
-    assert keep(function) is not kept
+    assert cached_function(function) is not kept
 
 
 # Through what is called

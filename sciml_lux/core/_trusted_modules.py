@@ -1,7 +1,7 @@
 """Names that say what code is taken as it is, and what in it says nothing."""
 
 # Packages whose functions are as they are: their globals are not looked into. What they close over or are given is.
-_SETTLED = frozenset(
+_TRUSTED = frozenset(
     [
         "jax",
         "jaxlib",
@@ -72,6 +72,6 @@ BOOKKEEPING = frozenset(
 )
 
 
-def is_settled(module: str) -> bool:
+def is_trusted(module: str) -> bool:
     """Whether functions of the module of this name are taken as they are."""
-    return module.partition(".")[0] in _SETTLED and not module.startswith("numpy.random")
+    return module.partition(".")[0] in _TRUSTED and not module.startswith("numpy.random")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
-from ..core import Kept
+from ..core import CachedFunction
 from ..flatten import FlatParams, Layout
 from ._evaluate import Evaluation, estimated_values, residual_vector
 
@@ -16,7 +16,7 @@ from ._evaluate import Evaluation, estimated_values, residual_vector
 _AT_BOUND = 1e-6
 
 
-class Ending(NamedTuple):
+class Optimality(NamedTuple):
     """Of each number in the vector: `held`: the sign of the direction in which it leans on a bound, or 0; `flat`: whether the residual does
     not depend on it there; `saddle`: whether, moreover, the sum of squares falls to both sides of it."""
 
@@ -25,27 +25,32 @@ class Ending(NamedTuple):
     saddle: np.ndarray
 
 
-def ending(
-    kept: Kept, start: FlatParams, ps: FlatParams, end: Evaluation, args: tuple[Any, Any], result: optx.RESULTS
-) -> tuple[Ending, optx.RESULTS]:
+def optimality(
+    cached: CachedFunction,
+    start: FlatParams,
+    ps: FlatParams,
+    end: Evaluation,
+    args: tuple[Any, Any],
+    result: optx.RESULTS,
+) -> tuple[Optimality, optx.RESULTS]:
     """What is to be said of the point `ps` with the evaluation `end`, where a solve from `start` ended; and `result` corrected by it."""
     jacobian = np.asarray(end.jacobian, np.float64)
     flat = ~np.any(jacobian, axis=0)
     held, saddle = np.zeros(flat.shape, int), np.zeros_like(flat)
     if not (np.all(np.isfinite(end.residual)) and np.all(np.isfinite(jacobian))):
-        return Ending(held, flat, saddle), optx.RESULTS.nonfinite
+        return Optimality(held, flat, saddle), optx.RESULTS.nonfinite
     if np.any(flat):
         columns = jnp.asarray(np.flatnonzero(flat))
-        saddle[flat] = np.asarray(_saddles(kept, ps.layout, ps.vector, args, columns))
+        saddle[flat] = np.asarray(_saddles(cached, ps.layout, ps.vector, args, columns))
     if np.any(saddle):
-        return Ending(held, flat, saddle), optx.RESULTS.nonlinear_divergence
+        return Optimality(held, flat, saddle), optx.RESULTS.nonlinear_divergence
     if bool(result == optx.RESULTS.nonlinear_divergence):
         gradient = np.asarray(end.residual, np.float64) @ jacobian
         below, above = np.asarray(_limits(ps.layout, start.vector, ps.vector, end.value_jacobian))
         held = np.where(below & (gradient > 0), -1, np.where(above & (gradient < 0), 1, 0))
         if np.any(held) and _minimal_beside_bounds(end, held):
             result = optx.RESULTS.successful
-    return Ending(held, flat, saddle), result
+    return Optimality(held, flat, saddle), result
 
 
 @eqx.filter_jit
@@ -89,10 +94,12 @@ def _minimal_beside_bounds(end: Evaluation, held: np.ndarray) -> bool:
 
 
 @eqx.filter_jit
-def _saddles(kept: Kept, layout: Layout, vector: jax.Array, args: tuple[Any, Any], columns: jax.Array) -> jax.Array:
+def _saddles(
+    cached: CachedFunction, layout: Layout, vector: jax.Array, args: tuple[Any, Any], columns: jax.Array
+) -> jax.Array:
     """Whether the sum of squares falls to both sides of numbers on which the residual does not depend: `r . r'' < 0`."""
 
-    residual = kept.use()[0]
+    residual = cached.use()[0]
 
     def falls(column: jax.Array) -> jax.Array:
         direction = jnp.zeros_like(vector).at[column].set(1)

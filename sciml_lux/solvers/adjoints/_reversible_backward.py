@@ -70,10 +70,10 @@ def probe(y: Float[Array, " state"]) -> Float[Array, ""]:
     )
 
 
-def unwind(problem: Problem, recorded: Recorded, ys_bar: list[Any], solve: Solve, perturbed: Solve) -> Solve:
+def pull_back_steps(problem: Problem, recorded: Recorded, ys_bar: list[Any], solve: Solve, perturbed: Solve) -> Solve:
     """The cotangents of `solve`, from those of what each `diffrax.SubSaveAt` saved."""
     weights, fixed = eqx.partition((solve.args, solve.terms), (perturbed.args, perturbed.terms))
-    way = _Way(problem, recorded, ys_bar, solve, fixed)
+    way = _BackwardPass(problem, recorded, ys_bar, solve, fixed)
     carry = way.start(weights, perturbed.t1)
     carry = lax.while_loop(lambda carry: carry.left > 0, lambda carry: way.half_step(carry, weights), carry)
     carry = way.finish(carry, weights)
@@ -102,7 +102,7 @@ class _Carry(NamedTuple):
     scale: Any
 
 
-class _Way(NamedTuple):
+class _BackwardPass(NamedTuple):
     """One solve on the way back."""
 
     problem: Problem
