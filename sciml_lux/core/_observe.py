@@ -1,7 +1,7 @@
 """Seeing every call of a layer inside a model: what a summary records and debug mode checks."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -39,7 +39,7 @@ _caller: ContextVar[tuple[Any, Any, str] | None] = ContextVar("caller", default=
 
 
 @contextlib.contextmanager
-def observed(observer: Observer | None) -> Iterator[None]:
+def observed(observer: Observer | None) -> Generator[None, None, None]:
     """Within it, every call of a layer goes through `observer`; paths are counted from the first one called. None ends this."""
     outside = _caller.set(None)
     try:
@@ -82,7 +82,7 @@ def call_observed(layer: Any, call: Callable[..., Any], x: Any, ps: Params, st: 
 
 
 @contextlib.contextmanager
-def named_by_path(layer: Any, ps: Params) -> Iterator[None]:
+def named_by_path(layer: Any, ps: Params) -> Generator[None, None, None]:
     """Within it, what `layer` computes bears its path in compiled programs and in profiles."""
     caller = _caller.get()
     name = _scope_name(caller[0], caller[1], layer, ps) if caller else None

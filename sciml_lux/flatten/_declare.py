@@ -160,7 +160,7 @@ def spec_of(value: Any, dtype: np.dtype) -> Spec:
 
 def complex_dtype(dtype: np.dtype) -> np.dtype:
     """The dtype of complex numbers whose parts have `dtype`. **Errors:** `LayoutError` if there is none, as for bfloat16."""
-    if dtype not in (np.float32, np.float64):
+    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise LayoutError(
             f"there are no complex numbers of two {dtype}; a vector with complex parameters takes jnp.float32"
         )

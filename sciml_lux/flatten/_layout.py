@@ -45,6 +45,9 @@ class Layout:
     size: int
     dtype: np.dtype
     parent: "Layout | None"
+    _structure: Any
+    _sizes: tuple[int, ...]
+    _by_path: dict[str, Entry]
 
     def __new__(cls, tree: Params | Entry, dtype: Any, parent: "Layout | None" = None) -> "Layout":
         dtype = check_dtype(dtype)

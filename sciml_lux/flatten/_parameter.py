@@ -67,6 +67,12 @@ def _declaration_of(ravel_map: AbstractRavelMap) -> tuple[str, list[str]]:
             return "orthogonal_matrix", []
         case Fixed() | Simplex() | UnitVector():
             return _snake_case(type(ravel_map).__name__), []
+        case _:
+            return _scaled_declaration_of(ravel_map)
+
+
+def _scaled_declaration_of(ravel_map: AbstractRavelMap) -> tuple[str, list[str]]:
+    """The same of a map that may have a scale."""
     inner, scale = (
         (ravel_map.inner, [f"scale={ravel_map.scale!r}"]) if isinstance(ravel_map, ScaledMap) else (ravel_map, [])
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ..._errors import LayoutError
 from ...kernels import concatenate
+from .._declare import Entry
 from .._exact_arrays import as_array
 from .._flat_params import FlatParams, check_range
 from .._layout import contains
@@ -71,7 +72,7 @@ def transplant(
     return moved_over, report
 
 
-def _renamed(source: FlatParams, rename: Mapping[str, str]) -> dict:
+def _renamed(source: FlatParams, rename: Mapping[str, str]) -> dict[str, Entry]:
     """The entries of `source` by the path that they have in the target."""
     for old in rename:
         select(source, old)

@@ -17,7 +17,7 @@ class Coupled(NamedTuple):
     error: Float[Array, ""]
 
 
-class CoupledSolver(diffrax.AbstractAdaptiveSolver):
+class CoupledSolver(diffrax.AbstractAdaptiveSolver[Any]):
     """The reversible method of `ReversibleAdjoint`, for diffrax to step.
 
     `solver`: the base method; `coupling`: over the whole time `span`; `shape` of the solution.

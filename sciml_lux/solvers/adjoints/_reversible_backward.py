@@ -40,7 +40,7 @@ class Problem(eqx.Module):
 
     solver: CoupledSolver
     saveat: diffrax.SaveAt
-    controller: diffrax.AbstractStepSizeController
+    controller: diffrax.AbstractStepSizeController[Any, Any]
     t0: Any
     throw: bool
 

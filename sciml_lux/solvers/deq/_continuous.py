@@ -46,7 +46,7 @@ class ContinuousDEQ(DeepEquilibrium):
     rtol: float = 1e-4
     atol: float = 1e-4
     t1: float = 1e3
-    stepsize_controller: diffrax.AbstractStepSizeController | None = None
+    stepsize_controller: diffrax.AbstractStepSizeController[Any, Any] | None = None
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -134,11 +134,11 @@ class DeepEquilibrium(AbstractAdapter):
         solution, st = self.solve(x, ps, st)
         return self.final(solution), st
 
-    def final(self, solution: optx.Solution) -> Any:
+    def final(self, solution: optx.Solution[Any, Any]) -> Any:
         """The equilibrium."""
         return solution.value
 
-    def solve(self, x: Any, ps: Any, st: Any) -> tuple[optx.Solution, State]:
+    def solve(self, x: Any, ps: Any, st: Any) -> tuple[optx.Solution[Any, Any], State]:
         """The whole solution, and the state.
 
         **Returns:** `(solution, st)`: `solution.value` is `z*`, `solution.result` that of the first sample that failed, if any;

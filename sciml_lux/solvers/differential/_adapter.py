@@ -79,12 +79,12 @@ class AbstractODE(Equation, AbstractAdapter):
     t0: float = 0.0
     t1: float = 1.0
     time: bool = False
-    solver: diffrax.AbstractSolver | None = None
+    solver: diffrax.AbstractSolver[Any] | None = None
     stiff: bool = False
     rtol: float = 1e-5
     atol: float | tuple[Any, ...] = 1e-6
     dt0: float | None = None
-    stepsize_controller: diffrax.AbstractStepSizeController | None = None
+    stepsize_controller: diffrax.AbstractStepSizeController[Any, Any] | None = None
     adjoint: diffrax.AbstractAdjoint | Literal["auto"] = "auto"
     jump_ts: Any = ()
     max_steps: int | None = 4096

@@ -129,7 +129,7 @@ def dense_each(solution: diffrax.Solution) -> diffrax.Solution:
     return eqx.tree_at(lambda s: s.interpolation, solution, path)
 
 
-class EachInterpolation(diffrax.AbstractPath):
+class EachInterpolation(diffrax.AbstractPath[Any]):
     """The dense output of a batch: `evaluate(t)` at one time for all samples, or at one for each."""
 
     path: Any

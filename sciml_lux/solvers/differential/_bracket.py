@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optimistix
 
 
-class Bracket(optimistix.AbstractRootFinder):
+class Bracket(optimistix.AbstractRootFinder[Any, Any, Any, Any]):
     """Bisection of a step within which a function goes from negative to positive, or, where it is not oriented, from either to the other,
     down to neighboring times.
 

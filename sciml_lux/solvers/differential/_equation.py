@@ -57,7 +57,7 @@ class Equation:
         again from what it returned."""
         return type(self).lift is not Equation.lift or type(self).observe is not Equation.observe
 
-    def terms(self, solver: diffrax.AbstractSolver) -> Any:
+    def terms(self, solver: diffrax.AbstractSolver[Any]) -> Any:
         """The derivative as a callable pytree of `(t, y, args)`; a tuple of them for a solver that takes several terms, such as
         `diffrax.SemiImplicitEuler()`. `args` are `(params, state, inputs)`."""
         if takes_two_terms(solver):
@@ -67,7 +67,7 @@ class Equation:
         # As a pytree, not as a method, which equals only that of the same object: equal nodes share a compilation.
         return jax.tree_util.Partial(_field, self)
 
-    def driven_terms(self, solver: diffrax.AbstractSolver, start: Start) -> Any:
+    def driven_terms(self, solver: diffrax.AbstractSolver[Any], start: Start) -> Any:
         """The terms of one solve, of diffrax where more than time drives it: noise, or a measured path.
 
             noise = diffrax.VirtualBrownianTree(self.t0, self.t1, 1e-3, start.y0.shape, start.state["key"])

@@ -32,7 +32,7 @@ from .._failure import Failure, Outcome, guard
 from ..runge_kutta import Shape, below_diagonal
 
 
-def with_own_derivative(solver: diffrax.AbstractSolver, y0: Any, throw: bool) -> diffrax.AbstractSolver:
+def with_own_derivative(solver: diffrax.AbstractSolver[Any], y0: Any, throw: bool) -> diffrax.AbstractSolver[Any]:
     """`solver`, or, for an implicit method of diffrax whose step is its tableau's, the same with the derivative of this module."""
     step = type(solver).step
     known = step in (diffrax.AbstractDIRK.step, diffrax.ImplicitEuler.step) and _coefficients(solver) is not None
@@ -46,14 +46,15 @@ def _coefficients(solver: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray] | No
     if isinstance(solver, diffrax.ImplicitEuler):
         return np.ones((1, 1)), np.ones(1), np.ones(1)
     tableau = getattr(solver, "tableau", None)
-    if not isinstance(tableau, diffrax.ButcherTableau) or tableau.a_diagonal is None:
+    diagonal = getattr(tableau, "a_diagonal", None)
+    if not isinstance(tableau, diffrax.ButcherTableau) or diagonal is None:
         return None
-    a = below_diagonal(tableau) + np.diag(np.asarray(tableau.a_diagonal, np.float64))
-    first = np.zeros(1) if tableau.c1 is None else np.asarray(tableau.c1).reshape(1)
+    a = below_diagonal(tableau) + np.diag(np.asarray(diagonal, np.float64))
+    first = np.zeros(1) if tableau.c1 is None else np.asarray(tableau.c1).reshape(1)  # pyright: ignore[reportUnnecessaryComparison]
     return a, np.asarray(tableau.b_sol), np.concatenate([first, tableau.c])
 
 
-class ImplicitSteps(diffrax.AbstractImplicitSolver, diffrax.AbstractAdaptiveSolver):
+class ImplicitSteps(diffrax.AbstractImplicitSolver[Any], diffrax.AbstractAdaptiveSolver[Any]):
     """An implicit method of diffrax with the derivative of this module.
 
     `base`: the method; `throw`: whether a derivative that does not exist raises; `jump_ts`: where the field jumps, if it does; `end`:

@@ -35,7 +35,7 @@ PI_COEFFICIENTS: dict[str, Any] = {"pcoeff": 0.3, "icoeff": 0.4}
 _KAPPA = 0.1
 
 
-def implicit_solver(settings: SolveSettings) -> diffrax.AbstractSolver:
+def implicit_solver(settings: SolveSettings) -> diffrax.AbstractSolver[Any]:
     """`Kvaerno5`, its stages solved to the tolerances of the controller, or, for fixed steps, to those of the settings."""
     if isinstance(settings.stepsize_controller, diffrax.ConstantStepSize | diffrax.StepTo):
         smallest = min(jax.tree.leaves(settings.atol))

@@ -18,8 +18,8 @@ from ._underflow import StoppingPIDController
 
 
 def default_controller(
-    settings: SolveSettings, solver: diffrax.AbstractSolver, y0: Any
-) -> diffrax.AbstractStepSizeController:
+    settings: SolveSettings, solver: diffrax.AbstractSolver[Any], y0: Any
+) -> diffrax.AbstractStepSizeController[Any, Any]:
     """The controller where none was given, for the state that is solved for."""
     if is_fixed(solver):
         return diffrax.ConstantStepSize()

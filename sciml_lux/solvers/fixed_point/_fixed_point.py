@@ -265,11 +265,11 @@ class Samples(eqx.Module):
         return _over(size, atol + self.rtol * scale), size
 
 
-class FixedPointSolver(Samples, optx.AbstractFixedPointSolver):
+class FixedPointSolver(Samples, optx.AbstractFixedPointSolver[Any, Any, Any]):
     """A solver for `optimistix.fixed_point`."""
 
 
-class RootFinder(Samples, optx.AbstractRootFinder):
+class RootFinder(Samples, optx.AbstractRootFinder[Any, Any, Any, Any]):
     """A solver for `optimistix.root_find`, and, as any of its kind, for `optimistix.fixed_point`."""
 
     _returns_residual: ClassVar[bool] = True

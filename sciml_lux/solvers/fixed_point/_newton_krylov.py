@@ -60,7 +60,7 @@ class NewtonKrylov(RootFinder):
     krylov: int = eqx.field(default=30, kw_only=True)
     forcing: float = eqx.field(default=0.5, kw_only=True)
     line_search: bool = eqx.field(default=True, kw_only=True)
-    linear_solver: lx.AbstractLinearSolver | None = eqx.field(default=None, kw_only=True)
+    linear_solver: lx.AbstractLinearSolver[Any] | None = eqx.field(default=None, kw_only=True)
 
     def __check_init__(self) -> None:
         if isinstance(self.krylov, bool) or not isinstance(self.krylov, int) or self.krylov < 1:

@@ -39,7 +39,7 @@ class _State(eqx.Module):
     aux: Any
 
 
-class LevenbergMarquardt(optx.AbstractLeastSquaresSolver):
+class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
     r"""Levenberg-Marquardt: Gauss-Newton steps, each the best one inside an ellipsoid whose size follows the model's success.
 
     Minimises `||r(y)||^2 / 2`. Each step solves `min ||r + J p||` subject to `||D p|| <= radius`, whose solution is

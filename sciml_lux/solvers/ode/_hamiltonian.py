@@ -71,7 +71,7 @@ class HamiltonianODE(AbstractODE):
     def hides_state(self) -> bool:
         return False
 
-    def terms(self, solver: diffrax.AbstractSolver) -> Any:
+    def terms(self, solver: diffrax.AbstractSolver[Any]) -> Any:
         if not takes_two_terms(solver):
             return super().terms(solver)
         return (

@@ -65,7 +65,7 @@ class SecondOrderODE(AbstractODE):
     def hides_state(self) -> bool:
         return False
 
-    def terms(self, solver: diffrax.AbstractSolver) -> Any:
+    def terms(self, solver: diffrax.AbstractSolver[Any]) -> Any:
         if not takes_two_terms(solver):
             return super().terms(solver)
         return _velocity, jax.tree_util.Partial(SecondOrderODE._acceleration_term, self)

@@ -38,10 +38,10 @@ class InitialValueProblem(NamedTuple):
         direction = self.direction
         return (self.field(t * direction, y, self.args) * direction.astype(y.dtype)).astype(y.dtype)
 
-    def term(self) -> diffrax.ODETerm:
+    def term(self) -> diffrax.ODETerm[Any]:
         return diffrax.ODETerm(lambda t, y, args: self.slope(t, y))
 
-    def controller(self) -> diffrax.AbstractStepSizeController:
+    def controller(self) -> diffrax.AbstractStepSizeController[Any, Any]:
         return self.settings["stepsize_controller"].wrap(self.direction)
 
 

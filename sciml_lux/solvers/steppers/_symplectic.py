@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 
-class AbstractSplitting(diffrax.AbstractSolver):
+class AbstractSplitting(diffrax.AbstractSolver[Any]):
     """Kicks and drifts in turn for `dq/dt = f(t, p)`, `dp/dt = g(t, q)`.
 
     One stage of length `h`: `p += h/2 g(t, q)`, `q += h f(t + h/2, p)`, `p += h/2 g(t + h, q)`. Each is a shear and keeps
