@@ -5,6 +5,7 @@ The one place that knows how equinox stores an item: its number, which may be tr
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
@@ -15,7 +16,7 @@ def type_of(result: Any) -> Any:
     return result._enumeration
 
 
-def is_item_of(value: Any, enumeration: Any) -> bool:
+def is_item_of(value: object, enumeration: type[eqx.Enumeration]) -> bool:
     """Whether `value` is an item of this enumeration or of a subclass."""
     return hasattr(value, "_enumeration") and issubclass(type_of(value), enumeration)
 
@@ -25,17 +26,18 @@ def number_of(result: Any) -> Any:
     return result._value
 
 
-def item_of(enumeration: Any, number: Any) -> Any:
+def item_of(enumeration: Any, number: jax.typing.ArrayLike) -> Any:
     """The item with this number, which may be traced."""
     return jax.tree.map(lambda _: jnp.asarray(number, jnp.int32), enumeration.successful)
 
 
-def name_of(enumeration: Any, number: int) -> str:
+def name_of(enumeration: type[eqx.Enumeration], number: int) -> str:
+    """The name of the item with this number."""
     [name] = [name for name, item in enumeration._name_to_item.items() if int(item._value) == number]
     return name
 
 
-def message_of(enumeration: Any, number: int) -> str:
+def message_of(enumeration: type[eqx.Enumeration], number: int) -> str:
     """What the enumeration says of its item with this number."""
     return enumeration._index_to_message[number]
 

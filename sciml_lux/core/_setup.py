@@ -33,7 +33,9 @@ def _shown(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
 
 @_shown
-def setup(key: Key[Array, ""], layer: AbstractLayer, dtype: Any = None) -> tuple[FlatParams, State]:
+def setup(
+    key: Key[Array, ""], layer: AbstractLayer, dtype: jax.typing.DTypeLike | None = None
+) -> tuple[FlatParams, State]:
     """The starting parameters, as one vector, and the starting state of a layer.
 
     **Arguments:** `key`: from `jax.random.key`; `layer`; `dtype`: of the parameters (default: what the layer makes, which is
@@ -54,7 +56,9 @@ def setup(key: Key[Array, ""], layer: AbstractLayer, dtype: Any = None) -> tuple
 
 
 @_shown
-def setup_batch(key: Key[Array, ""], layer: AbstractLayer, number: int, dtype: Any = None) -> tuple[FlatParams, State]:
+def setup_batch(
+    key: Key[Array, ""], layer: AbstractLayer, number: int, dtype: jax.typing.DTypeLike | None = None
+) -> tuple[FlatParams, State]:
     """`number` independent starts at once: a vector of shape `(number, size)`, and a state with the same leading axis.
 
         ps, st = lux.setup_batch(key, model, 8)
