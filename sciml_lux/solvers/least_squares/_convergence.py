@@ -14,7 +14,7 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from ._linear_model import LinearModel, Trial, explained, standard_errors
+from ._linear_model import LinearModel, Trial, explained, free_parameters, standard_errors
 
 # A decrease of the sum of squares, relative to it, that is none.
 _INSIGNIFICANT = 1e-10
@@ -118,8 +118,8 @@ def verdict(
         lambda: jnp.full((), jnp.inf, point.dtype),
     )
     minimal = (tight & (gain**2 <= _INSIGNIFICANT)) | (exhausted & _certified(evidence, model, gain, num_data))
-    # Where no parameter changes anything, nothing says that this is a minimum.
-    minimal = minimal & jnp.any(model.triangle != 0)
+    # Where no parameter changes anything, nothing says that this is a minimum, unless bounds hold them all.
+    minimal = minimal & (jnp.any(model.triangle != 0) | jnp.all(model.held))
     # Its steps promise most of it; what they promise little of is only small beside a start that was far away.
     vanished = vanishing & (gain >= _MOST)
     success = minimal | vanished | (model.residual_norm == 0)
@@ -130,8 +130,8 @@ def verdict(
 
 def _certified(evidence: Evidence, model: LinearModel, gain: Any, num_data: int) -> Bool[Array, ""]:
     """Whether a point from which nothing improves is a minimum; `gain` is the share of the residual that a Gauss-Newton step removes."""
-    eps, parameters = jnp.finfo(gain.dtype).eps, model.scale.size
-    freedom = max(num_data - parameters, 0) / parameters
+    eps, parameters = jnp.finfo(gain.dtype).eps, free_parameters(model)
+    freedom = jnp.maximum(num_data - parameters, 0) / jnp.maximum(parameters, 1)
     offset = (gain**2 * freedom <= _RELATIVE_OFFSET**2 * (1.0 - gain**2)) & (freedom > 0)
     # A residual that is itself rounding: a step changes what the parameters contribute by less than half of the digits.
     negligible = (gain * model.residual_norm <= jnp.sqrt(eps) * model.contribution) & (

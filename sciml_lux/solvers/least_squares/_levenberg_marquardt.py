@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import optimistix as optx
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, PyTree, Scalar
+from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
+from ._bounds import Bounds, propose_within
 from ._convergence import Evidence, gather, improves, no_evidence, verdict
-from ._linear_model import LinearModel, Trial, empty_model, jacobian_of, linear_model, norm_of, propose
+from ._linear_model import LinearModel, Trial, empty_model, jacobian_of, linear_model, norm_of
 
 # The gain ratio (actual over predicted decrease) below which a step is refused, and the two between which the radius
 # stays as it is: Moré (1978), algorithm 7.1.
@@ -34,6 +35,7 @@ class _State(eqx.Module):
     radius: Float[Array, ""]
     caution: Float[Array, ""]
     fresh: Bool[Array, ""]
+    pressed: Int[Array, " size"]
     done: Bool[Array, ""]
     result: optx.RESULTS
     aux: Any
@@ -70,6 +72,10 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
 
     **Options** of `optimistix.least_squares`: `autodiff_mode`, `"fwd"` (one Jacobian-vector product a parameter) or `"bwd"` (one
     vector-Jacobian product a residual); by default `"bwd"` if there are more than four times as many parameters as residuals.
+    `lower`, `upper`: closed bounds on `y`, numbers or trees like it of arrays that broadcast to it; where they are equal a parameter
+    is fixed. A start outside is put on the bound. A parameter on a bound against which the gradient presses it is held: the others are
+    minimised over, and what was said of columns is said of theirs (first-order optimality with bounds). What a step takes beyond a bound
+    is put on it and the rest minimised again; iterates on a bound are so exactly. Bounds are data: others compile nothing.
 
     **Source:** J. J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory", Lecture Notes in Mathematics 630
     (1978), 105-116. Rounding near the minimum: Conn, Gould and Toint, "Trust-Region Methods" (2000), section 17.4.2. The
@@ -93,6 +99,8 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
     ) -> _State:
         """Nothing is evaluated here: the first step does it, so that the residual is traced once."""
         point, _ = ravel_pytree(y)
+        bounds = Bounds.of(options, y)
+        point = point if bounds is None else bounds.clip(point)
         zero = jnp.zeros((), point.dtype)
         num_data = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(f_struct))
         aux = jax.tree.map(
@@ -101,12 +109,13 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
         )
         return _State(
             empty_model(point.size, num_data, point.dtype),
-            Trial(point, zero, zero, zero, jnp.asarray(False)),
+            Trial(point, zero, zero, zero, jnp.asarray(False), jnp.zeros(point.shape, bool)),
             no_evidence(point.dtype),
             unit=zero,
             radius=zero,
             caution=jnp.full((), _CAUTION, point.dtype),
             fresh=jnp.asarray(True),
+            pressed=jnp.zeros(point.shape, jnp.int32),
             done=jnp.asarray(False),
             result=optx.RESULTS.successful,
             aux=aux,
@@ -116,6 +125,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
         self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: _State, tags: frozenset[object]
     ) -> tuple[Any, _State, Any]:
         """Evaluates the proposed point, accepts or refuses it, and proposes the next."""
+        bounds = Bounds.of(options, y)
         point, unravel = ravel_pytree(y)
 
         def residual_of(vector: Any) -> Any:
@@ -126,11 +136,12 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
         unit = jnp.where(state.unit > 0, state.unit, _unit_of(residual))
         residual, tangents = residual / unit, lambda direction: tangent_map(direction) / unit
         ratio, actual, hidden = _gain_ratio(state, norm_of(residual))
-        accepted, improved, model = self._judge(options, tangents, residual, ratio, hidden, state)
+        accepted, improved, model = self._judge(options, bounds, tangents, residual, ratio, hidden, state)
         evidence = gather(state.evidence, state.model, state.trial, actual, accepted, improved, model)
         point = jnp.where(accepted, state.trial.point, point)
         radius = self._radius(jnp.where(accepted | (ratio < _REFUSED), ratio, -1.0), accepted, model, point, state)
-        trial = propose(model, point, radius)
+        pressed = jnp.where(accepted, jnp.where(state.trial.pressed, state.pressed + 1, 0), state.pressed)
+        trial = propose_within(model, point, radius, bounds, pressed)
         done, result = verdict(evidence, model, point, trial, (self.rtol, self.atol, self.norm), residual.size)
 
         failed = state.fresh & ~accepted
@@ -139,12 +150,15 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
         result = optx.RESULTS.where(again, optx.RESULTS.successful, result)
         new_state = _State(
             model,
-            eqx.tree_at(lambda trial: trial.point, trial, jnp.where(again, _perturbed(point, model), trial.point)),
+            eqx.tree_at(
+                lambda trial: trial.point, trial, jnp.where(again, _perturbed(point, model, bounds), trial.point)
+            ),
             eqx.tree_at(lambda evidence: evidence.futile, evidence, jnp.where(again, 0, evidence.futile)),
             unit,
             radius,
             caution=jnp.where(again, jnp.zeros_like(state.caution), state.caution),
             fresh=again,
+            pressed=pressed,
             done=failed | (done & ~again),
             result=optx.RESULTS.where(failed, optx.RESULTS.nonfinite, result),
             aux=jax.tree.map(
@@ -154,7 +168,14 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
         return unravel(point), new_state, new_state.aux
 
     def _judge(
-        self, options: dict[str, Any], tangent_map: Any, residual: Any, ratio: Any, hidden: Any, state: _State
+        self,
+        options: dict[str, Any],
+        bounds: Bounds | None,
+        tangent_map: Any,
+        residual: Any,
+        ratio: Any,
+        hidden: Any,
+        state: _State,
     ) -> tuple[Bool[Array, ""], Bool[Array, ""], LinearModel]:
         """Whether the proposed point is accepted; whether it is closer by gradient or step; and the model there (or the old one)."""
         finite = jnp.isfinite(norm_of(residual))
@@ -166,7 +187,9 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
             # The decomposition of a matrix with NaN can raise or hang in LAPACK.
             jacobian = jnp.where(okay, jacobian, 0.0)
             first = ~jnp.isfinite(state.evidence.reference)
-            return okay, linear_model(jacobian, residual, state.model, state.trial.point, state.caution, first)
+            point = state.trial.point
+            held = jnp.zeros(point.shape, bool) if bounds is None else bounds.hold(point, residual @ jacobian)
+            return okay, linear_model(jacobian, residual, state.model, point, state.caution, first, held)
 
         okay, model = lax.cond(promising, rebuild, lambda: (jnp.asarray(False), state.model))
         improved = okay & improves(state.evidence, model)
@@ -211,10 +234,11 @@ def _unit_of(residual: Any) -> Float[Array, ""]:
     return jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
 
 
-def _perturbed(point: Any, model: LinearModel) -> Float[Array, " size"]:
+def _perturbed(point: Any, model: LinearModel, bounds: Bounds | None) -> Float[Array, " size"]:
     """A point nearby that shares no symmetry with this one."""
     directions = jnp.cos(1.0 + 2.4 * jnp.arange(point.size, dtype=point.dtype))
-    return point + jnp.finfo(point.dtype).eps ** (1 / 3) * model.magnitude * directions
+    nearby = point + jnp.finfo(point.dtype).eps ** (1 / 3) * model.magnitude * directions
+    return nearby if bounds is None else jnp.where(model.held, point, bounds.clip(nearby))
 
 
 def _gain_ratio(state: _State, norm: Any) -> tuple[Float[Array, ""], Float[Array, ""], Bool[Array, ""]]:

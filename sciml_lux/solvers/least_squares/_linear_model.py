@@ -20,7 +20,7 @@ class LinearModel(eqx.Module):
     the norm of `|J| |y|`. `largest_norms` and `magnitude` are the largest that each column and each parameter have had, `cautious`
     those parameters whose magnitude at the start meant something. `rounding` is the relative change of the sum of squares, and
     `resolution` the change of each parameter, that mean nothing: evaluating the residual is at best as exact as one unit of rounding in
-    every parameter.
+    every parameter. The columns of parameters that a bound holds (`held`) are 0: the model is that of the others.
     """
 
     singular_values: Float[Array, " rank"]
@@ -40,16 +40,19 @@ class LinearModel(eqx.Module):
     cautious: Bool[Array, " size"]
     rounding: Float[Array, ""]
     resolution: Float[Array, " size"]
+    held: Bool[Array, " size"]
 
 
 class Trial(eqx.Module):
-    """A point that was proposed, and what the model predicts for it, relative to the sum of squares."""
+    """A point that was proposed, what the model predicts for it, relative to the sum of squares, and which parameters would have gone
+    farther but for a bound."""
 
     point: Float[Array, " size"]
     length: Float[Array, ""]
     predicted: Float[Array, ""]
     slope: Float[Array, ""]
     undamped: Bool[Array, ""]
+    pressed: Bool[Array, " size"]
 
 
 def empty_model(size: int, num_data: int, dtype: Any) -> LinearModel:
@@ -75,6 +78,7 @@ def empty_model(size: int, num_data: int, dtype: Any) -> LinearModel:
         cautious=jnp.zeros((size,), bool),
         rounding=zero,
         resolution=vector,
+        held=jnp.zeros((size,), bool),
     )
 
 
@@ -98,15 +102,16 @@ def jacobian_of(tangent_map: Any, point: Any, residual: Any, mode: str | None) -
 
 
 def linear_model(
-    jacobian: Any, residual: Any, previous: LinearModel, point: Any, caution: float | Array, first: Any
+    jacobian: Any, residual: Any, previous: LinearModel, point: Any, caution: float | Array, first: Any, held: Any
 ) -> LinearModel:
-    """The model at `point`, the start if `first`.
+    """The model at `point`, the start if `first`, of the parameters that are not `held`.
 
     No parameter may move, relative to its magnitude, more than `1 / caution` times as far as the most influential one: one that hardly
     matters where the solve starts would otherwise be thrown to where it never matters again. One that is 0 there, or contributes
     what a 0 with a rounding error would, has no magnitude.
     """
     eps = jnp.finfo(point.dtype).eps
+    jacobian = jnp.where(held[None, :], 0.0, jacobian)
     norms = norm_of(jacobian, axis=0)
     unit = jnp.where(norms > 0, norms, 1.0)
     largest_norms = jnp.maximum(norms, previous.largest_norms)
@@ -137,7 +142,7 @@ def linear_model(
         directions,
         projected=projected,
         resolved=resolved,
-        newton=directions.T @ weights / scale,
+        newton=jnp.where(held, 0.0, directions.T @ weights / scale),
         newton_length=norm_of(weights),
         residual_norm=residual_norm,
         scale=scale,
@@ -150,6 +155,7 @@ def linear_model(
         cautious=cautious,
         rounding=10 * eps * (1.0 + contribution / divisor),
         resolution=eps * (contributions @ jnp.abs(columns)) / unit,
+        held=held,
     )
 
 
@@ -165,11 +171,7 @@ def _resolved(s: Any, shape: tuple[int, ...]) -> Bool[Array, " rank"]:
 
 def propose(model: LinearModel, point: Any, radius: Any) -> Trial:
     """The minimiser of the model within the radius."""
-    largest = model.singular_values[0]
-    # Lengths in this unit, residuals in units of their norm, and singular values in units of the largest: all of order one.
-    unit = jnp.where(largest > 0, model.residual_norm / jnp.where(largest > 0, largest, 1.0), 1.0)
-    unit = jnp.where(unit > 0, unit, 1.0)
-    s, c = model.singular_values / jnp.where(largest > 0, largest, 1.0), model.projected
+    unit, s, c = _of_order_one(model.singular_values, model.projected, model.residual_norm)
     undamped = model.newton_length <= 1.1 * radius
     damping = jnp.where(undamped, 0.0, _damping(s, c, jnp.where(undamped, 1.0, radius / unit)))
     denominator = s**2 + damping
@@ -177,10 +179,33 @@ def propose(model: LinearModel, point: Any, radius: Any) -> Trial:
     newton = jnp.where(model.resolved, -c / jnp.where(model.resolved, s, 1.0), 0.0)
     weights = jnp.where(undamped, newton, damped)
     step = jnp.where(undamped, model.newton, model.directions.T @ (unit * damped) / model.scale)
+    step = jnp.where(model.held, 0.0, step)
     length = jnp.where(undamped, model.newton_length, unit * jnp.linalg.norm(weights))
     linear = jnp.sum((s * weights) ** 2)
     penalty = damping * jnp.sum(weights**2)
-    return Trial(point + step, length, linear + 2 * penalty, -(linear + penalty), undamped)
+    return Trial(point + step, length, linear + 2 * penalty, -(linear + penalty), undamped, jnp.zeros_like(model.held))
+
+
+def minimiser_within(
+    radius: Any, singular_values: Any, projected: Any, residual_norm: Any, num_data: int
+) -> tuple[Float[Array, " rank"], Bool[Array, ""]]:
+    """The minimiser of `||projected |r| + S q||` within the radius, in the directions of `S`, and whether the radius leaves it as it is."""
+    unit, s, c = _of_order_one(singular_values, projected, residual_norm)
+    resolved = _resolved(s, (num_data, 1))
+    newton = jnp.where(resolved, -c / jnp.where(resolved, s, 1.0), 0.0)
+    undamped = unit * jnp.linalg.norm(newton) <= 1.1 * radius
+    damping = jnp.where(undamped, 0.0, _damping(s, c, jnp.where(undamped, 1.0, radius / unit)))
+    denominator = s**2 + damping
+    damped = -s * c / jnp.where(denominator > 0, denominator, 1.0)
+    return unit * jnp.where(undamped, newton, damped), undamped
+
+
+def _of_order_one(singular_values: Any, projected: Any, residual_norm: Any) -> tuple[Any, Any, Any]:
+    """The unit of lengths in which, with residuals in units of their norm, singular values are in units of the largest; and these."""
+    largest = singular_values[0]
+    unit = jnp.where(largest > 0, residual_norm / jnp.where(largest > 0, largest, 1.0), 1.0)
+    unit = jnp.where(unit > 0, unit, 1.0)
+    return unit, singular_values / jnp.where(largest > 0, largest, 1.0), projected
 
 
 def _damping(s: Any, c: Any, radius: Any) -> Any:
@@ -201,9 +226,14 @@ def _damping(s: Any, c: Any, radius: Any) -> Any:
     return lax.fori_loop(0, 6, newton, lower)
 
 
+def free_parameters(model: LinearModel) -> Float[Array, ""]:
+    """How many parameters no bound holds."""
+    return jnp.sum(~model.held, dtype=model.scale.dtype)
+
+
 def standard_errors(model: LinearModel, num_data: int) -> Float[Array, " size"]:
     """The standard errors of the parameters as a linear fit would give them, over the directions that are resolved."""
     inverse = jnp.where(model.resolved, 1.0 / jnp.where(model.resolved, model.singular_values, 1.0), 0.0)
     remaining = jnp.maximum(1.0 - jnp.sum(model.seen**2), 0.0)
-    deviation = model.residual_norm * jnp.sqrt(remaining / max(num_data - model.scale.size, 1))
+    deviation = model.residual_norm * jnp.sqrt(remaining / jnp.maximum(num_data - free_parameters(model), 1))
     return deviation * jnp.linalg.norm(model.directions * inverse[:, None], axis=0) / model.scale
