@@ -11,7 +11,8 @@ import numpy as np
 
 from .._errors import ParameterError, ShapeError
 from ..core import UNTRACEABLE, State, explain_untraceable
-from ..flatten import FlatParams, Parameter, as_array, bounded, flatten, real
+from ..flatten import FlatParams, Parameter, as_array, flatten, real
+from ._bounds import check_sides, limits_of, pair
 from ._evaluate import check_finite
 from ._least_squares import least_squares
 from ._result import LeastSquaresResult
@@ -41,14 +42,15 @@ def curve_fit(
     first or last axis is that of `y`, or a mapping of names to such arrays. `y`: shape `(n,)`. `p0`: the starting values in
     order, or a mapping from the names of the arguments to them; each a number, or a declaration such as
     `lux.positive(0.5, unit="1/s")`. `sigma`: standard deviations of `y`, shape `(n,)` or one number. `bounds=(lower, upper)`:
-    numbers or sequences of them, infinite where there is none; `p0` lies strictly between. `absolute_sigma`: whether `sigma` is
+    numbers or sequences of them, infinite where there is none; they are closed, and where they are equal a parameter is fixed.
+    `absolute_sigma`: whether `sigma` is
     the true size of the errors, rather than their size relative to each other (as in SciPy). `solver`, `max_steps`, `throw`:
     see `least_squares`.
 
-    **Returns:** a `LeastSquaresResult`; SciPy's `popt` and `pcov` are `list(result.values.values())` and
-    `result.covariance`. Numbers are of JAX's default float: SciPy's digits need `jax.config.update("jax_enable_x64", True)`, and
-    the report says so where that is off. Calling it again with the same shapes and an `f` of which nothing has changed, in its
-    code or in what it reads, compiles nothing (`least_squares` says what is seen).
+    **Returns:** a `LeastSquaresResult`; `popt, pcov = result` as in SciPy. Other bounds, or data of the same shape, compile nothing. Numbers
+    are of JAX's default float: SciPy's digits need `jax.config.update("jax_enable_x64", True)`, and the report says so where that is off.
+    Calling it again with the same shapes and an `f` of which nothing has changed, in its code or in what it reads, compiles nothing
+    (`least_squares` says what is seen).
 
     **Errors:** `ValueError` for numbers that are not finite, bounds the wrong way round, or `p0` outside them; `ShapeError` for
     lengths that do not agree; `ParameterError` for `p0` that does not fit the arguments of `f`; those of `least_squares`.
@@ -64,12 +66,13 @@ def curve_fit(
     weights = None if sigma is None else 1.0 / _deviations(sigma, y.size)
     if not callable(f):
         raise ParameterError(f"f is a function f(x, *p), got {type(f).__name__}; write curve_fit(f, x, y, p0)")
-    start = _declare_bounds(_name_parameters(f, p0), bounds)
+    start = _checked_start(_name_parameters(f, p0))
     ps = flatten({name: value if isinstance(value, Parameter) else real(value) for name, value in start.items()})
     return least_squares(
         _CurveResidual(f),
         ps,
         data=(x, y, weights),
+        bounds=_named_bounds(bounds, start),
         solver=solver,
         max_steps=max_steps,
         absolute_sigma=absolute_sigma,
@@ -171,8 +174,8 @@ def _arguments(f: Callable[..., Any]) -> tuple[list[str], list[str], bool]:
     return [p.name for p in rest], [p.name for p in rest if p.default is kinds.empty], open_ended
 
 
-def _declare_bounds(start: dict[str, Any], bounds: Any) -> dict[str, Any]:
-    """Starting values, checked, with the bounds declared."""
+def _checked_start(start: dict[str, Any]) -> dict[str, Any]:
+    """Starting values, checked."""
     for name, value in start.items():
         number = value.value if isinstance(value, Parameter) else value
         if np.ndim(number) != 0 or np.asarray(number).dtype.kind not in "fiu":
@@ -180,32 +183,22 @@ def _declare_bounds(start: dict[str, Any], bounds: Any) -> dict[str, Any]:
         check_finite(f"p0, {name}", number)
         if not isinstance(value, Parameter):
             start[name] = float(value)
+    return start
+
+
+def _named_bounds(bounds: Any, start: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]] | None:
+    """`bounds` by the names of the parameters, but for those that are infinite."""
     if bounds is None:
-        return start
-    lower, upper = _limits(bounds, list(start))
-    declared = {}
-    for (name, value), low, high in zip(start.items(), lower, upper, strict=True):
-        if np.isinf(low) and np.isinf(high):
-            declared[name] = value
-            continue
-        if isinstance(value, Parameter):
-            raise ParameterError(f"{name} has bounds and a declaration, {value!r}; write one of the two")
-        try:
-            declared[name] = bounded(value, low, high)
-        except ValueError as error:
-            raise ValueError(f"bounds of {name}: {error}") from None
-    return declared
-
-
-def _limits(bounds: Any, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    if not isinstance(bounds, tuple | list) or len(bounds) != 2:
-        raise ShapeError(f"bounds is a pair (lower, upper) of numbers or sequences, got {bounds!r}")
-    limits = []
-    for which, limit in zip(("lower", "upper"), bounds, strict=True):
-        array = np.asarray(limit, np.float64)
-        if array.shape not in ((), (len(names),)) or np.any(np.isnan(array)):
-            raise ShapeError(
-                f"the {which} bounds are one number or one for each of {', '.join(names)}, got {limit!r}; write inf where there is none"
-            )
-        limits.append(np.broadcast_to(array, (len(names),)))
-    return limits[0], limits[1]
+        return None
+    lower, upper = (
+        {
+            name: float(value)
+            for name, value in zip(start, limits_of(which, limit, list(start)), strict=True)
+            if np.isfinite(value)
+        }
+        for which, limit, _ in pair(bounds)
+    )
+    for name, value in start.items():
+        if not isinstance(value, Parameter):
+            check_sides(name, value, lower.get(name, -np.inf), upper.get(name, np.inf))
+    return lower, upper

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from .._errors import LayerError, ShapeError, SolveError
 from ..core import UNTRACEABLE, CachedFunction, State, as_state, explain_untraceable, is_item_of, is_okay, type_of
 from ..flatten import FlatParams, Layout, leaf_paths
+from ._bounds import Box
 from ._labels import shown
 
 Residual = Callable[[FlatParams, State, Any], tuple[Any, Any]]
@@ -93,13 +94,14 @@ def evaluate(cached: CachedFunction, ps: FlatParams, st: State, data: Any) -> Ev
     return Evaluation(returned, r, columns, new, values, value_columns)
 
 
-def check_start(start: Evaluation, ps: FlatParams, data: Any) -> None:
+def check_start(start: Evaluation, ps: FlatParams, data: Any, box: Box | None) -> None:
     """Raises unless a solve can begin here.
 
     **Errors:** `ValueError` for data that are not finite, `SolveError` for a residual or Jacobian that is not, `ShapeError`
     for fewer residuals than parameters; each says which.
     """
     num_data, size = start.jacobian.shape
+    size -= 0 if box is None else int(np.sum(box.sides(ps.vector) == 2))
     if num_data < size:
         raise ShapeError(
             f"{num_data} residuals do not determine {size} parameters; fix some with lux.fixed(...), or add data or a prior as residuals"

@@ -14,6 +14,7 @@ from ..core import CachedFunction, State, as_state, cached_function, differentia
 from ..flatten import FlatParams, Layout, Params, as_array
 from ..kernels import is_compiling, is_traced
 from ..solvers import LevenbergMarquardt
+from ._bounds import Box, box_of
 from ._evaluate import Evaluation, check_start, describe_point, evaluate, residual_vector
 from ._labels import estimated_names, shown
 from ._optimality import Optimality, optimality
@@ -28,6 +29,7 @@ def least_squares(
     st: Any = None,
     data: Any = None,
     *,
+    bounds: tuple[Any, Any] | None = None,
     solver: Any = None,
     max_steps: int = 2000,
     absolute_sigma: bool = False,
@@ -35,48 +37,53 @@ def least_squares(
 ) -> LeastSquaresResult:
     r"""The parameters that minimise the sum of squares of a residual, with their standard errors.
 
-    Minimises `sum(r**2)` over the one vector of `ps`; constrained parameters stay within their bounds, since the vector holds
-    them through their maps. The covariance is that of the linearised model at the minimum, carried through the constraint maps
+    Minimises `sum(r**2)` over the one vector of `ps`, within closed `bounds`; constrained parameters stay within theirs, since the vector
+    holds them through their maps. The covariance is that of the linearised model at the minimum, carried through the constraint maps
     to the parameters as they are declared (the delta method): `s^2 G (J^T J)^-1 G^T`, with `J` the Jacobian of `r` and `G`
     that of the parameters, both by the vector, and `s^2 = sum(r**2) / (num_data - size)`. The residual is differentiated in
     forward mode, for which solvers inside it, such as `NeuralODE`, choose their adjoint by themselves.
 
     **Arguments:** `residual(ps, st, data) -> (r, st)`, with `r` an array of any shape or a tree of them: model minus data,
     divided by the standard deviation of each if they differ; `ps`: the start, from `lux.setup` or `lux.flatten.flatten`;
-    `st`: the state, constant during the solve and advanced once, at the minimum; `data`: handed to `residual`; `solver`: any
+    `st`: the state, constant during the solve and advanced once, at the minimum; `data`: handed to `residual`; `bounds`: `(lower, upper)`
+    of parameters that are declared as plain numbers: each one number for all of them, or a mapping of paths to numbers or
+    arrays. A start or a minimum may lie on a bound, and a parameter whose bounds are equal is fixed: these are data, and compile
+    nothing. `solver`: any
     least-squares solver or minimiser of optimistix (default: `lux.solvers.LevenbergMarquardt()`); `max_steps`;
     `absolute_sigma`: whether the residuals are in units of standard deviations that are known, so that `s^2` is 1;
     `throw`: whether a solve that fails raises.
 
-    **Returns:** a `LeastSquaresResult`; `print` it. Compiled once for each `residual`, layout and shape of data, and anew when
-    anything that `residual` reads has changed: globals, closures, attributes, the elements of arrays, and so on through what it
-    calls. A function whose reach cannot be seen (it draws from NumPy's generators, reads files or the clock, or evaluates text)
-    is compiled at every call. A function for scripts: it runs on concrete arrays, not inside `jax.jit`.
+    **Returns:** a `LeastSquaresResult`; `print` it. Its `outcome` is `"converged"`, `"stalled"` (nothing lowers the sum of squares any
+    more, or `max_steps` were taken, at a point that is not known to be a minimum), or `"failed"` (no finite point). Compiled once for
+    each `residual`, layout and shape of data, and anew when anything that `residual` reads has changed: globals, closures, attributes,
+    the elements of arrays, and so on through what it calls. A function whose reach cannot be seen (it draws from NumPy's generators,
+    reads files or the clock, or evaluates text) is compiled at every call. A function for scripts: it runs on concrete arrays, not
+    inside `jax.jit`.
 
     **Errors:** `ValueError` for data that are not finite, or beyond the range of JAX's dtype; `ShapeError` for fewer residuals than
     parameters, or a batch of vectors;
     `LayerError` for a residual that does not return `(r, st)`; `SolveError` for a residual that is not finite at the start, and
-    for a solve that failed. With `throw=False` a solve that failed returns NaN in `values`, `stderr` and `covariance`, the
-    last point in `ps`, and the reason in `result`.
+    for a solve that did not converge. With `throw=False` it returns the best point and what can be said of it, and the reason in `result`.
 
     **Source:** covariance and delta method: Seber and Wild, "Nonlinear Regression" (1989), sections 2.1 and 5.1.
     """
     _check_parameters(ps)
     st = State() if st is None else as_state(st)
     solver = LevenbergMarquardt() if solver is None else solver
+    box = box_of(bounds, ps, solver)
     data = jax.tree.map(lambda leaf: as_array(leaf, what="data") if isinstance(leaf, np.ndarray) else leaf, data)
     cached = cached_function((residual, solver, ravel_maps(ps.layout)))
     with cached, differentiation_mode("forward"), failure_mode("nan"):
         start = evaluate(cached, ps, st, data)
-        check_start(start, ps, data)
+        check_start(start, ps, data, box)
         vector, num_steps, result = ps.vector, 0, optx.RESULTS.successful
         if ps.layout.size:
-            vector, steps, result = _solve(cached, ps.layout, ps.vector, (st, data), max_steps)
+            vector, steps, result = _solve(cached, ps.layout, ps.vector, (st, data), max_steps, box)
             num_steps = int(steps)
         fitted = ps.replace(vector)
         end = evaluate(cached, fitted, st, data)
         where, result = optimality(cached, ps, fitted, end, (st, data), result)
-    outcome = _outcome(end, fitted, num_steps, result, where, absolute_sigma)
+    outcome = _outcome(end, fitted, num_steps, result, where, absolute_sigma, box)
     if throw and not outcome.successful:
         raise SolveError(_explain(outcome, start, where, max_steps))
     return outcome
@@ -97,7 +104,9 @@ def _check_parameters(ps: Any) -> None:
 
 
 @eqx.filter_jit
-def _solve(cached: CachedFunction, layout: Layout, vector: Any, args: Any, max_steps: int) -> Any:
+def _solve(
+    cached: CachedFunction, layout: Layout, vector: Any, args: Any, max_steps: int, box: Box | None
+) -> tuple[Any, Any, Any]:
     residual, solver, _ = cached.use()
     # Both spellings of forward mode: that of the solvers here and in optimistix. Solvers that know neither ignore it.
     solution = optx.least_squares(
@@ -105,7 +114,9 @@ def _solve(cached: CachedFunction, layout: Layout, vector: Any, args: Any, max_s
         solver,
         vector,
         args,
-        options={"autodiff_mode": "fwd"},
+        options={"autodiff_mode": "fwd"}
+        if box is None
+        else {"autodiff_mode": "fwd", "lower": box.lower, "upper": box.upper},
         max_steps=max_steps,
         throw=False,
     )
@@ -113,27 +124,36 @@ def _solve(cached: CachedFunction, layout: Layout, vector: Any, args: Any, max_s
 
 
 def _outcome(
-    end: Evaluation, ps: FlatParams, num_steps: int, result: optx.RESULTS, where: Optimality, absolute_sigma: bool
+    end: Evaluation,
+    ps: FlatParams,
+    num_steps: int,
+    result: optx.RESULTS,
+    where: Optimality,
+    absolute_sigma: bool,
+    box: Box | None,
 ) -> LeastSquaresResult:
     jacobian, value_jacobian = (np.asarray(matrix, np.float64) for matrix in (end.jacobian, end.value_jacobian))
-    successful = bool(result == optx.RESULTS.successful)
     names = estimated_names(ps.layout)
+    sides = np.zeros(ps.layout.size, int) if box is None else box.sides(ps.vector)
     chi_square = float(np.sum(np.asarray(end.residual, np.float64) ** 2))
-    degrees_of_freedom = jacobian.shape[0] - jacobian.shape[1]
+    degrees_of_freedom = jacobian.shape[0] - int(np.sum(sides != 2))
     variance = chi_square / degrees_of_freedom if degrees_of_freedom else np.inf
-    if successful:
+    if np.isfinite(chi_square) and np.all(np.isfinite(jacobian)):
         epsilon = float(jnp.finfo(ps.layout.dtype).eps)
-        found = uncertainty(jacobian, value_jacobian, 1.0 if absolute_sigma else variance, epsilon)
+        found = uncertainty(jacobian, value_jacobian, 1.0 if absolute_sigma else variance, epsilon, sides)
     else:
         nan = np.full(len(names), np.nan)
         found = Uncertainty(np.full((len(names), len(names)), np.nan), nan, np.zeros(len(names), bool))
+        result = optx.RESULTS.where(jnp.asarray(result == optx.RESULTS.successful), optx.RESULTS.nonfinite, result)
     unidentified = tuple(name for name, bad in zip(names, found.unidentified, strict=True) if bad)
+    active = _active(ps.layout, sides)
     return LeastSquaresResult(
-        values=ps.params if successful else jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), ps.params),
+        values=ps.params,
         stderr=_structured(found.stderr, ps),
         covariance=found.covariance,
         names=names,
         unidentified=unidentified,
+        active=active,
         ps=ps,
         st=end.st,
         residuals=end.returned,
@@ -145,8 +165,19 @@ def _outcome(
         absolute_sigma=absolute_sigma,
         num_steps=num_steps,
         result=result,
-        warnings=_warnings(ps, unidentified, where, degrees_of_freedom, absolute_sigma, end) if successful else (),
+        warnings=_warnings(ps, unidentified, where, degrees_of_freedom, absolute_sigma, end, active),
     )
+
+
+def _active(layout: Layout, sides: np.ndarray) -> dict[str, str]:
+    """The names of parameters on a bound, and which it is."""
+    words, found = {-1: "lower", 1: "upper", 2: "fixed"}, {}
+    for array in shown(layout):
+        # A map that is none stores what is shown; others have no bounds.
+        if array.size == array.entry.size:
+            part = sides[array.entry.offset : array.entry.offset + array.entry.size]
+            found |= {label: words[side] for label, side in zip(array.labels, part.tolist(), strict=True) if side}
+    return found
 
 
 def _warnings(
@@ -156,11 +187,18 @@ def _warnings(
     degrees_of_freedom: int,
     absolute_sigma: bool,
     end: Evaluation,
+    active: dict[str, str],
 ) -> tuple[str, ...]:
     flat = _without_influence(ps.layout, where)
     others = tuple(name for name in unidentified if name.partition("[")[0] not in flat)
     jacobian, residual = (np.asarray(array, np.float64) for array in (end.jacobian, end.residual))
     sentences = find_warnings(ps, others, degrees_of_freedom, absolute_sigma, jacobian, residual)
+    pressed = [f"{name} ({side})" for name, side in active.items() if side != "fixed"]
+    if pressed:
+        sentences = (
+            f"at a bound: {', '.join(pressed)}; the standard errors of the others are those with this held there",
+            *sentences,
+        )
     if not flat:
         return sentences
     return (f"{_no_influence(flat)}, so that nothing is known of {_them(flat)}; {_cure(flat)}", *sentences)

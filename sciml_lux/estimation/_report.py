@@ -22,6 +22,11 @@ def report(result: Any) -> str:
 def _headline(result: Any) -> str:
     if result.successful:
         return f"Least squares: converged in {result.num_steps} steps"
+    if result.outcome == "stalled":
+        return (
+            f"Least squares: STALLED after {result.num_steps} steps, at a point that is not known to be a minimum. "
+            f"{optx.RESULTS[result.result]}".rstrip()
+        )
     return f"Least squares: FAILED after {result.num_steps} steps. {optx.RESULTS[result.result]}".rstrip()
 
 
@@ -32,7 +37,9 @@ def _table(result: Any) -> list[str]:
     for array in arrays:
         value = np.asarray(result.values[array.path], np.float64).reshape(-1)
         error = np.asarray(result.stderr[array.path], np.float64).reshape(-1)
-        rows += _rows(array, value, error) if in_full or array.size == 1 else [_summary(array, value, error)]
+        rows += (
+            _rows(array, value, error, result.active) if in_full or array.size == 1 else [_summary(array, value, error)]
+        )
     if not any(row[-1] for row in rows[1:]):
         rows = [row[:-1] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -47,10 +54,15 @@ def _table(result: Any) -> list[str]:
     ]
 
 
-def _rows(array: Shown, value: np.ndarray, error: np.ndarray) -> list[tuple[str, ...]]:
+def _rows(array: Shown, value: np.ndarray, error: np.ndarray, active: dict[str, str]) -> list[tuple[str, ...]]:
     unit = array.entry.unit or ""
+    said = {"lower": "at lower bound", "upper": "at upper bound", "fixed": "fixed"}
+
+    def deviation(label: str, error: float) -> str:
+        return "fixed" if not array.estimated else said[active[label]] if label in active else f"{error:.3g}"
+
     return [
-        (label, _estimate(v, e), f"{e:.3g}" if array.estimated else "fixed", _relative(v, e, array), unit)
+        (label, _estimate(v, e), deviation(label, e), "" if label in active else _relative(v, e, array), unit)
         for label, v, e in zip(array.labels, value, error, strict=True)
     ]
 
@@ -78,9 +90,10 @@ def _summary(array: Shown, value: np.ndarray, error: np.ndarray) -> tuple[str, .
 
 
 def _quality(result: Any) -> list[str]:
+    estimated = result.num_data - result.degrees_of_freedom
     deviation = "" if np.isnan(result.residual_std) else f"residual standard deviation {result.residual_std:.6g}, "
     return [
-        f"  {result.num_data} data, {result.ps.layout.size} parameters, {result.degrees_of_freedom} degrees of freedom",
+        f"  {result.num_data} data, {estimated} parameters, {result.degrees_of_freedom} degrees of freedom",
         f"  {deviation}sum of squares {result.chi_square:.6g}",
         f"  AIC {result.aic:.6g}, BIC {result.bic:.6g}",
     ]

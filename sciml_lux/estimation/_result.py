@@ -1,8 +1,9 @@
 """What a least-squares estimate returns."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import optimistix as optx
@@ -10,6 +11,7 @@ from jaxtyping import Array, Float
 
 from ..core import State
 from ..flatten import FlatParams, Params
+from ._labels import shown
 from ._report import report
 
 
@@ -18,9 +20,11 @@ class LeastSquaresResult:
     """The outcome of `least_squares` or `curve_fit`; `print` it for a report.
 
     **Attributes**, in the parameters as they are declared: `values`: the estimates; `stderr`: their standard errors, in the same
-    structure (0 for a `fixed` parameter, infinite for one that the data do not determine); `covariance`: a matrix with one row for each of
-    `names`; `names`: of the scalars that are estimated, such as `alpha` or `decoder.weight[3,2]`; `unidentified`: those that
-    the data do not determine, empty if all is well.
+    structure (0 for a `fixed` parameter, infinite for one that the data do not determine, NaN for one on a bound); `covariance`: a
+    matrix with one row for each of `names`; `names`: of the scalars that are estimated, such as `alpha` or `decoder.weight[3,2]`;
+    `unidentified`: those that the data do not determine, empty if all is well; `active`: the names of those on a bound, with which it
+    is: `"lower"`, `"upper"`, or `"fixed"`, where the two are equal. Standard errors of the others are those with these held where they
+    are.
 
     Of the solve: `ps`, `st`: the fitted parameters as one vector, and the state; `residuals`: at the minimum, as `residual` returned
     them; `jacobian`: of all residuals by the vector; `num_steps`; `result`: of `optimistix.RESULTS`; `warnings`: sentences.
@@ -34,6 +38,7 @@ class LeastSquaresResult:
     covariance: Float[np.ndarray, "names names"]
     names: tuple[str, ...]
     unidentified: tuple[str, ...]
+    active: dict[str, str]
     ps: FlatParams
     st: State
     residuals: Any
@@ -53,6 +58,21 @@ class LeastSquaresResult:
         return bool(self.result == optx.RESULTS.successful)
 
     @property
+    def outcome(self) -> Literal["converged", "stalled", "failed"]:
+        """`"converged"`: at a minimum. `"stalled"`: at the best point that was found, which is not known to be one. `"failed"`: at no point
+        where residual and Jacobian are finite."""
+        if self.successful:
+            return "converged"
+        return "stalled" if math.isfinite(self.chi_square) and np.all(np.isfinite(self.jacobian)) else "failed"
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """`popt, pcov = result`, as of `scipy.optimize.curve_fit`: the estimated numbers in the order of `names`, and `covariance`."""
+        estimated = [
+            np.asarray(self.values[array.path]).reshape(-1) for array in shown(self.ps.layout) if array.estimated
+        ]
+        return iter((np.concatenate([np.zeros(0), *estimated]), self.covariance))
+
+    @property
     def correlation(self) -> Float[np.ndarray, "names names"]:
         """The correlations of the estimates; NaN beside a parameter that the data do not determine."""
         deviations = np.sqrt(np.diag(self.covariance))
@@ -63,12 +83,16 @@ class LeastSquaresResult:
     def aic(self) -> float:
         """Akaike's information criterion for normal errors: `num_data log(chi_square / num_data) + 2 size`, or `chi_square + 2 size`
         with `absolute_sigma`. Constants that do not depend on the model are left out; only differences mean something."""
-        return self._deviance + 2 * self.ps.layout.size
+        return self._deviance + 2 * self._num_estimated
 
     @property
     def bic(self) -> float:
         """The Bayesian information criterion: as `aic`, with `log(num_data) size` for the penalty."""
-        return self._deviance + math.log(self.num_data) * self.ps.layout.size
+        return self._deviance + math.log(self.num_data) * self._num_estimated
+
+    @property
+    def _num_estimated(self) -> int:
+        return self.num_data - self.degrees_of_freedom
 
     @property
     def _deviance(self) -> float:

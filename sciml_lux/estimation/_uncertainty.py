@@ -20,6 +20,7 @@ def uncertainty(
     value_jacobian: Float[np.ndarray, "names size"],
     variance: float,
     epsilon: float,
+    sides: np.ndarray,
 ) -> Uncertainty:
     """The delta method, `variance * G (J^T J)^-1 G^T`, without forming `J^T J`.
 
@@ -28,8 +29,12 @@ def uncertainty(
     of them is undetermined, with an infinite variance and no covariance (NaN). The others keep theirs.
 
     **Arguments:** `jacobian`: J, of the residuals by the vector; `value_jacobian`: G, of the scalars by the vector;
-    `variance`: of one residual (infinite if it cannot be estimated); `epsilon`: one unit of rounding of the arrays.
+    `variance`: of one residual (infinite if it cannot be estimated); `epsilon`: one unit of rounding of the arrays; `sides`: which numbers
+    of the vector are on a bound or fixed (`Box.sides`): they are constants to the others, and have no standard error, or one of 0.
     """
+    moves = np.any(value_jacobian[:, sides == 0], axis=1)
+    on_bound, fixed = (np.any(value_jacobian[:, which], axis=1) & ~moves for which in (abs(sides) == 1, sides == 2))
+    jacobian, value_jacobian = jacobian[:, sides == 0], value_jacobian[:, sides == 0]
     num_data, size = jacobian.shape
     norms = np.linalg.norm(jacobian, axis=0)
     scale = np.where(norms > 0, norms, 1.0)
@@ -41,10 +46,12 @@ def uncertainty(
     moved = np.linalg.norm(rates @ directions[~resolved].T, axis=1)
     unidentified = moved > np.sqrt(epsilon) * np.linalg.norm(rates, axis=1)
     if not np.isfinite(variance):
-        unidentified = np.ones(len(unidentified), bool)
+        unidentified = ~(on_bound | fixed)
         variance = 0.0
     covariance = variance * factor @ factor.T
     covariance[unidentified, :] = np.nan
     covariance[:, unidentified] = np.nan
     covariance[unidentified, unidentified] = np.inf
+    covariance[on_bound, :] = np.nan
+    covariance[:, on_bound] = np.nan
     return Uncertainty(covariance, np.sqrt(np.diag(covariance)), unidentified)

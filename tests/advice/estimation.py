@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optimistix
 
 import sciml_lux as lux
-from sciml_lux.estimation._curve_fit import _declare_bounds
+from sciml_lux.estimation._bounds import box_of, limits_of
 from sciml_lux.estimation._evaluate import call_residual
 
 from .specimens import PS, ST, TS, X
@@ -15,6 +16,9 @@ def least_squares(residual):
     return call_residual(residual, PS, ST, None)
 
 
+BOUNDS, PLAIN = ({"a": 0.0}, {"a": 5.0}), lux.flatten.flatten({"a": 1.0})
+SOLVER = lux.solvers.LevenbergMarquardt()
+
 CASES = [
     (
         "estimation/_curve_fit.py: write curve_fit(f, x, y, p0)",
@@ -22,14 +26,19 @@ CASES = [
         ({"curve_fit": lux.estimation.curve_fit, "f": lambda x, a: a * x, "x": TS, "y": 2 * TS, "p0": (1.0,)}, None),
     ),
     (
-        "estimation/_curve_fit.py: write inf",
-        lambda: _declare_bounds({"a": 1.0}, (0.0, np.nan)),
-        lambda: _declare_bounds({"a": 1.0}, (0.0, np.inf)),
+        "estimation/_bounds.py: write inf",
+        lambda: limits_of("upper", np.nan, ["a"]),
+        lambda: limits_of("upper", np.inf, ["a"]),
     ),
     (
-        "estimation/_curve_fit.py: write one of the two",
-        lambda: _declare_bounds({"a": lux.positive(1.0)}, (0.0, 5.0)),
-        lambda: [_declare_bounds({"a": lux.positive(1.0)}, None), _declare_bounds({"a": 1.0}, (0.0, 5.0))],
+        "estimation/_bounds.py: write one of the two",
+        lambda: box_of(BOUNDS, lux.flatten.flatten({"a": lux.positive(1.0)}), SOLVER),
+        lambda: [box_of(None, lux.flatten.flatten({"a": lux.positive(1.0)}), SOLVER), box_of(BOUNDS, PLAIN, SOLVER)],
+    ),
+    (
+        "estimation/_bounds.py: write solver=None, or no bounds",
+        lambda: box_of(BOUNDS, PLAIN, optimistix.Dogleg(1e-6, 1e-6)),
+        lambda: [box_of(BOUNDS, PLAIN, SOLVER), box_of(None, PLAIN, optimistix.Dogleg(1e-6, 1e-6))],
     ),
     (
         "estimation/_evaluate.py: write `return r, st`",

@@ -245,8 +245,18 @@ def test_as_many_data_as_parameters():
 
 def test_an_estimate_at_its_bound_is_flagged():
     result = curve_fit(lambda x, a, b: a * x + b, X, Y, (-0.1, 1.0), bounds=((-1.0, 0.0), (-0.01, 1.5)))
-    assert "at a bound" in str(result)
-    np.testing.assert_allclose(result.values.b, 1.5, rtol=1e-4)
+    slope = np.sum(X * (Y - 1.5)) / np.sum(X**2)
+    assert -1.0 < slope < -0.01
+    assert result.outcome == "converged"
+    assert result.active == {"b": "upper"}
+    assert result.values.b == 1.5
+    np.testing.assert_allclose(result.values.a, slope, rtol=1e-9)
+    assert np.isnan(result.stderr.b)
+    # What the line through (0, 1.5) alone says of its slope, with b counted as a parameter.
+    residual = Y - 1.5 - slope * X
+    np.testing.assert_allclose(result.stderr.a, np.sqrt(np.sum(residual**2) / (len(X) - 2) / np.sum(X**2)), rtol=1e-9)
+    assert "at a bound: b (upper)" in str(result)
+    assert "at upper bound" in str(result)
 
 
 # Failures
@@ -257,10 +267,12 @@ def test_a_failed_solve_raises_or_says_so():
         curve_fit(decay, X, Y, (30.0, 5.0, 0.0), max_steps=2)
     result = curve_fit(decay, X, Y, (30.0, 5.0, 0.0), max_steps=2, throw=False)
     assert not result.successful
-    assert np.all(np.isnan(numbers(result.values)))
-    assert np.all(np.isnan(result.covariance))
+    assert result.outcome == "stalled"
+    assert np.all(np.isfinite(numbers(result.values)))
+    assert np.all(np.isfinite(result.covariance))
+    assert result.chi_square < np.sum((decay_numpy(X, 30.0, 5.0, 0.0) - Y) ** 2)
     assert np.all(np.isfinite(result.ps.vector))
-    assert "FAILED after 2 steps" in str(result)
+    assert "STALLED after 2 steps" in str(result)
 
 
 def nan_at(index):
@@ -286,8 +298,8 @@ BAD = {
     "p0 unknown": (lambda: declare({"a": 1.0, "b": 1.0, "d": 0.0}), TypeError, r"missing \['c'\], unknown \['d'\]"),
     "p0 not finite": (lambda: declare((1.0, np.nan, 0.0)), ValueError, "p0, b"),
     "p0 an array": (lambda: declare((1.0, np.ones(2), 0.0)), TypeError, "b is one real number"),
-    "bounds reversed": (lambda: declare((1, 1, 0), bounds=(1.0, -1.0)), ValueError, "bounds of a: .*lower < upper"),
-    "p0 outside": (lambda: declare((1, 9, 0), bounds=(-2.0, 5.0)), ValueError, "bounds of b: .*strictly between"),
+    "bounds reversed": (lambda: declare((1, 1, 0), bounds=(1.0, -1.0)), ValueError, "bounds of a: .*lower <= upper"),
+    "p0 outside": (lambda: declare((1, 9, 0), bounds=(-2.0, 5.0)), ValueError, "bounds of b: the start 9.0 is outside"),
     "bounds length": (lambda: declare((1, 1, 0), bounds=([0, 0], 5)), ValueError, "lower bounds .* a, b, c"),
     "bounds alone": (lambda: declare((1, 1, 0), bounds=5.0), ValueError, "pair"),
     "bounds twice": (lambda: declare((lux.positive(1.0), 1, 0), bounds=(0, 5)), TypeError, "one of the two"),
