@@ -8,11 +8,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
 from ...kernels import is_traced, known
+from .._types import StateTree
 from ..adjoints import AdjointChoice
 from ..differential import (
     RESULTS,
@@ -112,7 +113,7 @@ class JumpODE(NeuralODE):
         own = {"result": RESULTS.successful, "num_jumps": jnp.zeros((), jnp.int32)}
         return {**states, "solution": {**states["solution"], **own}}
 
-    def summary(self, solution: diffrax.Solution, okay: Any) -> dict[str, Any]:
+    def summary(self, solution: diffrax.Solution, okay: Bool[Array, "..."]) -> dict[str, Any]:
         return {**super().summary(solution, okay), "num_jumps": jnp.max(solution.stats["num_jumps"])}
 
     def advice(self, result: int) -> str | None:
@@ -182,7 +183,7 @@ class JumpODE(NeuralODE):
         adjoint = settings.adjoint
         return solve_with_jumps(system, self.direction, events, y0, start.args, ts, doses, options, adjoint, resumed)
 
-    def _tolerance(self, y: Any) -> Any:
+    def _tolerance(self, y: StateTree) -> Any:
         """How far from the solution a state may be that was solved for."""
         atol = per_component(f"{type(self).__name__}: atol", self.atol, y)
         return jax.tree.map(lambda atol, leaf: jnp.asarray(atol, leaf.dtype) + self.rtol * jnp.abs(leaf), atol, y)
@@ -190,29 +191,29 @@ class JumpODE(NeuralODE):
     def _events(self) -> int:
         return 0 if self.condition is None else self.max_jumps
 
-    def _condition(self, t: Any, y: Any, args: Any) -> Any:
+    def _condition(self, t: Float[Array, ""], y: StateTree, args: PyTree) -> Any:
         value = self._call("condition", args, t, y)
         if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
             got = f"{jnp.result_type(value)}{list(jnp.shape(value))}"
             raise ShapeError(f"{type(self).__name__}: condition returns a real number that changes sign, got {got}")
         return value
 
-    def _jump(self, t: Any, y: Any, args: Any) -> Any:
+    def _jump(self, t: Float[Array, ""], y: StateTree, args: PyTree) -> Any:
         return self._same("jump", self._call("jump", args, t, y), y)
 
-    def _dose(self, t: Any, y: Any, amount: Any, args: Any) -> Any:
+    def _dose(self, t: Float[Array, ""], y: StateTree, amount: PyTree[Array], args: PyTree) -> Any:
         if self.dose is None:
             return jax.tree.map(jnp.add, y, amount)
         return self._same("dose", self._call("dose", args, t, y, amount), y)
 
-    def _call(self, name: str, args: Any, *given: Any) -> Any:
+    def _call(self, name: str, args: PyTree, *given: Any) -> Any:
         params, state, _ = args
         function = getattr(self, name)
         if isinstance(function, AbstractLayer):
             return function(given, params[name], state[name])[0]
         return function(*given, params["model"])
 
-    def _same(self, name: str, new: Any, y: Any) -> Any:
+    def _same(self, name: str, new: StateTree, y: StateTree) -> Any:
         shapes = lambda tree: jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), tree)  # noqa: E731
         if shapes(new) != shapes(y):
             raise ShapeError(
@@ -220,7 +221,7 @@ class JumpODE(NeuralODE):
             )
         return new
 
-    def _sorted_doses(self, y0: Any, doses: Any, t0: Any, time: Any, resume: Any) -> tuple[Any, Any]:
+    def _sorted_doses(self, y0: StateTree, doses: Any, t0: Any, time: Any, resume: Any) -> tuple[Any, Any]:
         """Times and amounts in the order of time, in the precision of the solve; those that were given before it never come."""
         name = type(self).__name__
         if doses is None:

@@ -1,10 +1,12 @@
 """The linear model of a residual around a point, and the steps that it proposes within a trust region."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
@@ -52,7 +54,7 @@ class Trial(eqx.Module):
     undamped: Bool[Array, ""]
 
 
-def empty_model(size: int, num_data: int, dtype: Any) -> LinearModel:
+def empty_model(size: int, num_data: int, dtype: np.dtype[Any]) -> LinearModel:
     """Zeros in the place of a model, before the residual was evaluated."""
     rank = min(size, num_data)
     zero, vector = jnp.zeros((), dtype), jnp.zeros((size,), dtype)
@@ -78,14 +80,19 @@ def empty_model(size: int, num_data: int, dtype: Any) -> LinearModel:
     )
 
 
-def norm_of(array: Any, axis: int | None = None) -> Any:
+def norm_of(array: Float[Array, "..."], axis: int | None = None) -> Any:
     """The 2-norm, of numbers whose squares may be beyond the range of the dtype."""
     largest = jnp.max(jnp.abs(array), axis=axis, keepdims=True, initial=0.0)
     unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
     return jnp.squeeze(unit, axis) * jnp.linalg.norm(array / unit, axis=axis)
 
 
-def jacobian_of(tangent_map: Any, point: Any, residual: Any, mode: str | None) -> Float[Array, "residuals size"]:
+def jacobian_of(
+    tangent_map: Callable[[Array], Array],
+    point: Float[Array, " size"],
+    residual: Float[Array, " residuals"],
+    mode: str | None,
+) -> Float[Array, "residuals size"]:
     """All columns in forward mode, or all rows in reverse, by default where there are many more parameters than residuals."""
     if mode is None:
         mode = "bwd" if point.size > 4 * residual.size else "fwd"
@@ -98,7 +105,12 @@ def jacobian_of(tangent_map: Any, point: Any, residual: Any, mode: str | None) -
 
 
 def linear_model(
-    jacobian: Any, residual: Any, previous: LinearModel, point: Any, caution: float | Array, first: Any
+    jacobian: Float[Array, "residuals size"],
+    residual: Float[Array, " residuals"],
+    previous: LinearModel,
+    point: Float[Array, " size"],
+    caution: float | Array,
+    first: Bool[Array, ""],
 ) -> LinearModel:
     """The model at `point`, the start if `first`.
 
@@ -159,11 +171,11 @@ def explained(model: LinearModel, num_data: int) -> Float[Array, ""]:
     return jnp.linalg.norm(jnp.where(_resolved(s, (num_data, model.scale.size)), left.T @ model.seen, 0.0))
 
 
-def _resolved(s: Any, shape: tuple[int, ...]) -> Bool[Array, " rank"]:
+def _resolved(s: Float[Array, " rank"], shape: tuple[int, ...]) -> Bool[Array, " rank"]:
     return s > jnp.finfo(s.dtype).eps * max(shape) * s[0]
 
 
-def propose(model: LinearModel, point: Any, radius: Any) -> Trial:
+def propose(model: LinearModel, point: Float[Array, " size"], radius: Float[Array, ""]) -> Trial:
     """The minimiser of the model within the radius."""
     largest = model.singular_values[0]
     # Lengths in this unit, residuals in units of their norm, and singular values in units of the largest: all of order one.
@@ -183,7 +195,7 @@ def propose(model: LinearModel, point: Any, radius: Any) -> Trial:
     return Trial(point + step, length, linear + 2 * penalty, -(linear + penalty), undamped)
 
 
-def _damping(s: Any, c: Any, radius: Any) -> Any:
+def _damping(s: Float[Array, " rank"], c: Float[Array, " rank"], radius: Float[Array, ""]) -> Any:
     """The root of `||s c / (s^2 + damping)|| = radius`, to a few per cent, from below: there Newton on the reciprocal is monotone."""
     gradient = jnp.abs(s * c)
     upper = jnp.linalg.norm(gradient) / radius
@@ -191,7 +203,7 @@ def _damping(s: Any, c: Any, radius: Any) -> Any:
     lower = jnp.maximum(jnp.max(gradient / radius - s**2), 0.0)
     lower = jnp.maximum(lower, jnp.finfo(s.dtype).tiny)
 
-    def newton(_: Any, damping: Any) -> Any:
+    def newton(_: Array, damping: Float[Array, ""]) -> Any:
         weights = gradient / (s**2 + damping)
         length = jnp.linalg.norm(weights)
         curvature = jnp.sum(weights**2 / (s**2 + damping))
