@@ -7,8 +7,8 @@ import diffrax
 import numpy as np
 from jaxtyping import Array, PyTree
 
-# A time as a user gives it, or as a solver computes it.
-Time: TypeAlias = Array | np.ndarray | np.generic | float | int
+# A time: a number as well as an array, since diffrax and users may call with either.
+Time: TypeAlias = Array | np.ndarray | float | int
 
 # Whether something is so, known already or only when it runs.
 Truth: TypeAlias = Array | np.ndarray | np.generic | bool
@@ -17,7 +17,7 @@ Truth: TypeAlias = Array | np.ndarray | np.generic | bool
 StateTree: TypeAlias = PyTree[Array]
 
 # What diffrax solves: one term, or several of which a method makes its step.
-TermTree: TypeAlias = PyTree[diffrax.AbstractTerm]
+TermTree: TypeAlias = PyTree[diffrax.AbstractTerm[Any, Any]]
 
 # The right-hand side `f(t, y, args)`; several for a method that takes them apart, or a term of what drives a state.
 Fields: TypeAlias = Callable[..., Any] | diffrax.AbstractTerm[Any, Any] | tuple[Callable[..., Any], ...]

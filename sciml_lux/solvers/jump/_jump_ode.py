@@ -12,8 +12,9 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
+from ...flatten import Parameters, Params
 from ...kernels import is_traced, known
-from .._types import StateTree
+from .._types import StateTree, Time
 from ..adjoints import AdjointChoice
 from ..differential import (
     RESULTS,
@@ -119,19 +120,21 @@ class JumpODE(NeuralODE):
     def advice(self, result: int) -> str | None:
         return advice_for(result)
 
-    def derivative(self, t: Any, y: Any, params: Any, state: State, inputs: Any) -> tuple[Any, State]:
+    def derivative(self, t: Time, y: StateTree, params: Params, state: State, inputs: Any) -> tuple[Any, State]:
         dy, children = super().derivative(t, y, params, state, inputs)
         return dy, State({name: children.get(name, state[name]) for name in self.children()})
 
-    def __call__(self, y0: Any, ps: Any, st: Any, *, inputs: Any = None, doses: Any = None) -> tuple[Any, State]:
+    def __call__(
+        self, y0: Any, ps: Parameters, st: State, *, inputs: Any = None, doses: Any = None
+    ) -> tuple[Any, State]:
         solution, st = self.solve(y0, ps, st, inputs=inputs, doses=doses)
         return self.final(solution), st
 
     def solve(
         self,
         y0: Any,
-        ps: Any,
-        st: Any,
+        ps: Parameters,
+        st: State,
         ts: Any = None,
         *,
         lengths: Any = None,
@@ -160,7 +163,9 @@ class JumpODE(NeuralODE):
             doses = jax.tree.map(as_array, doses, is_leaf=lambda node: isinstance(node, list))
         return self.answer(Request(y0, t0, ts, lengths, inputs, Doses(doses, resume), None, key), ps, st)
 
-    def choose_adjoint(self, y0: Any, ps: Any, st: Any, *, inputs: Any = None, doses: Any = None) -> AdjointChoice:
+    def choose_adjoint(
+        self, y0: Any, ps: Parameters, st: State, *, inputs: Any = None, doses: Any = None
+    ) -> AdjointChoice:
         """How a solve between two jumps is differentiated, and why, to be printed. Arguments as for a call."""
         del doses  # between two of them
         return super().choose_adjoint(y0, ps, st, inputs=inputs)

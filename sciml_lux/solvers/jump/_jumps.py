@@ -59,8 +59,8 @@ class _Progress(NamedTuple):
 
 @eqx.filter_jit  # for calls that nothing compiles: the loop would be compiled anew each time
 def solve_with_jumps(
-    system: Jumping, direction: bool | None, max_jumps: int, y0: Any, args: Any, ts: Any, doses: Any,
-    settings: dict[str, Any], adjoint: Any, resumed: Any = None,
+    system: Jumping, direction: bool | None, max_jumps: int, y0: StateTree, args: PyTree, ts: Float[Array, " times"],
+    doses: tuple[Any, Any], settings: dict[str, Any], adjoint: Any, resumed: Any = None,
 ) -> diffrax.Solution:  # fmt: skip
     """The solution at the times `ts`, at a jump the value after it, with `num_jumps` and `jump_times` among its `stats`.
 
