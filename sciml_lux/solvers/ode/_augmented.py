@@ -5,7 +5,7 @@ import numbers
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State, kind_of, make_array
@@ -50,7 +50,7 @@ class AugmentedODE(AbstractODE):
             raise LayerError(f"AugmentedODE: dimensions is a whole number, 1 or more, got {self.dimensions!r}")
 
     def derivative(
-        self, t: Time, y: Float[Array, "..."], params: Params, state: State, inputs: Any
+        self, t: Time, y: Inexact[Array, "..."], params: Params, state: State, inputs: Any
     ) -> tuple[Any, State]:
         dy, model = self.model(self.model_input(t, y, inputs), params["model"], state["model"])
         return dy, State({**self._states(state), "model": model})
@@ -58,11 +58,17 @@ class AugmentedODE(AbstractODE):
     def lift(self, y0: Any, params: Params, state: State) -> Float[Array, "... augmented"]:
         return jnp.concatenate([y0, self._extra(y0, params, state)[0]], axis=-1)
 
-    def observe(self, y: Float[Array, "..."], params: Params, state: State) -> Float[Array, "... n"]:
+    def observe(self, y: Inexact[Array, "..."], params: Params, state: State) -> Float[Array, "... n"]:
         return y if self.keep else y[..., : -self.dimensions]
 
     def advance(
-        self, t0: Time, given: Float[Array, "..."], y0: Float[Array, "..."], params: Params, state: State, inputs: Any
+        self,
+        t0: Time,
+        given: Inexact[Array, "..."],
+        y0: Inexact[Array, "..."],
+        params: Params,
+        state: State,
+        inputs: Any,
     ) -> State:
         _, initial = self._extra(given, params, state)
         return State({**super().advance(t0, given, y0, params, state, inputs), **initial})
