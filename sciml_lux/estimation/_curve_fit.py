@@ -47,10 +47,9 @@ def curve_fit(
     the true size of the errors, rather than their size relative to each other (as in SciPy). `solver`, `max_steps`, `throw`:
     see `least_squares`.
 
-    **Returns:** a `LeastSquaresResult`; `popt, pcov = result` as in SciPy. Other bounds, or data of the same shape, compile nothing. Numbers
-    are of JAX's default float: SciPy's digits need `jax.config.update("jax_enable_x64", True)`, and the report says so where that is off.
-    Calling it again with the same shapes and an `f` of which nothing has changed, in its code or in what it reads, compiles nothing
-    (`least_squares` says what is seen).
+    **Returns:** a `LeastSquaresResult`; `popt, pcov = result` as in SciPy. Numbers are of JAX's default float: SciPy's digits need
+    `jax.config.update("jax_enable_x64", True)`, and the report says so where that is off. Calling it again with the same shapes, other
+    bounds, and an `f` of which nothing has changed, in its code or in what it reads, compiles nothing (`least_squares` says what is seen).
 
     **Errors:** `ValueError` for numbers that are not finite, bounds the wrong way round, or `p0` outside them; `ShapeError` for
     lengths that do not agree; `ParameterError` for `p0` that does not fit the arguments of `f`; those of `least_squares`.

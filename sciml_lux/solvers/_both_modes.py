@@ -12,6 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, PyTree
 
 from .._errors import LayerError
 from ..core import differentiation_mode, failure_mode
@@ -67,7 +68,14 @@ class _StaticPart:
 
 
 @eqx.filter_custom_jvp
-def _in_both_modes(x: Any, *, reverse: Any, forward: Any, static_part: _StaticPart, once: _NoSecondOrder) -> Any:
+def _in_both_modes(
+    x: Any,
+    *,
+    reverse: Callable[[Any], Any],
+    forward: Callable[[Any], Any],
+    static_part: _StaticPart,
+    once: _NoSecondOrder,
+) -> Any:
     del forward, once
     arrays, static_part.static = eqx.partition(reverse(x), eqx.is_array)
     return _mapped_as_tangents(x, arrays)
@@ -75,7 +83,13 @@ def _in_both_modes(x: Any, *, reverse: Any, forward: Any, static_part: _StaticPa
 
 @_in_both_modes.def_jvp
 def _(
-    primals: Any, tangents: Any, *, reverse: Any, forward: Any, static_part: _StaticPart, once: _NoSecondOrder
+    primals: tuple[Any, ...],
+    tangents: tuple[Any, ...],
+    *,
+    reverse: Callable[[Any], Any],
+    forward: Callable[[Any], Any],
+    static_part: _StaticPart,
+    once: _NoSecondOrder,
 ) -> Any:
     (x,), (x_dot,) = primals, tangents
     differentiated, constants = _split(x, x_dot)
@@ -91,7 +105,7 @@ def _(
     def push(fixed: Any, tangents: Any) -> Any:
         differentiated, constants, _ = fixed
 
-        def value(differentiated: Any) -> Any:
+        def value(differentiated: PyTree[Array]) -> Any:
             return eqx.filter(forward(eqx.combine(differentiated, constants)), eqx.is_inexact_array)
 
         return jax.jvp(value, (differentiated,), (tangents,))[1]
@@ -102,14 +116,21 @@ def _(
 
 
 @eqx.filter_custom_jvp
-def _isolated(x: Any, *, solve: Any, static_part: _StaticPart, once: str) -> Any:
+def _isolated(x: Any, *, solve: Callable[[Any], Any], static_part: _StaticPart, once: str) -> Any:
     del once
     arrays, static_part.static = eqx.partition(solve(x), eqx.is_array)
     return _mapped_as_tangents(x, arrays)
 
 
 @_isolated.def_jvp
-def _(primals: Any, tangents: Any, *, solve: Any, static_part: _StaticPart, once: str) -> Any:
+def _(
+    primals: tuple[Any, ...],
+    tangents: tuple[Any, ...],
+    *,
+    solve: Callable[[Any], Any],
+    static_part: _StaticPart,
+    once: str,
+) -> Any:
     (x,), (x_dot,) = primals, tangents
     differentiated, constants = _split(x, x_dot)
 
@@ -136,14 +157,21 @@ def _(primals: Any, tangents: Any, *, solve: Any, static_part: _StaticPart, once
 
 
 @eqx.filter_custom_jvp
-def _forward_only(x: Any, *, function: Any, static_part: _StaticPart, message: str) -> Any:
+def _forward_only(x: Any, *, function: Callable[[Any], Any], static_part: _StaticPart, message: str) -> Any:
     del message
     arrays, static_part.static = eqx.partition(function(x), eqx.is_array)
     return _mapped_as_tangents(x, arrays)
 
 
 @_forward_only.def_jvp
-def _(primals: Any, tangents: Any, *, function: Any, static_part: _StaticPart, message: str) -> Any:
+def _(
+    primals: tuple[Any, ...],
+    tangents: tuple[Any, ...],
+    *,
+    function: Callable[[Any], Any],
+    static_part: _StaticPart,
+    message: str,
+) -> Any:
     (x,), (x_dot,) = primals, tangents
     floating, rest = eqx.partition(
         _forward_only(x, function=function, static_part=static_part, message=message), eqx.is_inexact_array
@@ -164,7 +192,7 @@ def _(primals: Any, tangents: Any, *, function: Any, static_part: _StaticPart, m
     return eqx.combine(floating, rest), dot
 
 
-def _mapped_as_tangents(x: Any, arrays: Any) -> Any:
+def _mapped_as_tangents(x: Any, arrays: PyTree) -> Any:
     """The result of a rule's function, of which every floating-point number is mapped over where any number of `x` is.
 
     Their tangents are, since the linear map says it of all of them alike; and JAX takes the word of the function for the rule. Where a
@@ -178,14 +206,14 @@ def _mapped_as_tangents(x: Any, arrays: Any) -> Any:
     return eqx.combine(jax.tree.unflatten(structure, leaves), rest)
 
 
-def _mapped_alike(given: Any, values: list[Any]) -> list[Any]:
+def _mapped_alike(given: list[Any], values: list[Any]) -> list[Any]:
     """`values`, all of which are mapped over where any of `given` or of them is."""
     number = len(values)
 
     def single(*arrays: Any) -> list[Any]:
         return list(arrays[:number])
 
-    def batched(size: int, is_mapped: Any, *arrays: Any) -> tuple[list[Any], list[bool]]:
+    def batched(size: int, is_mapped: list[bool], *arrays: Any) -> tuple[list[Any], list[bool]]:
         pairs = zip(arrays[:number], is_mapped, strict=False)
         rows = [leaf if mapped else jnp.broadcast_to(leaf, (size, *leaf.shape)) for leaf, mapped in pairs]
         # What this is called in may be mapped as well.
@@ -211,7 +239,7 @@ def _in_present_context(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """The function, which knows the contexts in which it is met when it is traced later."""
     mode, failure = differentiation_mode.value, failure_mode.value
 
-    def call(x: Any) -> Any:
+    def call(x: PyTree) -> Any:
         with differentiation_mode(mode), failure_mode(failure):
             return function(x)
 

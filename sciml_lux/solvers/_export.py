@@ -11,7 +11,7 @@ import optimistix as optx
 _MARKER, _ = jax.tree.structure(optx.RESULTS.successful).node_data()[1]
 
 
-def _to_bytes(static: Any) -> bytes:
+def _to_bytes(static: tuple[Any, type]) -> bytes:
     _, enumeration = static
     return f"{enumeration.__module__.partition('.')[0]}:{enumeration.__qualname__}".encode()
 

@@ -17,7 +17,7 @@ import jax.custom_batching
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from .._errors import SolveError
 from ..core import failure_mode
@@ -45,7 +45,7 @@ class Failure(NamedTuple):
     samples: Any
 
 
-def guard(values: Any, outcome: Outcome, explain: Callable[[Failure], str], throw: bool) -> Any:
+def guard(values: PyTree, outcome: Outcome, explain: Callable[[Failure], str], throw: bool) -> Any:
     """`values`, a tree with the floating-point arrays that a solver returned, made safe in case that it failed.
 
     With `throw`, and unless a fit has set `failure_mode` to `"nan"`, a failure raises an error at run time. Otherwise every number of
@@ -99,7 +99,7 @@ def _unmapped(*failure: Any) -> tuple[Any, ...]:
 
 
 @_unmapped.def_vmap
-def _(axis_size: int, is_mapped: Any, *failure: Any) -> Any:
+def _(axis_size: int, is_mapped: list[bool], *failure: Any) -> Any:
     rows = [
         leaf if mapped else jnp.broadcast_to(leaf, (axis_size,))
         for leaf, mapped in zip(failure, is_mapped, strict=True)

@@ -3,6 +3,7 @@
 `jax.custom_derivatives.linear_call` is one that can be neither mapped nor differentiated once more.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -10,11 +11,19 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jaxtyping import PyTree
 
 from .._errors import LayerError
 
 
-def linear_map(apply: Any, transpose: Any, fixed: Any, differentiated: Any, like: Any, once: str) -> Any:
+def linear_map(
+    apply: Callable[[Any, Any], Any],
+    transpose: Callable[[Any, Any], Any],
+    fixed: PyTree,
+    differentiated: PyTree,
+    like: PyTree,
+    once: str,
+) -> Any:
     """`apply(fixed, differentiated)`, which is linear in `differentiated`.
 
     **Arguments:** `transpose`: `(fixed, bars)` to the cotangents of `differentiated`; neither function refers to a traced array; `fixed`:
@@ -26,8 +35,8 @@ def linear_map(apply: Any, transpose: Any, fixed: Any, differentiated: Any, like
     differentiated, moving_tree = jax.tree.flatten(differentiated)
     like, like_tree = jax.tree.flatten(like)
 
-    def on_leaves(function: Any, given: Any, expected: Any) -> Any:
-        def run(arrays: Any, leaves: Any) -> Any:
+    def on_leaves(function: Callable[[Any, Any], Any], given: Any, expected: Any) -> Any:
+        def run(arrays: list[Any], leaves: list[Any]) -> Any:
             fixed = eqx.combine(jax.tree.unflatten(fixed_tree, arrays), static)
             result, tree = jax.tree.flatten(function(fixed, jax.tree.unflatten(given, leaves)))
             assert tree == expected, f"a linear map returned {tree}, expected {expected}"
@@ -43,13 +52,13 @@ def linear_map(apply: Any, transpose: Any, fixed: Any, differentiated: Any, like
     return jax.tree.unflatten(like_tree, leaves)
 
 
-def _evaluate(*operands: Any, maps: Any, avals: Any, once: str) -> Any:
+def _evaluate(*operands: Any, maps: tuple[Any, Any], avals: tuple[Any, Any], once: str) -> Any:
     del once
     number = len(operands) - len(avals[0])
     return maps[0](list(operands[:number]), list(operands[number:]))
 
 
-def _jvp_rule(primals: Any, tangents: Any, *, maps: Any, avals: Any, once: str) -> Any:
+def _jvp_rule(primals: Any, tangents: Any, *, maps: tuple[Any, Any], avals: tuple[Any, Any], once: str) -> Any:
     number = len(primals) - len(avals[0])
     value = _linear.bind(*primals, maps=maps, avals=avals, once=once)
     terms = []
@@ -66,11 +75,17 @@ def _jvp_rule(primals: Any, tangents: Any, *, maps: Any, avals: Any, once: str) 
 
 
 def _derivative_in_fixed(
-    primals: Any, perturbed: list[int], dots: list[Any], maps: Any, avals: Any, value: Any, once: str
+    primals: Any,
+    perturbed: list[int],
+    dots: list[Any],
+    maps: tuple[Any, Any],
+    avals: tuple[Any, Any],
+    value: list[Any],
+    once: str,
 ) -> Any:
     """The derivative in what the map is not linear in."""
 
-    def push(primals: Any, dots: Any) -> Any:
+    def push(primals: list[Any], dots: list[Any]) -> Any:
         def at(some: list[Any]) -> Any:
             operands = list(primals)
             for i, leaf in zip(perturbed, some, strict=True):
@@ -79,13 +94,13 @@ def _derivative_in_fixed(
 
         return jax.jvp(at, ([primals[i] for i in perturbed],), (dots,))[1]
 
-    def refuse(primals: Any, bars: Any) -> Any:
+    def refuse(primals: list[Any], bars: list[Any]) -> Any:
         raise LayerError(once)
 
     return linear_map(push, refuse, list(primals), dots, value, once)
 
 
-def _transpose_rule(bars: Any, *operands: Any, maps: Any, avals: Any, once: str) -> Any:
+def _transpose_rule(bars: list[Any], *operands: Any, maps: tuple[Any, Any], avals: tuple[Any, Any], once: str) -> Any:
     number = len(operands) - len(avals[0])
     if all(type(bar) is ad.Zero for bar in bars):
         return [None] * number + [ad.Zero(aval) for aval in avals[0]]
@@ -93,7 +108,7 @@ def _transpose_rule(bars: Any, *operands: Any, maps: Any, avals: Any, once: str)
     return [None] * number + _linear.bind(*operands[:number], *bars, maps=maps[::-1], avals=avals[::-1], once=once)
 
 
-def _batching_rule(operands: Any, axes: Any, *, maps: Any, avals: Any, once: str) -> Any:
+def _batching_rule(operands: Any, axes: Any, *, maps: tuple[Any, Any], avals: tuple[Any, Any], once: str) -> Any:
     number = len(operands) - len(avals[0])
     size = next(leaf.shape[axis] for leaf, axis in zip(operands, axes, strict=True) if axis is not None)
     operands = [
@@ -102,10 +117,10 @@ def _batching_rule(operands: Any, axes: Any, *, maps: Any, avals: Any, once: str
     axes = [None if axis is None else 0 for axis in axes]
     apply, transpose = maps
 
-    def each(fixed: Any, differentiated: Any) -> Any:
+    def each(fixed: list[Any], differentiated: list[Any]) -> Any:
         return jax.vmap(apply, (axes[:number], axes[number:]), axis_size=size)(fixed, differentiated)
 
-    def each_transposed(fixed: Any, bars: Any) -> Any:
+    def each_transposed(fixed: list[Any], bars: list[Any]) -> Any:
         bars = jax.vmap(transpose, (axes[:number], 0), axis_size=size)(fixed, bars)
         return [jnp.sum(bar, axis=0) if axis is None else bar for bar, axis in zip(bars, axes[number:], strict=True)]
 

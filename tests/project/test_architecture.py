@@ -66,7 +66,7 @@ MOST_ANY = {
     "flatten": 236,
     "core": 124,
     "layers": 162,
-    "solvers": 1182,
+    "solvers": 229,
     "training": 227,
     "estimation": 33,
     "tools": 102,

@@ -4,8 +4,10 @@ from typing import Any, NamedTuple
 
 import diffrax
 import jax
+from jaxtyping import PyTree
 
 from ...core import differentiation_mode
+from .._types import StateTree
 from ..runge_kutta import LARGEST_RECORD, SMALL_STATE, record_bytes, why_not_recorded
 
 
@@ -22,11 +24,11 @@ class AdjointChoice(NamedTuple):
 
 def choose_adjoint(
     adjoint: Any,
-    y0: Any,
-    args: Any,
+    y0: StateTree,
+    args: PyTree,
     settings: dict[str, Any],
-    saveat: Any = None,
-    event: Any = None,
+    saveat: diffrax.SaveAt | None = None,
+    event: diffrax.Event | None = None,
     driven: bool = False,
 ) -> AdjointChoice:
     """The adjoint of a solve: the one that was asked for, or, for `"auto"`, the one that suits.
@@ -51,7 +53,9 @@ def choose_adjoint(
     return AdjointChoice(None, f"{how} ({size} numbers, at most {settings['max_steps']} steps, {memory})")
 
 
-def _why_not(y0: Any, args: Any, settings: dict[str, Any], saveat: Any, event: Any) -> str | None:
+def _why_not(
+    y0: StateTree, args: PyTree, settings: dict[str, Any], saveat: diffrax.SaveAt | None, event: diffrax.Event | None
+) -> str | None:
     if event is not None:
         return "an event ends the solve"
     if saveat is not None:

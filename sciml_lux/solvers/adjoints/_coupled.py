@@ -5,8 +5,10 @@ from typing import Any, ClassVar, NamedTuple
 import diffrax
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, PyTree
 
+from .._types import StateTree, TermTree, Time, Truth
 from ..runge_kutta import Shape, Tableau, stages, tableau_of, weighted
 
 
@@ -33,20 +35,22 @@ class CoupledSolver(diffrax.AbstractAdaptiveSolver[Any]):
     def interpolation_cls(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         return eqx.Partial(Interpolation, solver=self.solver, shape=self.shape)
 
-    def order(self, terms: Any) -> int | None:
+    def order(self, terms: TermTree) -> int | None:
         return self.solver.order(terms)
 
-    def error_order(self, terms: Any) -> Any:
+    def error_order(self, terms: TermTree) -> Any:
         return self.solver.error_order(terms)
 
-    def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
+    def func(self, terms: TermTree, t0: Time, y0: StateTree, args: PyTree) -> Any:
         return self.solver.func(terms, t0, y0, args)
 
-    def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> Any:
+    def init(self, terms: TermTree, t0: Time, t1: Time, y0: StateTree, args: PyTree) -> Any:
         z0 = self.shape.vector(y0)
         return Coupled(z0, jnp.zeros((), z0.dtype))
 
-    def step(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any) -> Any:
+    def step(
+        self, terms: TermTree, t0: Any, t1: Any, y0: StateTree, args: PyTree, solver_state: Any, made_jump: Truth
+    ) -> Any:
         del made_jump
         y, (z, error) = self.shape.vector(y0), solver_state
         method = tableau_of(self.solver)
@@ -62,19 +66,27 @@ class CoupledSolver(diffrax.AbstractAdaptiveSolver[Any]):
         result = results.where(norm(y1 - z1) <= 10 * error, results.successful, results.nonlinear_divergence)
         return self.shape.tree(y1), self.shape.tree(y_error), {"y0": y, "y1": y1, "k": k}, Coupled(z1, error), result
 
-    def mix(self, t0: Any, t1: Any, dtype: Any) -> Any:
+    def mix(self, t0: Any, t1: Any, dtype: np.dtype[Any]) -> Any:
         """The `lambda` of a step."""
         return (self.coupling ** ((t1 - t0) / self.span)).astype(dtype)
 
-    def stages(self, method: Tableau, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> Float[Array, "stages state"]:
+    def stages(
+        self,
+        method: Tableau,
+        terms: Any,
+        t0: Float[Array, ""],
+        t1: Float[Array, ""],
+        y0: Float[Array, " state"],
+        args: PyTree,
+    ) -> Float[Array, "stages state"]:
         """The stages from `t0`, which may be the later time, to `t1`."""
 
-        def field(t: Any, y: Any) -> Any:
+        def field(t: Float[Array, ""], y: Float[Array, " state"]) -> Any:
             return self.slope(terms, t, y, args)
 
         return stages(field, method, t0, t1, y0)[0]
 
-    def slope(self, terms: Any, t: Any, y: Any, args: Any) -> Float[Array, " state"]:
+    def slope(self, terms: Any, t: Float[Array, ""], y: Float[Array, " state"], args: PyTree) -> Float[Array, " state"]:
         """The derivative in the time that diffrax solves in, which runs forward."""
         control = terms.contr(jnp.zeros_like(t), jnp.ones_like(t))
         return self.shape.vector(terms.vf_prod(t, self.shape.tree(y), args, control))
@@ -94,12 +106,12 @@ class Interpolation(diffrax.AbstractLocalInterpolation):
     solver: diffrax.AbstractERK
     shape: Shape = eqx.field(static=True)
 
-    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Any:
+    def evaluate(self, t0: Time, t1: Time | None = None, left: bool = True) -> Any:
         if t1 is not None:
             raise NotImplementedError("an increment of the interpolation")
         return self.shape.tree(self.vector(t0))
 
-    def vector(self, t: Any) -> Any:
+    def vector(self, t: Time) -> Any:
         base = self.solver.interpolation_cls(t0=self.t0, t1=self.t1, y0=self.y0, y1=self.y1, k=self.k)
         fraction = ((t - self.t0) / (self.t1 - self.t0)).astype(self.y0.dtype)
         return base.evaluate(t) + fraction * (self.y1 - base.evaluate(jnp.asarray(self.t1)))

@@ -7,12 +7,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import PyTree
 
 from ..._errors import LayerError
 from ...core import differentiation_mode
 from .._both_modes import in_both_modes
 from .._constant import constant
 from .._failure import Outcome, guard
+from .._types import StateTree, TermTree, Time
 from ..runge_kutta import Shape, why_not_by_tableau
 from ._coupled import CoupledSolver
 from ._reversible_backward import SAVE_Y, Problem, Recorded, Solve, probe, pull_back_steps, subs_of
@@ -75,7 +77,17 @@ class ReversibleAdjoint(diffrax.AbstractAdjoint):
         if self.coupling is not None and not (isinstance(self.coupling, int | float) and 0 < self.coupling <= 1):
             raise LayerError(f"ReversibleAdjoint: coupling is a number above 0 and at most 1, got {self.coupling!r}")
 
-    def loop(self, *, args: Any, terms: Any, solver: Any, saveat: Any, t1: Any, init_state: Any, **rest: Any) -> Any:
+    def loop(
+        self,
+        *,
+        args: PyTree,
+        terms: TermTree,
+        solver: Any,
+        saveat: diffrax.SaveAt,
+        t1: Time,
+        init_state: Any,
+        **rest: Any,
+    ) -> Any:
         """What `diffrax.diffeqsolve` calls: the solve, and the rule for its gradient."""
         _check(terms, solver, saveat, init_state.y, rest)
         terms, saveat = _converted(terms, saveat, (jnp.asarray(rest["t0"]), init_state.y, args))
@@ -121,7 +133,9 @@ def _only(what: str) -> str:
     )
 
 
-def _check(terms: Any, solver: Any, saveat: Any, y0: Any, rest: dict[str, Any]) -> None:
+def _check(
+    terms: TermTree, solver: diffrax.AbstractSolver[Any], saveat: diffrax.SaveAt, y0: StateTree, rest: dict[str, Any]
+) -> None:
     """Refuses what cannot be reversed, before anything is compiled."""
     leaves = jax.tree.leaves(y0)
     unknown = why_not_by_tableau(solver)
@@ -145,13 +159,13 @@ def _check(terms: Any, solver: Any, saveat: Any, y0: Any, rest: dict[str, Any]) 
             raise LayerError(f"ReversibleAdjoint {what}; otherwise write adjoint={other}")
 
 
-def _converted(terms: Any, saveat: Any, point: Any) -> tuple[Any, Any]:
+def _converted(terms: Any, saveat: diffrax.SaveAt, point: tuple[Any, ...]) -> tuple[Any, Any]:
     """The functions with the arrays that they refer to as leaves: a function of the way back may not meet them otherwise."""
     field = eqx.filter_closure_convert(terms.term.vector_field, *point)
     terms = eqx.tree_at(lambda t: t.term.vector_field, terms, field)
     chosen = [sub.fn is not SAVE_Y for sub in subs_of(saveat)]
 
-    def functions(saveat: Any) -> list[Any]:
+    def functions(saveat: diffrax.SaveAt) -> list[Any]:
         return [sub.fn for sub, is_chosen in zip(subs_of(saveat), chosen, strict=True) if is_chosen]
 
     converted = [eqx.filter_closure_convert(fn, *point) for fn in functions(saveat)]
@@ -162,11 +176,13 @@ def _saved(state: Any) -> list[Any]:
     return [save.ys for save in _save_states(state.save_state)]
 
 
-def _save_states(tree: Any) -> list[Any]:
+def _save_states(tree: PyTree) -> list[Any]:
     return jax.tree.leaves(tree, is_leaf=lambda node: hasattr(node, "saveat_ts_index"))
 
 
-def _forward(solve: Solve, coupled: CoupledSolver, saveat: Any, init_state: Any, rest: dict[str, Any]) -> Any:
+def _forward(
+    solve: Solve, coupled: CoupledSolver, saveat: diffrax.SaveAt, init_state: Any, rest: dict[str, Any]
+) -> Any:
     """diffrax's final state, as if the base method had been stepped, and what is needed to go back."""
     z0 = coupled.shape.vector(solve.y0)
     time, size = jnp.result_type(rest["t0"]), rest["max_steps"]
@@ -213,21 +229,29 @@ def _forward(solve: Solve, coupled: CoupledSolver, saveat: Any, init_state: Any,
 
 
 @eqx.filter_custom_vjp
-def _with_gradient(solve: Solve, ys: Any, recorded: Recorded, problem: Problem) -> Any:
+def _with_gradient(solve: Solve, ys: list[Any], recorded: Recorded, problem: Problem) -> Any:
     """`ys`, which was computed without derivatives, as a function of `solve`."""
     del solve, recorded, problem
     return ys
 
 
 @_with_gradient.def_fwd
-def _with_gradient_forward(perturbed: Any, solve: Any, ys: Any, recorded: Any, problem: Any) -> tuple[Any, None]:
+def _with_gradient_forward(
+    perturbed: Solve, solve: Solve, ys: list[Any], recorded: Recorded, problem: Problem
+) -> tuple[Any, None]:
     del perturbed, solve, recorded, problem
     return ys, None
 
 
 @_with_gradient.def_bwd
 def _with_gradient_backward(
-    residuals: None, ys_bar: Any, perturbed: Any, solve: Any, ys: Any, recorded: Any, problem: Any
+    residuals: None,
+    ys_bar: list[Any],
+    perturbed: Solve,
+    solve: Solve,
+    ys: list[Any],
+    recorded: Recorded,
+    problem: Problem,
 ) -> Any:
     del residuals
     ys_bar = jax.tree.map(

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._failure import Outcome, guard
 from ..runge_kutta import tableau_of, weighted
@@ -30,7 +30,7 @@ class Solve(NamedTuple):
     ts: list[Any]
     t1: Any
 
-    def saving(self, saveat: Any) -> Any:
+    def saving(self, saveat: diffrax.SaveAt) -> Any:
         """`saveat` at these times."""
         return eqx.tree_at(lambda s: [sub.ts for sub in subs_of(s)], saveat, self.ts, is_leaf=lambda node: node is None)
 
@@ -59,7 +59,7 @@ class Recorded(NamedTuple):
     indices: list[tuple[Any, Any]]
 
 
-def subs_of(saveat: Any) -> list[Any]:
+def subs_of(saveat: diffrax.SaveAt) -> list[Any]:
     return jax.tree.leaves(saveat.subs, is_leaf=lambda node: isinstance(node, diffrax.SubSaveAt))
 
 
@@ -117,7 +117,7 @@ class _BackwardPass(NamedTuple):
             jnp.logical_or, [jnp.any(bar != 0) for bar in jax.tree.leaves(self.ys_bar)], jnp.asarray(False)
         )
 
-    def start(self, weights: Any, with_t1: bool) -> _Carry:
+    def start(self, weights: PyTree[Array], with_t1: bool) -> _Carry:
         """At the end of the solve."""
         recorded, number = self.recorded, self.recorded.number
         y_bar = jnp.zeros_like(recorded.y)
@@ -156,7 +156,7 @@ class _BackwardPass(NamedTuple):
             scale=norm(recorded.y),
         )
 
-    def half_step(self, carry: _Carry, weights: Any) -> _Carry:
+    def half_step(self, carry: _Carry, weights: PyTree[Array]) -> _Carry:
         """Undoes one half of a step.
 
         A step makes `y` from `z`, then `z` from `y`; both are `w1 = w + (1 - mix) (v - w) + sign Psi(v)`.
@@ -170,7 +170,7 @@ class _BackwardPass(NamedTuple):
         method = tableau_of(solver.solver)
         method = method if interpolated else method.advancing()
 
-        def increment(v: Any, weights: Any) -> Any:
+        def increment(v: Float[Array, " state"], weights: PyTree[Array]) -> Any:
             args, terms = eqx.combine(weights, self.fixed)
             k = solver.stages(method, terms, jnp.where(of_y, start, end), jnp.where(of_y, end, start), v, args)
             return (weighted(method.b, k), k) if interpolated else weighted(method.b, k)
@@ -196,7 +196,7 @@ class _BackwardPass(NamedTuple):
             scale=jnp.maximum(carry.scale, norm(w0)),
         )
 
-    def finish(self, carry: _Carry, weights: Any) -> _Carry:
+    def finish(self, carry: _Carry, weights: PyTree[Array]) -> _Carry:
         """At the start of the solve, where both solutions are the initial value."""
         y0 = self.problem.solver.shape.vector(self.solve.y0)
         y_bar, weights_bar = carry.v_bar + carry.w_bar, carry.weights_bar
@@ -213,7 +213,9 @@ class _BackwardPass(NamedTuple):
         scale = jnp.maximum(carry.scale, norm(y0))
         return carry._replace(v_bar=y_bar, weights_bar=weights_bar, drift=drift, scale=scale)
 
-    def saved_at_steps(self, carry: _Carry, at_end: Any, number: Any, weights: Any) -> _Carry:
+    def saved_at_steps(
+        self, carry: _Carry, at_end: Bool[Array, ""], number: Int[Array, ""], weights: PyTree[Array]
+    ) -> _Carry:
         """Adds the cotangents of what was saved at the end of this step."""
         indices, v_bar, weights_bar = [], carry.v_bar, carry.weights_bar
         for sub, ys_bar, (row, index) in zip(subs_of(self.problem.saveat), self.ys_bar, carry.indices, strict=True):
@@ -226,7 +228,9 @@ class _BackwardPass(NamedTuple):
             indices.append((row, index))
         return carry._replace(indices=indices, v_bar=v_bar, weights_bar=weights_bar)
 
-    def saved_inside(self, carry: _Carry, of_y: Any, step: Any, weights: Any) -> tuple[_Carry, Any, Any]:
+    def saved_inside(
+        self, carry: _Carry, of_y: Bool[Array, ""], step: tuple[Any, ...], weights: PyTree[Array]
+    ) -> tuple[_Carry, Any, Any]:
         """Adds the cotangents of what was saved by interpolation; those of the start of the step and of its stages as well."""
         _, _, y0, _, k = step
         bars = (jnp.zeros_like(y0), None if k is None else jnp.zeros_like(k))
@@ -237,22 +241,33 @@ class _BackwardPass(NamedTuple):
         return carry, y0_bar, k_bar
 
     def saved_at_times(
-        self, j: int, carry: _Carry, bars: Any, of_y: Any, step: Any, weights: Any
+        self,
+        j: int,
+        carry: _Carry,
+        bars: tuple[Any, Any],
+        of_y: Bool[Array, ""],
+        step: tuple[Any, ...],
+        weights: PyTree[Array],
     ) -> tuple[_Carry, Any]:
         """Adds the cotangents of what the `j`-th `diffrax.SubSaveAt` saved within this step, the last time first."""
         start, end, *values = step
         ts, ys_bar, sub = self.solve.ts[j], self.ys_bar[j], subs_of(self.problem.saveat)[j]
         is_first, solver = carry.left == 1, self.problem.solver
 
-        def inside(state: Any) -> Any:
+        def inside(state: tuple[Any, ...]) -> Any:
             (_, index), *_ = state
             return of_y & (index > 0) & ((ts[index - 1] > start) | is_first)
 
-        def pull(state: Any) -> Any:
+        def pull(state: tuple[Any, ...]) -> Any:
             (row, index), bars, weights_bar, ts_bar = state
             row, index = row - 1, index - 1
 
-            def value(t: Any, y0: Any, y1: Any, k: Any) -> Any:
+            def value(
+                t: Float[Array, ""],
+                y0: Float[Array, " state"],
+                y1: Float[Array, " state"],
+                k: Float[Array, "stages state"],
+            ) -> Any:
                 return Interpolation(start, end, y0, y1, k, solver.solver, solver.shape).vector(t)
 
             y, pull_y = jax.vjp(value, ts[index], *values)
@@ -277,25 +292,32 @@ class _BackwardPass(NamedTuple):
         )
         return carry, (y0_bar, k_bar)
 
-    def pull_saved(self, sub: Any, t: Any, y: Any, bar: Any, weights: Any) -> tuple[Any, Any, Any]:
+    def pull_saved(
+        self,
+        sub: diffrax.SubSaveAt,
+        t: Float[Array, ""],
+        y: Float[Array, " state"],
+        bar: PyTree[Array],
+        weights: PyTree[Array],
+    ) -> tuple[Any, Any, Any]:
         """The cotangents of `t`, `y` and the weights, `None` for zeros, from that of `fn(t, y, args)`."""
         shape = self.problem.solver.shape
         t = jnp.asarray(t)
         if sub.fn is SAVE_Y:
             return jnp.zeros_like(t), shape.vector(bar), None
 
-        def value(t: Any, y: Any, weights: Any) -> Any:
+        def value(t: Float[Array, ""], y: Float[Array, " state"], weights: PyTree[Array]) -> Any:
             args, _ = eqx.combine(weights, self.fixed)
             return eqx.filter(sub.fn(t, shape.tree(y), args), eqx.is_inexact_array)
 
         return jax.vjp(value, t, y, weights)[1](bar)
 
-    def slope(self, t: Any, weights: Any) -> Any:
+    def slope(self, t: Float[Array, ""], weights: PyTree[Array]) -> Any:
         """The time derivative of the solution at its end."""
         args, terms = eqx.combine(weights, self.fixed)
         return self.problem.solver.slope(terms, t, self.recorded.y, args)
 
-    def end(self, number: Any) -> Any:
+    def end(self, number: Int[Array, ""]) -> Any:
         """Where a step ended. What was recorded is where the next one began: past a discontinuity, by a rounding or two."""
         end = self.recorded.t[number]
         controller: Any = self.problem.controller
@@ -312,10 +334,10 @@ class _BackwardPass(NamedTuple):
 SAVE_Y = diffrax.SubSaveAt(t1=True).fn
 
 
-def _along(mask: Any, array: Any) -> Any:
+def _along(mask: Bool[Array, " rows"], array: Array) -> Any:
     """A mask of rows, ready to be broadcast."""
     return mask.reshape(mask.shape + (1,) * (array.ndim - 1))
 
 
-def _added(bars: Any, more: Any) -> Any:
+def _added(bars: PyTree[Array], more: PyTree[Array]) -> Any:
     return bars if more is None else jax.tree.map(jnp.add, bars, more)

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int, PyTree
 
 from ...core import describe, observed
 from .._failure import Failure, Outcome, guard
@@ -32,19 +33,21 @@ class Rule:
     throw: bool
 
 
-def attach(rule: Rule, z: Array, inputs: Any, memory: Any) -> Array:
+def attach(rule: Rule, z: Array, inputs: PyTree, memory: PyTree) -> Array:
     """`z`, a matrix of equilibria without derivatives, with those that the rule gives it in `inputs`, in forward and in reverse mode."""
     moving, still = eqx.partition(inputs, eqx.is_inexact_array)
     return _attached(rule, lax.stop_gradient(z), moving, still, memory)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _attached(rule: Rule, z: Any, moving: Any, still: Any, memory: Any) -> Any:
+def _attached(
+    rule: Rule, z: Float[Array, "samples size"], moving: PyTree[Array], still: PyTree[Array], memory: PyTree
+) -> Any:
     return z
 
 
 @functools.partial(_attached.defjvp, symbolic_zeros=True)
-def _(rule: Rule, primals: Any, tangents: Any) -> tuple[Any, Any]:
+def _(rule: Rule, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
     z, moving, still, memory = primals
     # What nobody differentiates may contain what cannot be, such as a loop over numbers of the state.
     is_moving = jax.tree.map(lambda leaf: not isinstance(leaf, SymbolicZero), tangents[1], is_leaf=_is_symbolic)
@@ -55,13 +58,20 @@ def _(rule: Rule, primals: Any, tangents: Any) -> tuple[Any, Any]:
     return z, _pushed_forward(rule, z, moving, eqx.combine(still, more), memory, directions)
 
 
-def _is_symbolic(leaf: Any) -> bool:
+def _is_symbolic(leaf: object) -> bool:
     return isinstance(leaf, SymbolicZero)
 
 
 # Compiled as one: without an enclosing jit, a loop would be compiled anew at every call.
 @functools.partial(jax.jit, static_argnums=0)
-def _pushed_forward(rule: Rule, z: Any, moving: Any, still: Any, memory: Any, directions: Any) -> Any:
+def _pushed_forward(
+    rule: Rule,
+    z: Float[Array, "samples size"],
+    moving: PyTree[Array],
+    still: PyTree[Array],
+    memory: PyTree,
+    directions: PyTree[Array],
+) -> Any:
     """The derivative of `z` along `directions` of `moving`.
 
     It is linear in these, and JAX transposes it for gradients: the system with `J` then becomes that with `J^T`.
@@ -72,7 +82,7 @@ def _pushed_forward(rule: Rule, z: Any, moving: Any, still: Any, memory: Any, di
         _, g = jax.jvp(lambda moving: rule.cell(z, eqx.combine(moving, still)), (moving,), (directions,))
     operator = _operator(rule, z, eqx.combine(moving, still))
 
-    def solve(transposed: bool, system: Any, g: Any) -> Any:
+    def solve(transposed: bool, system: Callable[..., Any], g: Float[Array, "samples size"]) -> Any:
         return _solved(rule, System(lambda u: u - system(u), g, rule.rtol, memory, transposed))[0]
 
     u = lax.custom_linear_solve(
@@ -81,7 +91,7 @@ def _pushed_forward(rule: Rule, z: Any, moving: Any, still: Any, memory: Any, di
     return _like(u, z)
 
 
-def _operator(rule: Rule, z: Any, inputs: Any) -> Any:
+def _operator(rule: Rule, z: Float[Array, "samples size"], inputs: PyTree) -> Any:
     """Products with the Jacobian of the cell in `z`, in real numbers."""
     with observed(None):
         _, push = jax.linearize(lambda z: rule.cell(z, inputs), z)
@@ -89,7 +99,9 @@ def _operator(rule: Rule, z: Any, inputs: Any) -> Any:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def accuracy_of(rule: Rule, z: Any, inputs: Any, memory: Any, g: Any) -> Accuracy:
+def accuracy_of(
+    rule: Rule, z: Float[Array, "samples size"], inputs: PyTree, memory: PyTree, g: Float[Array, "samples size"]
+) -> Accuracy:
     """How accurately the system of the gradient is solved for the gradient `g` of a loss in `z`."""
     _, pull = jax.vjp(lambda z: rule.cell(z, inputs), z)
     return _solved(rule, System(lambda u: _real(pull(_like(u, z))[0]), _real(g), rule.rtol, memory))[1]
@@ -100,7 +112,13 @@ def _solved(rule: Rule, system: System) -> tuple[Any, Accuracy]:
     return _checked(rule, system, u, system.operator(u), num_steps)
 
 
-def _checked(rule: Rule, system: System, u: Any, product: Any, num_steps: Any) -> tuple[Any, Accuracy]:
+def _checked(
+    rule: Rule,
+    system: System,
+    u: Float[Array, "samples size"],
+    product: Float[Array, "samples size"],
+    num_steps: Int[Array, " samples"],
+) -> tuple[Any, Accuracy]:
     """`u`, safe in case that it does not solve the system, and how well it does. `product`: of `u` and the operator."""
     start, residual = row_lengths(system.g), row_lengths(system.g - (u - product))
     okay = jnp.full(start.shape, True)
@@ -143,11 +161,11 @@ def _explain(rule: Rule, failure: Failure) -> str:
 # Complex numbers as pairs of reals: the derivative of a function that is not holomorphic is linear in these alone.
 
 
-def _real(rows: Any) -> Any:
+def _real(rows: Array) -> Any:
     return jnp.concatenate([rows.real, rows.imag], axis=1) if jnp.iscomplexobj(rows) else rows
 
 
-def _like(rows: Any, z: Any) -> Any:
+def _like(rows: Array, z: Array) -> Any:
     if not jnp.iscomplexobj(z):
         return rows
     real, imaginary = jnp.split(rows, 2, axis=1)

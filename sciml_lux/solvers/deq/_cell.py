@@ -5,10 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from ..._errors import ShapeError
-from ...core import AbstractLayer, describe
+from ...core import AbstractLayer, State, describe
+from ...flatten import Params
+from .._types import StateTree
 from ._rows import Rows
 
 
@@ -23,12 +25,12 @@ class Cell:
     model: AbstractLayer
     rows: Rows
 
-    def __call__(self, z: Array, inputs: Any) -> Array:
+    def __call__(self, z: Array, inputs: PyTree) -> Array:
         x, params, state = inputs
         new, _ = apply(self.model, self.rows.tree(z), x, params, state)
         return self.rows.matrix(self.checked(new))
 
-    def checked(self, new: Any) -> Any:
+    def checked(self, new: PyTree) -> Any:
         """What the model made of `z`, if it is like `z`. **Errors:** `ShapeError`."""
         expected = [f"{self.rows.dtype}{list(shape)}" for shape in self.rows.shapes]
         leaves, structure = jax.tree.flatten(new)
@@ -43,6 +45,6 @@ class Cell:
         return new
 
 
-def apply(model: AbstractLayer, z: Any, x: Any, params: Any, state: Any) -> tuple[Any, Any]:
+def apply(model: AbstractLayer, z: StateTree, x: PyTree, params: Params, state: State) -> tuple[Any, Any]:
     """The model on `(z, x)`, and its advanced state."""
     return model((z, x), params, state)

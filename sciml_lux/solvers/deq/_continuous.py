@@ -6,9 +6,10 @@ from typing import Any
 import diffrax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float, PyTree
 
 from ..._errors import LayerError
+from .._types import Truth
 from ..differential import integrate
 from ._cell import Cell
 from ._deep_equilibrium import DeepEquilibrium
@@ -62,7 +63,7 @@ class ContinuousDEQ(DeepEquilibrium):
     def tolerances(self) -> tuple[float, float]:
         return self.rtol, self.atol
 
-    def search(self, cell: Cell, z0: Array, inputs: Any, trusted: Any = False) -> Found:
+    def search(self, cell: Cell, z0: Array, inputs: PyTree, trusted: Truth = False) -> Found:
         del trusted
         time = jnp.finfo(z0.dtype).dtype.type
         settings = {
@@ -82,7 +83,7 @@ class ContinuousDEQ(DeepEquilibrium):
         return judge_at(self.tolerances(), cell, z[-1], inputs, num_steps)
 
 
-def _field(cell: Cell, t: Any, z: Any, inputs: Any) -> Any:
+def _field(cell: Cell, t: Float[Array, ""], z: Float[Array, "samples size"], inputs: PyTree) -> Any:
     del t
     change = cell(z, inputs) - z
     # A sample that is not finite stays where it is, so that the steps suit the others.
@@ -90,7 +91,15 @@ def _field(cell: Cell, t: Any, z: Any, inputs: Any) -> Any:
     return jnp.where(okay, change, jnp.zeros((), z.dtype))
 
 
-def _at_rest(cell: Cell, rtol: float, atol: float, t: Any, z: Any, inputs: Any, **kwargs: Any) -> Any:
+def _at_rest(
+    cell: Cell,
+    rtol: float,
+    atol: float,
+    t: Float[Array, ""],
+    z: Float[Array, "samples size"],
+    inputs: PyTree,
+    **kwargs: Any,
+) -> Any:
     del t, kwargs
     new = cell(z, inputs)
     residual = row_norms(new - z)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optimistix as optx
 from jax import lax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, PyTree
 
 from ..._errors import LayerError, ShapeError
 from ...core import (
@@ -21,8 +21,10 @@ from ...core import (
     make_array,
     with_fields,
 )
+from ...flatten import Parameters, Params
 from .._adapter import AbstractAdapter
 from .._failure import Outcome, guard
+from .._types import Truth
 from ..fixed_point import Anderson
 from ._attach import Rule, accuracy_of, attach
 from ._cell import Cell, apply
@@ -117,7 +119,7 @@ class DeepEquilibrium(AbstractAdapter):
         states |= {} if self.jacobian_penalty is None else {"key": some}
         return states | ({"start": jnp.zeros((0, 0))} if self.warm_start else {})
 
-    def zeros(self, x: Any) -> Any:
+    def zeros(self, x: PyTree) -> Any:
         """The `z` of zeros for an input."""
         return zeros_like_input(type(self).__name__, x)
 
@@ -125,12 +127,12 @@ class DeepEquilibrium(AbstractAdapter):
         """The relative and the absolute tolerance of the residual."""
         return self.solver.rtol, self.solver.atol
 
-    def search(self, cell: Cell, z0: Array, inputs: Any, trusted: Any = False) -> Found:
+    def search(self, cell: Cell, z0: Array, inputs: PyTree, trusted: Truth = False) -> Found:
         """The equilibrium that is reached from `z0`, a matrix of samples, without derivatives. `trusted`: the samples of which it was
         known to be one."""
         return find_equilibrium(self.solver, cell, z0, inputs, self.max_steps, trusted)
 
-    def __call__(self, x: Any, ps: Any, st: Any) -> tuple[Any, State]:
+    def __call__(self, x: Any, ps: Parameters, st: State) -> tuple[Any, State]:
         solution, st = self.solve(x, ps, st)
         return self.final(solution), st
 
@@ -138,7 +140,7 @@ class DeepEquilibrium(AbstractAdapter):
         """The equilibrium."""
         return solution.value
 
-    def solve(self, x: Any, ps: Any, st: Any) -> tuple[optx.Solution[Any, Any], State]:
+    def solve(self, x: Any, ps: Parameters, st: State) -> tuple[optx.Solution[Any, Any], State]:
         """The whole solution, and the state.
 
         **Returns:** `(solution, st)`: `solution.value` is `z*`, `solution.result` that of the first sample that failed, if any;
@@ -182,13 +184,13 @@ class DeepEquilibrium(AbstractAdapter):
         """The same layer, for the same parameters and state, that takes `steps` steps and differentiates them: for pre-training."""
         return with_fields(self, adjoint=UnrolledGradient(steps=steps, damping=damping))
 
-    def choose_adjoint(self, x: Any, ps: Any, st: Any) -> GradientChoice:
+    def choose_adjoint(self, x: Any, ps: Parameters, st: State) -> GradientChoice:
         """How the equilibrium is differentiated, and why, to be printed. Arguments as for a call."""
         x, params, state = _arrays(type(self).__name__, x), as_params(ps), as_state(st)
         z0 = jax.eval_shape(lambda: start_of(self, x, params, state)[0])
         return choose_gradient(self.adjoint, rows_of(type(self).__name__, z0, self.batched).size)
 
-    def check_adjoint(self, x: Any, ps: Any, st: Any, cotangent: Any = None) -> Accuracy:
+    def check_adjoint(self, x: Any, ps: Parameters, st: State, cotangent: PyTree = None) -> Accuracy:
         """How accurately the system of the gradient is solved, for each sample: relative `residual`, `num_steps`, `okay`.
 
         Of an approximate gradient, the residual says how far it is from the implicit one.
@@ -208,7 +210,7 @@ class DeepEquilibrium(AbstractAdapter):
         accuracy = accuracy_of(rule, found.z, inputs, rule.gradient.remembered(self.solver, found.memory), g)
         return jax.tree.map(cell.rows.of_samples, accuracy)
 
-    def spectral_radius(self, x: Any, ps: Any, st: Any, *, key: Key[Array, ""], steps: int = 60) -> Array:
+    def spectral_radius(self, x: Any, ps: Parameters, st: State, *, key: Key[Array, ""], steps: int = 60) -> Array:
         """The largest magnitude of an eigenvalue of the model's Jacobian in `z` at the equilibrium, for each sample.
 
         Below 1, plain iteration would converge; how far below says how fast. By power iteration: the growth over the last half of
@@ -220,7 +222,7 @@ class DeepEquilibrium(AbstractAdapter):
         z = self.search(cell, finite_start(cell.rows, z0), inputs).z
         return cell.rows.of_samples(largest_growth(cell, z, inputs, key, steps))
 
-    def corrections(self, x: Any, ps: Any, st: Any, *, number: int = 3, steps: int = 4) -> Any:
+    def corrections(self, x: Any, ps: Parameters, st: State, *, number: int = 3, steps: int = 4) -> Any:
         """Iterates on the way to the equilibrium, for a loss that asks them to be right early (fixed-point correction).
 
             z, st = deq(x, ps, st)
@@ -240,7 +242,7 @@ class DeepEquilibrium(AbstractAdapter):
         search = with_fields(self, max_steps=steps).search
         return jax.vmap(cell.rows.tree)(iterates(search, cell, finite_start(cell.rows, z0), inputs, number))
 
-    def _prepared(self, x: Any, params: Any, state: State) -> tuple[Cell, Array, dict[str, Any]]:
+    def _prepared(self, x: Any, params: Params, state: State) -> tuple[Cell, Array, dict[str, Any]]:
         """The cell, the start as a matrix of samples, and the advanced state of what made it."""
         z0, advanced = start_of(self, x, params, state)
         rows = rows_of(type(self).__name__, z0, self.batched)
@@ -258,7 +260,7 @@ class DeepEquilibrium(AbstractAdapter):
         gradient = choose_gradient(self.adjoint, cell.rows.size).gradient
         return Rule(cell, gradient, min(float(rtol or atol), 1e-2), self.throw)
 
-    def _found(self, cell: Cell, start: Array, inputs: Any, trusted: Any) -> tuple[Found, Array, Array]:
+    def _found(self, cell: Cell, start: Array, inputs: PyTree, trusted: Truth) -> tuple[Found, Array, Array]:
         """What was found, which samples are all right, and their `z`, which is differentiable if its steps are."""
         if isinstance(self.adjoint, UnrolledGradient):
             z = self.adjoint.iterate(cell, start, inputs)
@@ -269,7 +271,7 @@ class DeepEquilibrium(AbstractAdapter):
         okay = found.converged
         return found, okay | jnp.isfinite(found.residual) if self.unconverged == "best" else okay, found.z
 
-    def _differentiable(self, cell: Cell, found: Found, z: Array, start: Array, inputs: Any) -> Array:
+    def _differentiable(self, cell: Cell, found: Found, z: Array, start: Array, inputs: PyTree) -> Array:
         """`z` as a function of `inputs`."""
         if isinstance(self.adjoint, UnrolledGradient):
             # The same steps, unless failed samples are isolated.
@@ -278,7 +280,7 @@ class DeepEquilibrium(AbstractAdapter):
         return attach(rule, z, inputs, rule.gradient.remembered(self.solver, found.memory))
 
 
-def _arrays(name: str, x: Any) -> Any:
+def _arrays(name: str, x: PyTree) -> Any:
     """The input as arrays. **Errors:** `ShapeError` for lists of numbers, which are meant as arrays."""
     leaves = jax.tree.leaves(x, is_leaf=lambda node: isinstance(node, list) and is_numbers(node))
     if wrong := [leaf for leaf in leaves if isinstance(leaf, list | str)]:

@@ -2,14 +2,16 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox.internal as eqxi
 import jax.numpy as jnp
 import optimistix as optx
-from jaxtyping import Array
+from jaxtyping import Array, Int, PyTree
 
 from ...core import differentiation_mode, number_of
+from .._types import Truth
 from ..fixed_point import LARGEST_ERROR, NEARER, gathered, no_evidence, offset_of
 from ._cell import Cell
 from ._rows import row_norms
@@ -41,12 +43,16 @@ class Found(NamedTuple):
 class NoDerivative(optx.AbstractAdjoint):
     """A solve that is not differentiated: what is differentiated is the equation that its result satisfies."""
 
-    def apply(self, primal_fn: Any, rewrite_fn: Any, inputs: Any, tags: Any) -> Any:
+    def apply(
+        self, primal_fn: Callable[..., Any], rewrite_fn: Callable[..., Any], inputs: PyTree, tags: frozenset[object]
+    ) -> Any:
         del rewrite_fn, tags
         return primal_fn((*inputs, functools.partial(eqxi.while_loop, kind="lax")))
 
 
-def find_equilibrium(solver: Any, cell: Cell, z0: Array, inputs: Any, max_steps: int, trusted: Any = False) -> Found:
+def find_equilibrium(
+    solver: Any, cell: Cell, z0: Array, inputs: PyTree, max_steps: int, trusted: Truth = False
+) -> Found:
     """The fixed point that a solver of optimistix reaches from `z0`, a matrix of samples.
 
     Solvers of this package know of each sample whether it converged. Of others, which know only of all, the residuals are
@@ -84,7 +90,9 @@ def find_equilibrium(solver: Any, cell: Cell, z0: Array, inputs: Any, max_steps:
     return Found(z, residual, error, num_steps, converged, code, stats.get("residuals"), solution.state)
 
 
-def evidence_of_rest(cell: Cell, z: Array, new: Array, inputs: Any, allowed: Array, atol: Any) -> tuple[Array, Array]:
+def evidence_of_rest(
+    cell: Cell, z: Array, new: Array, inputs: PyTree, allowed: Array, atol: float
+) -> tuple[Array, Array]:
     """Whether a small residual at `z`, with `new` the image of `z`, is that of a point of rest, by two applications more; and the
     estimated distance to it."""
     nearer = cell(NEARER * z, inputs) - NEARER * z
@@ -102,7 +110,9 @@ def evidence_of_rest(cell: Cell, z: Array, new: Array, inputs: Any, allowed: Arr
     return start.rounding | rounding | near, error
 
 
-def judge_at(tolerances: tuple[float, float], cell: Cell, z: Array, inputs: Any, num_steps: Any) -> Found:
+def judge_at(
+    tolerances: tuple[float, float], cell: Cell, z: Array, inputs: PyTree, num_steps: Int[Array, ""] | int
+) -> Found:
     """What a solver with the tolerances `(rtol, atol)` would say of `z`, which it did not find."""
     rtol, atol = tolerances
     new = cell(z, inputs)

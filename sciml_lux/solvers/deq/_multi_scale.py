@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractContainer, AbstractLayer, State, with_fields
@@ -142,7 +143,7 @@ class MultiScaleDEQ(DeepEquilibrium):
                 f"((8, 8, 16), (4, 4, 32)); got {self.shapes!r}"
             )
 
-    def zeros(self, x: Any) -> Any:
+    def zeros(self, x: PyTree) -> Any:
         leaves = [leaf for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
         if not leaves or (self.batched and leaves[0].ndim == 0):
             raise ShapeError(

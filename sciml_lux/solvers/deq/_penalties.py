@@ -6,7 +6,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from ..._errors import LayerError
 from ..fixed_point import row_lengths
@@ -38,7 +38,7 @@ class JacobianPenalty:
         if self.mode not in ("vjp", "jvp"):
             raise LayerError(f'JacobianPenalty: mode is "vjp" or "jvp", got {self.mode!r}')
 
-    def estimate(self, cell: Cell, z: Array, inputs: Any, key: Any) -> Array:
+    def estimate(self, cell: Cell, z: Array, inputs: PyTree, key: Array) -> Array:
         """The estimate for each row of `z`."""
         noise = jax.random.normal(key, (self.probes, *z.shape), z.dtype)
         if self.mode == "vjp":
@@ -49,11 +49,11 @@ class JacobianPenalty:
         return jnp.mean(jnp.square(jnp.abs(products)), axis=(0, 2))
 
 
-def largest_growth(cell: Cell, z: Array, inputs: Any, key: Any, steps: int) -> Array:
+def largest_growth(cell: Cell, z: Array, inputs: PyTree, key: Array, steps: int) -> Array:
     """The growth rate of a random vector under products with the Jacobian of each row, over the last half of `steps` of them."""
     _, push = jax.linearize(lambda z: cell(z, inputs), z)
 
-    def step(carry: Any, i: Array) -> tuple[Any, None]:
+    def step(carry: tuple[Array, Array], i: Array) -> tuple[Any, None]:
         vector, logarithm = carry
         length = row_lengths(jnp.abs(vector))
         vector = vector * jnp.where(length > 0, 1 / jnp.where(length > 0, length, 1), 0)[:, None].astype(vector.dtype)

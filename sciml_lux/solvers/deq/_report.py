@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 from jax.core import Tracer
+from jaxtyping import Array, Bool, Int
 
 from ...core import item_of, number_of
 from .._failure import Failure
@@ -21,12 +22,12 @@ _ADRIFT = int(number_of(optx.RESULTS.nonlinear_divergence))
 _WEAK = 1e3
 
 
-def item(code: Any) -> Any:
+def item(code: Int[Array, ""]) -> Any:
     """The item of `optimistix.RESULTS` of a number, which may be traced."""
     return item_of(optx.RESULTS, code)
 
 
-def result_of(okay: Any, code: Any, throw: bool) -> Any:
+def result_of(okay: Bool[Array, " samples"], code: Int[Array, " samples"], throw: bool) -> Any:
     """The outcome of all samples: that of the first that failed; with `throw=False`, where failed samples are the caller's to leave
     out, only if all failed."""
     failed = jnp.any(~okay) if throw else jnp.all(~okay)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from ..._errors import ShapeError
 from ..fixed_point import from_rows, row_lengths, to_rows
@@ -32,7 +32,7 @@ class Rows:
         """How many numbers one sample has."""
         return sum(math.prod(shape) for shape in self.shapes) // self.samples
 
-    def matrix(self, tree: Any) -> Array:
+    def matrix(self, tree: PyTree[Array]) -> Array:
         """The tree as a matrix."""
         return to_rows(tree, self.batched)
 
@@ -46,7 +46,7 @@ class Rows:
         return values if self.batched else values[0]
 
 
-def rows_of(name: str, z: Any, batched: bool) -> Rows:
+def rows_of(name: str, z: PyTree, batched: bool) -> Rows:
     """How a tree like `z` becomes a matrix.
 
     **Errors:** `ShapeError` for arrays that share no leading axis, or no floating-point dtype, or hold nothing.

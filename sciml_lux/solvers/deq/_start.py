@@ -5,14 +5,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..._errors import ShapeError
 from ...core import AbstractLayer, State, kind_of
+from ...flatten import Params
 from ._cell import Cell, apply
 from ._rows import Rows
 
 
-def start_of(deq: Any, x: Any, params: Any, state: State) -> tuple[Any, dict[str, Any]]:
+def start_of(deq: Any, x: Any, params: Params, state: State) -> tuple[Any, dict[str, Any]]:
     """The first `z`, differentiable, as `deq.init` says, and the advanced state of a layer that predicts it."""
     init = deq.init
     if isinstance(init, AbstractLayer):
@@ -26,7 +28,7 @@ def start_of(deq: Any, x: Any, params: Any, state: State) -> tuple[Any, dict[str
     return apply(deq.model, zeros, x, params["model"], state["model"])[0], {}
 
 
-def zeros_like_input(name: str, x: Any) -> Any:
+def zeros_like_input(name: str, x: PyTree) -> Any:
     """Zeros of the shape of `x`. **Errors:** `ShapeError` where `x` is no floating-point array."""
     if not isinstance(x, jax.Array) or not jnp.issubdtype(x.dtype, jnp.inexact):
         got = f"{x.dtype}{list(x.shape)}" if isinstance(x, jax.Array) else kind_of(x)
@@ -37,13 +39,15 @@ def zeros_like_input(name: str, x: Any) -> Any:
     return jnp.zeros_like(x)
 
 
-def finite_start(rows: Rows, z: Any) -> Any:
+def finite_start(rows: Rows, z: Float[Array, "samples size"]) -> Any:
     """`z` with zeros for samples that are not finite: a sample that cannot be solved fails by its residual."""
     okay = jnp.all(jnp.isfinite(z), axis=1, keepdims=True)
     return jnp.where(okay, z, jnp.zeros((), rows.dtype))
 
 
-def isolated(cell: Cell, okay: Any, z: Any, inputs: Any) -> tuple[Any, Any]:
+def isolated(
+    cell: Cell, okay: Bool[Array, " samples"], z: Float[Array, "samples size"], inputs: PyTree
+) -> tuple[Any, Any]:
     """`z` and `inputs` with the first good sample in place of all bad ones; with zeros, if none is good.
 
     What a failed sample holds, such as NaN, reaches the gradients that all share even where its own gradient is 0.
@@ -67,20 +71,27 @@ def _may_count_samples(leaf: Any, rows: Rows) -> bool:
     return jnp.issubdtype(leaf.dtype, jnp.inexact) and leaf.ndim > 0 and leaf.shape[0] == rows.samples
 
 
-def _without_bad(okay: Any, leaf: Any) -> Any:
+def _without_bad(okay: Bool[Array, " samples"], leaf: Array) -> Any:
     good = jnp.where(jnp.any(okay), leaf[jnp.argmax(okay)], jnp.zeros((), leaf.dtype))
     return jnp.where(okay.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, good)
 
 
 def _counting(
-    cell: Cell, suspects: list[int], structure: Any, okay: Any, z: Any, pairs: Any, params: Any, state: Any
+    cell: Cell,
+    suspects: list[int],
+    structure: Any,
+    okay: Bool[Array, " samples"],
+    z: Float[Array, "samples size"],
+    pairs: list[tuple[Array, Array]],
+    params: Params,
+    state: State,
 ) -> Any:
     """Which of the suspected arrays have a row for each sample: those whose bad rows can be replaced with no effect on good samples.
 
     The others, such as a matrix that happens to have as many rows, are shared.
     """
 
-    def images(number: Any) -> Any:
+    def images(number: Int[Array, ""]) -> Any:
         leaves = [jnp.where(number == i, new, old) if i in suspects else old for i, (old, new) in enumerate(pairs)]
         return cell(z, (jax.tree.unflatten(structure, leaves), params, state))
 

@@ -7,10 +7,12 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Bool, Key
 
 from ...core import AbstractLayer, State, as_params, as_state, child_key
+from ...flatten import Parameters
 from .._adapter import AbstractAdapter
+from .._types import StateTree, Time
 from ..adjoints import AdjointChoice
 from ._batching import check_samples, summary_of_each
 from ._checks import check_model, checked_settings
@@ -106,7 +108,7 @@ class AbstractODE(Equation, AbstractAdapter):
         own = {"key": child_key(key, "key")} if self.is_random else {}
         return {**super().initial_states(key), **own, "solution": solution}
 
-    def __call__(self, y0: Any, ps: Any, st: Any, *, inputs: Any = None) -> tuple[Any, State]:
+    def __call__(self, y0: Any, ps: Parameters, st: State, *, inputs: Any = None) -> tuple[Any, State]:
         solution, st = self.solve(y0, ps, st, inputs=inputs)
         return self.final(solution), st
 
@@ -118,7 +120,7 @@ class AbstractODE(Equation, AbstractAdapter):
         self,
         y0: Any,
         ps: Any,
-        st: Any,
+        st: State,
         ts: Any = None,
         *,
         lengths: Any = None,
@@ -146,7 +148,7 @@ class AbstractODE(Equation, AbstractAdapter):
         """
         return self.answer(Request(y0, t0, ts, lengths, inputs, None, saveat, key), ps, st)
 
-    def answer(self, request: Request, ps: Any, st: Any) -> tuple[diffrax.Solution, State]:
+    def answer(self, request: Request, ps: Any, st: State) -> tuple[diffrax.Solution, State]:
         """The solution of what is asked for, and the state: `solve`, for a subclass whose equation is driven by more than that takes."""
         params, state, settings = as_params(ps), as_state(st), SolveSettings.of(self)
         solved = solve(self, settings, request, params, state)
@@ -156,14 +158,14 @@ class AbstractODE(Equation, AbstractAdapter):
         own = {} if solved.key is None else {"key": solved.key}
         return solved.solution, State(**children, **own, solution=State(self.summary(solved.solution, solved.okay)))
 
-    def random_keys(self, st: Any, samples: int | None = None) -> Key[Array, "..."]:
+    def random_keys(self, st: State, samples: int | None = None) -> Key[Array, "..."]:
         """The random key that the next solve from the state `st` draws; with `batching="each"`, those of so many samples.
 
         Given to `solve` as `key`, they lead to the same paths again: those of one sample alone, or of another equation.
         """
         return drawn(as_state(st)["key"], samples)[0]
 
-    def choose_adjoint(self, y0: Any, ps: Any, st: Any, *, inputs: Any = None) -> AdjointChoice:
+    def choose_adjoint(self, y0: Any, ps: Parameters, st: State, *, inputs: Any = None) -> AdjointChoice:
         """How a solve, at given `ts` or to the end, is differentiated, and why, to be printed. Arguments as for a call."""
         params, state, settings = as_params(ps), as_state(st), SolveSettings.of(self)
         request = Request(as_state_arrays(settings.adapter, y0, self.pair), inputs=inputs)
@@ -179,17 +181,17 @@ class AbstractODE(Equation, AbstractAdapter):
         eqx.filter_vmap(one, in_axes=(request.axes(self.input_axes(inputs), None),))(request)
         return choices[0]
 
-    def model_input(self, t: Any, y: Any, inputs: Any) -> Any:
+    def model_input(self, t: Time, y: StateTree, inputs: Any) -> Any:
         """What a model is called on: `y`, `(t, y)`, `(y, u)` or `(t, y, u)`, with the time if asked for and the value of the inputs."""
         time = (jnp.asarray(t, time_dtype(y)),) if self.time else ()
         forcing = self.forcing(t, inputs)
         return (*time, y, *forcing) if time or forcing else y
 
-    def forcing(self, t: Any, inputs: Any) -> tuple[Any, ...]:
+    def forcing(self, t: Time, inputs: Any) -> tuple[Any, ...]:
         """The value of the inputs at `t`, or nothing where there are none."""
         return () if inputs is None else (inputs.evaluate(t) if hasattr(inputs, "evaluate") else inputs(t),)
 
-    def summary(self, solution: diffrax.Solution, okay: Any) -> dict[str, Any]:
+    def summary(self, solution: diffrax.Solution, okay: Bool[Array, "..."]) -> dict[str, Any]:
         """What the state keeps of a solution: entries like those in `initial_states`."""
         steps = jnp.asarray(solution.stats["num_steps"], jnp.int32)
         if self.batching == "joint":

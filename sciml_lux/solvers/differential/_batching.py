@@ -8,12 +8,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Bool
 
 from ..._errors import ShapeError
-from ...core import type_of
+from ...core import State, type_of
+from ...flatten import Params
 from ...kernels import known
 from .._both_modes import isolated
+from .._types import StateTree, Time
 from ._request import Request
 
 _ONCE = (
@@ -22,7 +24,7 @@ _ONCE = (
 )
 
 
-def check_samples(name: str, given: Any, ts: Any, lengths: Any) -> int:
+def check_samples(name: str, given: StateTree, ts: Any, lengths: Any) -> int:
     """The number of samples of `batching="each"`.
 
     **Errors:** `ShapeError` for arrays that disagree about it, and for lengths that cannot be.
@@ -65,7 +67,7 @@ def _check_lengths(name: str, ts: Any, lengths: Any, number: int) -> None:
             )
 
 
-def own_times(ts: Array, length: Any) -> tuple[Array, Array]:
+def own_times(ts: Array, length: Array | np.ndarray | np.generic | int) -> tuple[Array, Array]:
     """The times of a sample, with its last one in place of all padding, and which of them are no padding."""
     length = jnp.clip(jnp.asarray(length, jnp.int32), 1, ts.size)
     real = jnp.arange(ts.size, dtype=jnp.int32) < length
@@ -73,7 +75,11 @@ def own_times(ts: Array, length: Any) -> tuple[Array, Array]:
 
 
 def solve_each(
-    solve: Callable[..., tuple[diffrax.Solution, Any]], request: Request, axes: Request, shared: Any, isolates: bool
+    solve: Callable[..., tuple[diffrax.Solution, Any]],
+    request: Request,
+    axes: Request,
+    shared: tuple[Params, State],
+    isolates: bool,
 ) -> tuple[diffrax.Solution, Any]:
     """The solution of every sample, with a leading axis, by `solve(request, shared) -> (solution, okay)` of one; and which succeeded.
 
@@ -81,7 +87,7 @@ def solve_each(
     it shares with others.
     """
 
-    def one(given: Any) -> tuple[diffrax.Solution, Any]:
+    def one(given: tuple[Any, ...]) -> tuple[diffrax.Solution, Any]:
         return isolated(lambda given: solve(*given), given, _ONCE) if isolates else solve(*given)
 
     return eqx.filter_vmap(one, in_axes=((axes, None),))((request, shared))
@@ -95,13 +101,15 @@ def as_mapped(request: Request) -> Request:
     return request._replace(t0=t0, ts=ts, lengths=lengths)
 
 
-def advance_each(advance: Callable[[Request], Any], request: Request, axes: Request, state: Any, okay: Any) -> Any:
+def advance_each(
+    advance: Callable[[Request], Any], request: Request, axes: Request, state: State, okay: Bool[Array, " samples"]
+) -> Any:
     """The state after a call: the mean over the samples that succeeded of what `advance` makes of each, where it is a floating-point
     number, and the first sample's where it is not; `state` as it was, if none succeeded."""
     many = eqx.filter_vmap(advance, in_axes=(axes,))(request)
     number = jnp.sum(okay)
 
-    def merged(rows: Any, old: Any) -> Any:
+    def merged(rows: Array, old: Array) -> Any:
         if not jnp.issubdtype(rows.dtype, jnp.inexact):
             return rows[0]
         chosen = jnp.where(okay.reshape(-1, *[1] * (rows.ndim - 1)), rows, jnp.zeros((), rows.dtype))
@@ -111,7 +119,7 @@ def advance_each(advance: Callable[[Request], Any], request: Request, axes: Requ
     return jax.tree.map(merged, many, state)
 
 
-def summary_of_each(result: Any, okay: Any, throw: bool) -> dict[str, Any]:
+def summary_of_each(result: Any, okay: Bool[Array, " samples"], throw: bool) -> dict[str, Any]:
     """`result`: that of the first sample that failed, or `successful`; with `throw=False`, where failed samples are the caller's to
     leave out, only if all failed. `num_failed`: how many."""
     kind = type_of(result)
@@ -136,10 +144,10 @@ class EachInterpolation(diffrax.AbstractPath[Any]):
     t0: Any
     t1: Any
 
-    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Any:
+    def evaluate(self, t0: Time, t1: Time | None = None, left: bool = True) -> Any:
         return self._each("evaluate", t0, t1, left)
 
-    def derivative(self, t: Any, left: bool = True) -> Any:
+    def derivative(self, t: Time, left: bool = True) -> Any:
         return self._each("derivative", t, left)
 
     def _each(self, method: str, *arguments: Any) -> Any:

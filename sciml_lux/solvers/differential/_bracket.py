@@ -7,6 +7,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix
+import optimistix as optx
+from jaxtyping import Array, Float, PyTree
 
 
 class Bracket(optimistix.AbstractRootFinder[Any, Any, Any, Any]):
@@ -24,12 +26,12 @@ class Bracket(optimistix.AbstractRootFinder[Any, Any, Any, Any]):
 
     def init(
         self,
-        fn: Any,
-        y: Any,
-        args: Any,
+        fn: Callable[..., Any],
+        y: Float[Array, ""],
+        args: PyTree,
         options: dict[str, Any],
-        f_struct: Any,
-        aux_struct: Any,
+        f_struct: PyTree,
+        aux_struct: PyTree,
         tags: frozenset[object],
     ) -> Any:
         lower, upper = (jnp.asarray(options[name], y.dtype) for name in ("lower", "upper"))
@@ -37,7 +39,13 @@ class Bracket(optimistix.AbstractRootFinder[Any, Any, Any, Any]):
         return lower, upper, sign * _sum(fn(upper, args)[0]) <= 0, jnp.asarray(sign)
 
     def step(
-        self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: Any, tags: frozenset[object]
+        self,
+        fn: Callable[..., Any],
+        y: Float[Array, ""],
+        args: PyTree,
+        options: dict[str, Any],
+        state: Any,
+        tags: frozenset[object],
     ) -> tuple[Any, Any, Any]:
         lower, upper, at_end, sign = state
         values, aux = fn(y, args)
@@ -46,7 +54,13 @@ class Bracket(optimistix.AbstractRootFinder[Any, Any, Any, Any]):
         return jnp.where(at_end, upper, lower + 0.5 * (upper - lower)), (lower, upper, at_end, sign), aux
 
     def terminate(
-        self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: Any, tags: frozenset[object]
+        self,
+        fn: Callable[..., Any],
+        y: Float[Array, ""],
+        args: PyTree,
+        options: dict[str, Any],
+        state: Any,
+        tags: frozenset[object],
     ) -> tuple[Any, optimistix.RESULTS]:
         lower, upper, at_end, _ = state
         eps = jnp.finfo(y.dtype).eps
@@ -55,14 +69,14 @@ class Bracket(optimistix.AbstractRootFinder[Any, Any, Any, Any]):
 
     def postprocess(
         self,
-        fn: Any,
-        y: Any,
-        aux: Any,
-        args: Any,
+        fn: Callable[..., Any],
+        y: Float[Array, ""],
+        aux: PyTree,
+        args: PyTree,
         options: dict[str, Any],
         state: Any,
         tags: frozenset[object],
-        result: Any,
+        result: optx.RESULTS,
     ) -> tuple[Any, Any, dict[str, Any]]:
         return y, aux, {}
 

@@ -158,5 +158,5 @@ def takes_two_terms(solver: Any) -> bool:
     return isinstance(getattr(solver, "term_structure", None), tuple)
 
 
-def _is_real(value: Any) -> bool:
+def _is_real(value: object) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)

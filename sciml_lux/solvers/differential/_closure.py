@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
+from jaxtyping import PyTree
 
+from .._types import StateTree, Time
 from ._fields import as_terms, is_driven, map_fields
 
 # As it is while this is imported.
@@ -20,7 +22,14 @@ _OUTSIDE = get_opaque_trace_state()
 _SAVED_AS_IT_IS = diffrax.SubSaveAt(t1=True).fn
 
 
-def with_closures(field: Any, args: Any, saveat: Any, event: Any, y0: Any, settings: dict[str, Any]) -> Any:
+def with_closures(
+    field: Any,
+    args: PyTree,
+    saveat: diffrax.SaveAt | None,
+    event: diffrax.Event | None,
+    y0: StateTree,
+    settings: dict[str, Any],
+) -> Any:
     """`(field, args, saveat, event)` of a solve, in which traced arrays that the functions refer to are leaves.
 
     **Arguments:** as for `integrate`.
@@ -31,7 +40,7 @@ def with_closures(field: Any, args: Any, saveat: Any, event: Any, y0: Any, setti
     t0 = jnp.asarray(settings["t0"])
     found = False
 
-    def closed(function: Callable[..., Any], y: Any = y0, **more: Any) -> Any:
+    def closed(function: Callable[..., Any], y: StateTree = y0, **more: Any) -> Any:
         nonlocal found
         converted = eqx.filter_closure_convert(lambda t, y, args: function(t, y, args, **more), t0, y, args)
         found = found or any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(converted))
@@ -57,7 +66,7 @@ def with_closures(field: Any, args: Any, saveat: Any, event: Any, y0: Any, setti
     return called[0] if callable(field) else called, (args, fields), new_saveat, new_event
 
 
-def _is_sub(node: Any) -> bool:
+def _is_sub(node: object) -> bool:
     return isinstance(node, diffrax.SubSaveAt)
 
 
@@ -67,12 +76,12 @@ def _saving(sub: Any, closed: Callable[..., Any]) -> Any:
     return eqx.tree_at(lambda s: s.fn, sub, jax.tree_util.Partial(_given, closed(sub.fn)))
 
 
-def _called(i: int, t: Any, y: Any, args: Any) -> Any:
+def _called(i: int, t: Time, y: StateTree, args: PyTree) -> Any:
     args, fields = args
     return fields[i](t, y, args)
 
 
-def _given(function: Callable[..., Any], t: Any, y: Any, args: Any, **more: Any) -> Any:
+def _given(function: Callable[..., Any], t: Time, y: StateTree, args: PyTree, **more: Any) -> Any:
     """What a function of the caller's makes of the arguments as they were."""
     del more
     return function(t, y, args[0])

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._errors import ShapeError
+from .._types import StateTree
 
 
-def per_component(where: str, values: Any, tree: Any) -> Any:
+def per_component(where: str, values: Any, tree: StateTree) -> Any:
     """A tree like `tree` of float64 arrays that broadcast against its leaves.
 
     **Arguments:** `where`: for messages; `values`: a number for all, a tuple with one for each component along the last axis of an array,

@@ -9,9 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
+from jaxtyping import Array, Float, PyTree
+
+from .._types import StateTree, TermTree
 
 
-def start_moved(terms: Any, y0: Any, args: Any, settings: dict[str, Any]) -> Any:
+def start_moved(terms: TermTree, y0: StateTree, args: PyTree, settings: dict[str, Any]) -> Any:
     """`y0`, which moves against where the solve starts if it also ends there."""
     t0 = settings["t0"]
     if not isinstance(t0, Tracer):
@@ -20,7 +23,9 @@ def start_moved(terms: Any, y0: Any, args: Any, settings: dict[str, Any]) -> Any
     return _moving(y0, jax.tree.map(jnp.negative, slope), jnp.where(is_empty, t0, 0))
 
 
-def end_moved(terms: Any, ys: Any, ts: Any, y0: Any, args: Any, settings: dict[str, Any]) -> Any:
+def end_moved(
+    terms: TermTree, ys: StateTree, ts: Float[Array, " times"], y0: StateTree, args: PyTree, settings: dict[str, Any]
+) -> Any:
     """The values `ys` at `ts`, which move with these if the solve ends where it starts."""
     if not isinstance(ts, Tracer):
         return ys
@@ -28,7 +33,7 @@ def end_moved(terms: Any, ys: Any, ts: Any, y0: Any, args: Any, settings: dict[s
     return jax.vmap(_moving, (0, None, 0))(ys, slope, jnp.where(is_empty, ts, 0))
 
 
-def _slope(terms: Any, y0: Any, args: Any, settings: dict[str, Any]) -> tuple[Any, Any]:
+def _slope(terms: TermTree, y0: StateTree, args: PyTree, settings: dict[str, Any]) -> tuple[Any, Any]:
     is_empty = settings["t0"] == settings["t1"]
     slope = settings["solver"].func(terms, settings["t0"], y0, args)
     # Elsewhere it may be anything, which is not to reach a derivative as zero times that.
@@ -36,12 +41,12 @@ def _slope(terms: Any, y0: Any, args: Any, settings: dict[str, Any]) -> tuple[An
 
 
 @jax.custom_jvp
-def _moving(y: Any, slope: Any, t: Any) -> Any:
+def _moving(y: StateTree, slope: StateTree, t: Float[Array, ""]) -> Any:
     return y
 
 
 @_moving.defjvp
-def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
+def _(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
     y, slope, _ = primals
     dy, _, dt = tangents
     return y, jax.tree.map(lambda dy, slope: dy + slope * dt.astype(slope.dtype), dy, slope)

@@ -8,6 +8,7 @@ import equinox as eqx
 
 from ..._errors import LayerError
 from ...core import State, type_of
+from ...flatten import Params
 from .._failure import guard
 from ..adjoints import AdjointChoice, choose_adjoint
 from ._batching import advance_each, as_mapped, check_samples, dense_each, solve_each
@@ -35,7 +36,7 @@ class Solved(NamedTuple):
     key: Any
 
 
-def solve(equation: Equation, settings: SolveSettings, request: Request, params: Any, state: State) -> Solved:
+def solve(equation: Equation, settings: SolveSettings, request: Request, params: Params, state: State) -> Solved:
     """The solution of what was asked for. Where a solve failed it raises or holds NaN, as the settings say.
 
     **Arguments:** `request`: as it came; `params`: structured; `state`: that of the adapter, with the random `key` of an equation that is
@@ -60,7 +61,7 @@ def solve(equation: Equation, settings: SolveSettings, request: Request, params:
 
 
 def advanced(
-    equation: Equation, settings: SolveSettings, solved: Solved, params: Any, state: State, children: State
+    equation: Equation, settings: SolveSettings, solved: Solved, params: Params, state: State, children: State
 ) -> State:
     """The state of the children after the solve: `children`, advanced once."""
 
@@ -76,7 +77,7 @@ def advanced(
 
 
 def choice_of(
-    equation: Equation, settings: SolveSettings, request: Request, params: Any, state: State
+    equation: Equation, settings: SolveSettings, request: Request, params: Params, state: State
 ) -> AdjointChoice:
     """How the solve that is asked for, of one sample or of all jointly, is differentiated, at given times or to the end, and why."""
     y0 = equation.lift(request.y0, params, state)

@@ -7,9 +7,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from ..._errors import LayerError, ShapeError
 from ...core import State, describe
+from ...flatten import Params
+from .._types import StateTree, Time
 from ._checks import takes_two_terms
 from ._integrate import integrate
 from ._methods import chosen_adjoint, diffrax_settings
@@ -36,18 +39,18 @@ class Equation:
 
     model: Any
 
-    def derivative(self, t: Any, y: Any, params: Any, state: State, inputs: Any) -> tuple[Any, State]:
+    def derivative(self, t: Time, y: StateTree, params: Params, state: State, inputs: Any) -> tuple[Any, State]:
         """`dy/dt` at `(t, y)`, and the advanced state of the children. `inputs`: as given to `solve`."""
         raise LayerError(
             f"{type(self).__name__} has no derivative(self, t, y, params, state, inputs); "
             "write one that returns (dy, state of the children)"
         )
 
-    def lift(self, y0: Any, params: Any, state: State) -> Any:
+    def lift(self, y0: Any, params: Params, state: State) -> Any:
         """The state that is solved for, from the initial value that was given."""
         return y0
 
-    def observe(self, y: Any, params: Any, state: State) -> Any:
+    def observe(self, y: StateTree, params: Params, state: State) -> Any:
         """What is returned of a state that was solved for."""
         return y
 
@@ -77,7 +80,7 @@ class Equation:
         """
         return self.terms(solver)
 
-    def advance(self, t0: Any, given: Any, y0: Any, params: Any, state: State, inputs: Any) -> State:
+    def advance(self, t0: Time, given: StateTree, y0: StateTree, params: Params, state: State, inputs: Any) -> State:
         """The state of the children after a call. `t0`: the start of the solve; `given`: the initial value as it came; `y0`: what
         `lift` made of it."""
         return self.derivative(t0, y0, params, state, inputs)[1]
@@ -103,7 +106,7 @@ class Equation:
         """The same of what else drives the equation: by default no array."""
         return None
 
-    def checked(self, dy: Any, y: Any) -> Any:
+    def checked(self, dy: Any, y: StateTree) -> Any:
         """`dy`, a time derivative of `y` or of a part of the state, if it is of its shape and dtype. **Errors:** `ShapeError`."""
         # Types and shapes as strings; a tree of them is compared, and shown, as one.
         got, expected = (
@@ -117,6 +120,6 @@ class Equation:
         return dy
 
 
-def _field(equation: Equation, t: Any, y: Any, args: Any) -> Any:
+def _field(equation: Equation, t: Time, y: StateTree, args: PyTree) -> Any:
     params, state, inputs = args
     return equation.checked(equation.derivative(t, y, params, state, inputs)[0], y)

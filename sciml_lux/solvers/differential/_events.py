@@ -13,9 +13,11 @@ import equinox as eqx
 import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from ..._errors import ShapeError
 from .._constant import constant
+from .._types import Fields, StateTree, TermTree, Time
 from ._bracket import Bracket
 from ._fields import as_terms
 from ._moving import shifted, with_rate
@@ -36,14 +38,14 @@ class Locating(NamedTuple):
     is_ours: bool
 
 
-def locating(event: diffrax.Event, field: Any, y0: Any, args: Any, settings: dict[str, Any]) -> Locating:
+def locating(event: diffrax.Event, field: Fields, y0: StateTree, args: PyTree, settings: dict[str, Any]) -> Locating:
     """The event with a way to locate it, of a solve by `diffrax.diffeqsolve` with these `settings`.
 
     **Errors:** `ShapeError` for a condition that returns neither a real number nor a truth value.
     """
     known = {**settings, "saveat": None, "terms": as_terms(field)}
 
-    def is_boolean(condition: Any) -> bool:
+    def is_boolean(condition: Callable[..., Any]) -> bool:
         value = jax.eval_shape(lambda y, args: condition(settings["t0"], y, args, **known), y0, args)
         dtypes = [leaf.dtype for leaf in jax.tree.leaves(value) if leaf.shape == ()]
         if len(dtypes) == 1 == len(jax.tree.leaves(value)):
@@ -75,7 +77,9 @@ class _Condition(eqx.Module):
     is_boolean: bool = eqx.field(static=True)
     is_constant: bool = eqx.field(static=True)
 
-    def __call__(self, t: Any, y: Any, args: Any, *, terms: Any, t0: Any, t1: Any, **known: Any) -> Any:
+    def __call__(
+        self, t: Time, y: StateTree, args: PyTree, *, terms: TermTree, t0: Time, t1: Time, **known: Any
+    ) -> Any:
         wrapped = jax.tree.leaves(terms, is_leaf=lambda node: isinstance(node, diffrax.AbstractTerm))
         direction = wrapped[0].direction
         terms = jax.tree.map(lambda term: term.term, terms, is_leaf=lambda node: isinstance(node, diffrax.AbstractTerm))
@@ -95,8 +99,8 @@ def differentiated(
     solution: diffrax.Solution,
     at_end: bool,
     chosen: bool,
-    field: Any,
-    args: Any,
+    field: Callable[..., Any],
+    args: PyTree,
     settings: dict[str, Any],
 ) -> diffrax.Solution:
     """A solution whose end moves with the time of the event.
@@ -115,7 +119,7 @@ def differentiated(
     masks = jax.tree.leaves(solution.event_mask)
     known = {**settings, "saveat": None, "terms": diffrax.ODETerm(field)}
 
-    def condition(t: Any, y: Any, args: Any) -> Any:
+    def condition(t: Time, y: StateTree, args: PyTree) -> Any:
         values = [jnp.asarray(one(t, y, args, **known), jnp.result_type(float)) for one in found.conditions]
         return sum(jnp.where(mask, value, 0) for mask, value in zip(masks, values, strict=True))
 

@@ -8,17 +8,29 @@ module the values of a solve would depend on its adjoint, which decides who solv
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
 import equinox as eqx
+from jaxtyping import PyTree
+
+from .._types import StateTree, TermTree, Time
 
 
 class ChoosesFirstStep(eqx.Module):
     """What makes a `diffrax.PIDController`, or a class derived from it, see an ordinary differential equation for what it is."""
 
     def init(
-        self, terms: Any, t0: Any, t1: Any, y0: Any, dt0: Any, args: Any, func: Any, error_order: Any
+        self,
+        terms: TermTree,
+        t0: Time,
+        t1: Time,
+        y0: StateTree,
+        dt0: Time | None,
+        args: PyTree,
+        func: Callable[..., Any],
+        error_order: Time | None,
     ) -> tuple[Any, Any]:
         hidden = getattr(terms, "term", None)
         if isinstance(hidden, diffrax.ODETerm):
@@ -27,7 +39,7 @@ class ChoosesFirstStep(eqx.Module):
         return after.init(terms, t0, t1, y0, dt0, args, func, error_order)
 
 
-def choosing_first_step(controller: Any) -> Any:
+def choosing_first_step(controller: diffrax.AbstractStepSizeController[Any, Any]) -> Any:
     """The controller, as one that chooses the first step if it is a `diffrax.PIDController`, also within others; all else is its own."""
     inner = getattr(controller, "controller", None)
     if isinstance(controller, diffrax.ClipStepSizeController) and inner is not None:

@@ -16,6 +16,7 @@ A stage may lie beyond the end of the step (`Kvaerno5` has one at `t_0 + 1.23 h`
 solve where its inputs do, the field is evaluated at the end instead.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
@@ -25,14 +26,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float, PyTree
 
 from ...core import is_okay
 from .._constant import constant
 from .._failure import Failure, Outcome, guard
+from .._types import StateTree, TermTree, Time, Truth
 from ..runge_kutta import Shape, below_diagonal
 
 
-def with_own_derivative(solver: diffrax.AbstractSolver[Any], y0: Any, throw: bool) -> diffrax.AbstractSolver[Any]:
+def with_own_derivative(solver: diffrax.AbstractSolver[Any], y0: StateTree, throw: bool) -> diffrax.AbstractSolver[Any]:
     """`solver`, or, for an implicit method of diffrax whose step is its tableau's, the same with the derivative of this module."""
     step = type(solver).step
     known = step in (diffrax.AbstractDIRK.step, diffrax.ImplicitEuler.step) and _coefficients(solver) is not None
@@ -41,7 +44,7 @@ def with_own_derivative(solver: diffrax.AbstractSolver[Any], y0: Any, throw: boo
     return ImplicitSteps(solver, throw) if known and simple else solver
 
 
-def _coefficients(solver: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def _coefficients(solver: diffrax.AbstractSolver[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """`a`, `b` and `c` of a diagonally implicit method for one term."""
     if isinstance(solver, diffrax.ImplicitEuler):
         return np.ones((1, 1)), np.ones(1), np.ones(1)
@@ -82,19 +85,28 @@ class ImplicitSteps(diffrax.AbstractImplicitSolver[Any], diffrax.AbstractAdaptiv
     def root_find_max_steps(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.base.root_find_max_steps
 
-    def order(self, terms: Any) -> int | None:
+    def order(self, terms: TermTree) -> int | None:
         return self.base.order(terms)
 
-    def error_order(self, terms: Any) -> Any:
+    def error_order(self, terms: TermTree) -> Any:
         return self.base.error_order(terms)
 
-    def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
+    def func(self, terms: TermTree, t0: Time, y0: Float[Array, " state"], args: PyTree) -> Any:
         return self.base.func(terms, t0, y0, args)
 
-    def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> Any:
+    def init(self, terms: TermTree, t0: Time, t1: Time, y0: Float[Array, " state"], args: PyTree) -> Any:
         return self.base.init(terms, t0, t1, y0, args)
 
-    def step(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any) -> Any:
+    def step(
+        self,
+        terms: TermTree,
+        t0: Any,
+        t1: Any,
+        y0: Float[Array, " state"],
+        args: PyTree,
+        solver_state: Any,
+        made_jump: Truth,
+    ) -> Any:
         terms = self._within(terms, t1)
         found = self.base.step(*constant((terms, t0, t1, y0, args, solver_state)), made_jump)
         y1, error, dense, solver_state, result = constant(found)
@@ -110,18 +122,27 @@ class ImplicitSteps(diffrax.AbstractImplicitSolver[Any], diffrax.AbstractAdaptiv
             dense["k"] = jax.vmap(shape.tree)(k)
         return shape.tree(y), error, dense, solver_state, result
 
-    def _differentiated(self, terms: Any, t0: Any, t1: Any, shape: Shape, y0: Any, args: Any, roots: Any) -> Any:
+    def _differentiated(
+        self,
+        terms: Any,
+        t0: Any,
+        t1: Any,
+        shape: Shape,
+        y0: Float[Array, " state"],
+        args: PyTree,
+        roots: Float[Array, "stages state"],
+    ) -> Any:
         """The stages and the result, from the roots that were found."""
         coefficients: Any = _coefficients(self.base)
         a, b, c = coefficients
         start, control = shape.vector(y0), terms.contr(t0, t1)
 
-        def stage(k: Any, row: Any) -> tuple[Any, None]:
+        def stage(k: Float[Array, "stages state"], row: tuple[Any, ...]) -> tuple[Any, None]:
             i, a_i, diagonal, c_i, root = row
             t = jnp.where(c_i == 1, t1, t0 + c_i * (t1 - t0))
             known = start + a_i @ k
 
-            def residual(k_i: Any) -> Any:
+            def residual(k_i: Float[Array, " state"]) -> Any:
                 slope = terms.vf_prod(t, shape.tree(known + diagonal * k_i), args, control)
                 return k_i - shape.vector(slope).astype(k_i.dtype)
 
@@ -133,11 +154,13 @@ class ImplicitSteps(diffrax.AbstractImplicitSolver[Any], diffrax.AbstractAdaptiv
         k, _ = lax.scan(stage, jnp.zeros_like(roots), rows)
         return k, start + b.astype(start.dtype) @ k
 
-    def _linear_solve(self, linear: Any, right: Any, t: Any) -> Any:
+    def _linear_solve(
+        self, linear: Callable[[Array], Array], right: Float[Array, " state"], t: Float[Array, ""]
+    ) -> Any:
         """The solution of `linear(x) = right`: 0 for 0, and NaN or an error where there is none."""
         t = lax.stop_gradient(t)
 
-        def solve(linear: Any, right: Any) -> Any:
+        def solve(linear: Callable[[Array], Array], right: Float[Array, " state"]) -> Any:
             columns = jax.vmap(linear)(jnp.eye(right.size, dtype=right.dtype))
             nothing, given = jnp.all(right == 0), jnp.all(jnp.isfinite(right))
             x = jnp.where(nothing, jnp.zeros_like(right), jnp.linalg.solve(columns.T, right))
@@ -162,7 +185,7 @@ class ImplicitSteps(diffrax.AbstractImplicitSolver[Any], diffrax.AbstractAdaptiv
         return eqx.tree_at(lambda terms: terms.term.vector_field, terms, field)
 
 
-def _up_to(field: Any, direction: Any, last: Any, t: Any, y: Any, args: Any) -> Any:
+def _up_to(field: Any, direction: Any, last: Any, t: Time, y: StateTree, args: PyTree) -> Any:
     beyond = direction * t > last
     return field(jnp.where(beyond, direction * last, t), y, args)
 

@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Int, Shaped
+from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from ..._errors import LayerError, ShapeError
 from ...flatten import as_array
 from ...kernels import is_traced, known
+from .._types import Fields, StateTree, Time
 from ._fields import map_fields
 from ._implicit import ImplicitSteps
 
@@ -33,7 +34,7 @@ class SampledInput(eqx.Module):
     value_at: Callable[[Any, Any, Any, Any], Any] = eqx.field(static=True)
     is_continuous: bool = eqx.field(static=True)
 
-    def evaluate(self, t: Any) -> Any:
+    def evaluate(self, t: Time) -> Any:
         """The value at `t`, or NaN before the first sample and, unless the last is held, after the last one."""
         t = jnp.asarray(t)
         # In the precision of the solve, in which it steps onto the samples; times need not be floating-point numbers.
@@ -100,8 +101,8 @@ def hold_input(ts: Any, values: Any, *, length: Any = None) -> SampledInput:
     """
     ts, values, number = _checked("hold_input", ts, values, length, 1, "after the first")
 
-    def filled(leaf: Any) -> Any:
-        def hold(last: Any, value: Any) -> tuple[Any, Any]:
+    def filled(leaf: Array) -> Any:
+        def hold(last: Array, value: Array) -> tuple[Any, Any]:
             value = jnp.where(jnp.isnan(value), last, value)
             return value, value
 
@@ -110,7 +111,7 @@ def hold_input(ts: Any, values: Any, *, length: Any = None) -> SampledInput:
     return SampledInput(ts, number, jax.tree.map(filled, values), _held, False)
 
 
-def step_onto(args: Any, settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def step_onto(args: PyTree, settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """`args` and `settings` of `diffrax.diffeqsolve` by which a solve steps onto the kinks and jumps of the sampled inputs in `args`, and
     the jumps of the field, `settings["jump_ts"]`, if there are any.
 
@@ -145,7 +146,7 @@ def step_onto(args: Any, settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]
     return args, settings
 
 
-def off_jumps(field: Any, settings: dict[str, Any]) -> Any:
+def off_jumps(field: Fields, settings: dict[str, Any]) -> Any:
     """`field`, a tuple of them, or terms of diffrax, of a solve that may start or end at a jump: evaluated there on the side where
     the solve is.
 
@@ -157,20 +158,28 @@ def off_jumps(field: Any, settings: dict[str, Any]) -> Any:
     return map_fields(lambda part: jax.tree_util.Partial(_off_jumps, part, *of_solve), field)
 
 
-def _off_jumps(field: Any, jumps: Any, first: Any, last: Any, t: Any, y: Any, args: Any) -> Any:
+def _off_jumps(
+    field: Callable[..., Any],
+    jumps: Array | np.ndarray,
+    first: Float[Array, ""],
+    last: Float[Array, ""],
+    t: Float[Array, ""],
+    y: StateTree,
+    args: PyTree,
+) -> Any:
     jumps, inside = jnp.asarray(jumps, t.dtype), lax.stop_gradient(t)
     inside = jnp.where((inside <= first) & jnp.any(jumps == first), eqxi.nextafter(first), inside)
     inside = jnp.where((inside >= last) & jnp.any(jumps == last), eqxi.prevbefore(last), inside)
     return field(t + lax.stop_gradient(inside - t), y, args)
 
 
-def _ends(t0: Any, t1: Any) -> tuple[Any, Any]:
+def _ends(t0: jax.typing.ArrayLike, t1: jax.typing.ArrayLike) -> tuple[Any, Any]:
     """The earlier and the later end of a solve, as constants."""
     ends = [lax.stop_gradient(jnp.asarray(t, jnp.result_type(t0))) for t in (t0, t1)]
     return jnp.minimum(*ends), jnp.maximum(*ends)
 
 
-def _is_sampled(node: Any) -> bool:
+def _is_sampled(node: object) -> bool:
     return isinstance(node, SampledInput)
 
 
@@ -229,7 +238,7 @@ def _checked(name: str, ts: Any, values: Any, length: Any, fewest: int, may_miss
     number = _number(ts, measured, length)
     inside = jnp.arange(ts.size, dtype=number.dtype) < number
 
-    def padded(leaf: Any) -> Any:
+    def padded(leaf: Array) -> Any:
         return jnp.where(inside.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, jnp.zeros((), leaf.dtype))
 
     return jnp.where(inside, ts, jnp.asarray(jnp.inf, ts.dtype)), jax.tree.map(padded, values), number
@@ -258,7 +267,7 @@ def _check_missing(name: str, rows: np.ndarray, may_miss: str) -> None:
         )
 
 
-def _number(ts: Any, measured: list[Any], length: Any) -> Any:
+def _number(ts: Float[Array, " times"], measured: list[Any], length: Any) -> Any:
     """How many samples there are up to the last one that is real and, in each of `measured`, not missing."""
     index = jnp.arange(ts.size, dtype=jnp.int32)
     real = jnp.isfinite(ts) if length is None else index < jnp.asarray(length, jnp.int32)
@@ -267,7 +276,7 @@ def _number(ts: Any, measured: list[Any], length: Any) -> Any:
     return jnp.max(jnp.where(real, index + 1, 0))
 
 
-def _spaced(ts: Any, number: Any) -> Any:
+def _spaced(ts: Float[Array, " times"], number: Int[Array, ""]) -> Any:
     """The times, with finite ones that go on increasing in the padding."""
     beyond = jnp.arange(1, ts.size + 1, dtype=number.dtype) - number
     last = lax.stop_gradient(jnp.where(number > 0, ts[number - 1], 0))
@@ -282,22 +291,24 @@ def _as_floats(leaf: Any) -> Array:
 # Values, from the times of the samples in the precision of the solve
 
 
-def _interval(ts: Any, number: Any, t: Any) -> Any:
+def _interval(ts: Float[Array, " times"], number: Int[Array, ""], t: Float[Array, ""]) -> Any:
     return jnp.clip(jnp.searchsorted(ts, t, side="right") - 1, 0, jnp.maximum(number - 2, 0))
 
 
-def _held(ts: Any, number: Any, values: Any, t: Any) -> Any:
+def _held(ts: Float[Array, " times"], number: Int[Array, ""], values: PyTree[Array], t: Float[Array, ""]) -> Any:
     i = jnp.clip(jnp.searchsorted(ts, t, side="right") - 1, 0, jnp.maximum(number - 1, 0))
     return jax.tree.map(lambda leaf: leaf[i], values)
 
 
-def _line(ts: Any, number: Any, values: Any, t: Any) -> Any:
+def _line(ts: Float[Array, " times"], number: Int[Array, ""], values: PyTree[Array], t: Float[Array, ""]) -> Any:
     i = _interval(ts, number, t)
     part = (t - ts[i]) / (ts[i + 1] - ts[i])
     return jax.tree.map(lambda leaf: leaf[i] + (leaf[i + 1] - leaf[i]) * part.astype(leaf.dtype), values)
 
 
-def _cubic(ts: Any, number: Any, values_and_slopes: Any, t: Any) -> Any:
+def _cubic(
+    ts: Float[Array, " times"], number: Int[Array, ""], values_and_slopes: tuple[Any, ...], t: Float[Array, ""]
+) -> Any:
     """Hermite's form, with `s = (t - t_i) / h`:
 
     `(1 - s)^2 (1 + 2 s) u_i + s^2 (3 - 2 s) u_{i+1} + s (1 - s) h ((1 - s) u'_i - s u'_{i+1})`.
@@ -306,7 +317,7 @@ def _cubic(ts: Any, number: Any, values_and_slopes: Any, t: Any) -> Any:
     step = ts[i + 1] - ts[i]
     part = (t - ts[i]) / step
 
-    def one(u: Any, du: Any) -> Any:
+    def one(u: Array, du: Array) -> Any:
         s, h = part.astype(u.dtype), step.astype(u.dtype)
         ends = (1 - s) ** 2 * (1 + 2 * s) * u[i] + s**2 * (3 - 2 * s) * u[i + 1]
         return ends + s * (1 - s) * h * ((1 - s) * du[i] - s * du[i + 1])
@@ -314,7 +325,7 @@ def _cubic(ts: Any, number: Any, values_and_slopes: Any, t: Any) -> Any:
     return jax.tree.map(one, *values_and_slopes)
 
 
-def _spline_slopes(ts: Any, number: Any, values: Any) -> Any:
+def _spline_slopes(ts: Float[Array, " times"], number: Int[Array, ""], values: Array) -> Any:
     """The derivatives at the samples that make the second derivative continuous, and the third at the two next to the ends.
 
     In the padding each is on its own, and 0.
@@ -330,7 +341,7 @@ def _spline_slopes(ts: Any, number: Any, values: Any) -> Any:
     stop = (h1**2 * chord2 + (2 * last + h1) * h2 * chord1) / last
     zero, one = jnp.zeros(1, ts.dtype), jnp.ones(1, ts.dtype)
 
-    def rows(inside: Any, at_end: Any, beyond: Any) -> Any:
+    def rows(inside: Array, at_end: Array, beyond: Array) -> Any:
         index_ = index.reshape(-1, *[1] * (inside.ndim - 1))
         return jnp.where(index_ < end, inside, jnp.where(index_ == end, at_end, beyond))
 

@@ -1,15 +1,18 @@
 """The engine: one solve by diffrax, with the gradient that suits it."""
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
 
 from ...core import differentiation_mode
 from .._both_modes import in_both_modes
+from .._types import Fields, StateTree, Time
 from ..adjoints import ReversibleAdjoint, choose_adjoint
 from ..runge_kutta import solve_and_replay
 from ._closure import with_closures
@@ -37,10 +40,10 @@ _REPORTING = diffrax.RecursiveCheckpointAdjoint | diffrax.ForwardMode | diffrax.
 
 
 def integrate(
-    field: Any,
-    y0: Any,
-    args: Any,
-    ts: Any,
+    field: Fields,
+    y0: StateTree,
+    args: PyTree,
+    ts: Float[Array, " times"] | None,
     saveat: diffrax.SaveAt | None,
     settings: dict[str, Any],
     adjoint: Any,
@@ -84,7 +87,7 @@ def _has_one_mode(adjoint: Any) -> bool:
     return adjoint is None or type(adjoint) is diffrax.RecursiveCheckpointAdjoint
 
 
-def _solved(problem: Any, adjoint: Any, locates: bool) -> diffrax.Solution:
+def _solved(problem: tuple[Any, ...], adjoint: Any, locates: bool) -> diffrax.Solution:
     field, y0, args, ts, saveat, settings, event = problem
     if adjoint is None:
         return solve_and_replay(field, y0, args, ts, settings)
@@ -124,7 +127,7 @@ def _complete(solution: diffrax.Solution, saveat: diffrax.SaveAt | None) -> diff
     subs = diffrax.SaveAt(t1=True).subs if saveat is None else saveat.subs
     result: Any = solution.result
 
-    def missing(sub: Any, ts: Any) -> Any:
+    def missing(sub: diffrax.SubSaveAt, ts: Float[Array, " times"]) -> Any:
         asked = ts.size if not sub.steps else sub.t0 + (0 if sub.ts is None else sub.ts.size)
         return jnp.sum(jnp.isfinite(ts), dtype=jnp.int32) < asked
 
@@ -134,11 +137,11 @@ def _complete(solution: diffrax.Solution, saveat: diffrax.SaveAt | None) -> diff
     return eqx.tree_at(lambda s: s.result, solution, result)
 
 
-def _is_sub(node: Any) -> bool:
+def _is_sub(node: object) -> bool:
     return isinstance(node, diffrax.SubSaveAt)
 
 
-def _in_forward_mode(field: Any, t: Any, y: Any, args: Any) -> Any:
+def _in_forward_mode(field: Callable[..., Any], t: Time, y: StateTree, args: PyTree) -> Any:
     """The field for a solver that needs its Jacobian, which is computed forward whatever becomes of the solution."""
     with differentiation_mode("forward"):
         return field(t, y, args)
@@ -157,6 +160,6 @@ def _without_end(solution: diffrax.Solution) -> diffrax.Solution:
     return eqx.tree_at(lambda s: (s.ts, s.ys, s.stats), solution, (ts, ys, stats), is_leaf=is_none)
 
 
-def _largest(t: Any, y: Any, args: Any) -> Any:
+def _largest(t: Float[Array, ""], y: StateTree, args: PyTree) -> Any:
     del args
     return largest(y, t.dtype)

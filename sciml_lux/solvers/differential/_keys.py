@@ -4,11 +4,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from ..._errors import LayerError, ShapeError
 
 
-def drawn(key: Any, samples: int | None) -> tuple[Any, Any]:
+def drawn(key: Array, samples: int | None) -> tuple[Any, Any]:
     """What a solve draws from the key of a state: its own key, or one for each of its `samples`; and the key that goes on."""
     now, later = jax.random.split(key)
     return now if samples is None else jax.random.split(now, samples), later

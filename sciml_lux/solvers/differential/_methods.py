@@ -3,8 +3,10 @@
 from typing import Any
 
 import diffrax
+import jax
 import numpy as np
 
+from .._types import StateTree
 from ..adjoints import ReversibleAdjoint
 from ._implicit import with_own_derivative
 from ._settings import SolveSettings
@@ -13,7 +15,9 @@ from ._tolerances import default_controller
 from ._values import time_dtype
 
 
-def diffrax_settings(settings: SolveSettings, y0: Any, t0: Any, t1: Any) -> dict[str, Any]:
+def diffrax_settings(
+    settings: SolveSettings, y0: StateTree, t0: jax.typing.ArrayLike, t1: jax.typing.ArrayLike
+) -> dict[str, Any]:
     """What `diffrax.diffeqsolve` is told beside the problem and what to save, and `jump_ts`, where the field jumps.
 
     **Arguments:** `settings`; `y0`: what is solved for; `t0`, `t1`: where this solve begins and ends.

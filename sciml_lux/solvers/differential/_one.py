@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float
 
 from ..._errors import ShapeError
-from ...core import is_okay, message_of, number_of, type_of
+from ...core import State, is_okay, message_of, number_of, type_of
+from ...flatten import Params
 from .._failure import Failure, Outcome
+from .._types import StateTree
 from ..adjoints import APART, ReversibleAdjoint
 from ._batching import own_times
 from ._equation import Equation
@@ -24,7 +26,9 @@ from ._values import check_resolution, save_as, time_dtype
 _SAVED_AS_IT_IS = diffrax.SubSaveAt(t1=True).fn
 
 
-def solve_one(equation: Equation, settings: SolveSettings, known: bool, request: Request, shared: Any) -> Any:
+def solve_one(
+    equation: Equation, settings: SolveSettings, known: bool, request: Request, shared: tuple[Params, State]
+) -> Any:
     """The solution of a request, and whether it succeeded; the values of one that failed are those that it had reached.
 
     **Arguments:** `known`: whether the times were checked already; `request`: of one sample, or of all jointly; `shared`: parameters and
@@ -75,14 +79,14 @@ def _within_span(settings: SolveSettings, ts: Array, t0: Any) -> tuple[Array, Ar
     return jnp.where(fits, ts, t0), ~fits
 
 
-def _before_end(settings: SolveSettings, t0: Any) -> tuple[Any, Array]:
+def _before_end(settings: SolveSettings, t0: Float[Array, ""]) -> tuple[Any, Array]:
     """`t0`, and whether a solve cannot start there: then it is the end, where there is nothing to do."""
     end = jnp.asarray(settings.t1, jnp.result_type(t0))
     wrong = ~(t0 <= end if settings.t1 > settings.t0 else t0 >= end)
     return jnp.where(wrong, end, t0), wrong
 
 
-def _judged(solution: diffrax.Solution, wrong: Any) -> diffrax.Solution:
+def _judged(solution: diffrax.Solution, wrong: Bool[Array, ""] | None) -> diffrax.Solution:
     """A solution whose result also knows of times that cannot be, and of a state that is not finite."""
     result: Any = solution.result
     kind = type_of(result)
@@ -99,7 +103,7 @@ def _observed(equation: Equation, solution: diffrax.Solution, start: Start) -> d
     if type(equation).observe is Equation.observe or solution.ys is None:
         return solution
 
-    def observed(sub: Any, ys: Any) -> Any:
+    def observed(sub: diffrax.SubSaveAt, ys: StateTree) -> Any:
         # What a function of the user's made of the state is no state.
         if sub.fn is not _SAVED_AS_IT_IS:
             return ys
@@ -116,14 +120,14 @@ def _without_gradient_of_padding(leaf: Array, real: Array) -> Array:
     return jnp.where(rows, leaf, lax.stop_gradient(leaf))
 
 
-def outcome(solution: diffrax.Solution, okay: Any) -> Outcome:
+def outcome(solution: diffrax.Solution, okay: Bool[Array, "..."]) -> Outcome:
     unknown = jnp.full(jnp.shape(okay), jnp.nan, jnp.float32)
     facts = [solution.stats.get(name, unknown) for name in ("t_reached", "y_largest")]
     result: Any = solution.result
     return Outcome(okay, jnp.broadcast_to(number_of(result), jnp.shape(okay)), *facts)
 
 
-def explain(equation: Equation, settings: SolveSettings, kind: Any, failure: Failure) -> str:
+def explain(equation: Equation, settings: SolveSettings, kind: type, failure: Failure) -> str:
     """What happened, where, and what to try."""
 
     def failed(*items: Any) -> bool:

@@ -19,6 +19,7 @@ diffrax's I controller as many steps are rejected as accepted, with PI a third.
 Hairer and Wanner 1996, Solving Ordinary Differential Equations II, sections IV.2 (controllers) and IV.8 (stopping the iteration).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
@@ -26,6 +27,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix
+from jaxtyping import Array, PyTree
 
 from ._settings import SolveSettings
 
@@ -47,23 +49,35 @@ class StageChord(diffrax.VeryChord):
     """`diffrax.VeryChord`, one Jacobian a step, whose corrections are measured by what they change the state of the stage."""
 
     def step(
-        self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: Any, tags: frozenset[object]
+        self,
+        fn: Callable[..., Any],
+        y: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        state: Any,
+        tags: frozenset[object],
     ) -> tuple[Any, Any, Any]:
         y, state, aux = super().step(fn, y, args, options, state, tags)
         # What diffrax hands on, so that root finders can look at the stage.
         _, diagonal, _, prod, _, partial, _, control = args
 
-        def change(derivative: Any) -> Any:
+        def change(derivative: Array) -> Any:
             return jax.tree.map(lambda leaf: leaf * diagonal.astype(leaf.dtype), prod(derivative, control))
 
-        def scaled(partial: Any, stage: Any, correction: Any) -> Any:
+        def scaled(partial: Array, stage: Array, correction: Array) -> Any:
             return correction / (self.atol + self.rtol * jnp.abs(partial + stage))
 
         size = self.norm(jax.tree.map(scaled, partial, change(y), change(state.diff)))
         return y, eqx.tree_at(lambda s: s.diffsize, state, size.astype(state.diffsize.dtype)), aux
 
     def terminate(
-        self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: Any, tags: frozenset[object]
+        self,
+        fn: Callable[..., Any],
+        y: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        state: Any,
+        tags: frozenset[object],
     ) -> tuple[Any, Any]:
         done, result = super().terminate(fn, y, args, options, state, tags)
         # A first correction this small needs no second: converging by 0.9 alone, all others together come to less than `kappa`.

@@ -1,5 +1,6 @@
 """Step-size control with a tolerance for each component of the state."""
 
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
@@ -8,8 +9,9 @@ import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 from jax import export
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
+from .._types import StateTree, TermTree, Time
 from ._checks import is_fixed
 from ._components import per_component
 from ._settings import SolveSettings
@@ -18,7 +20,7 @@ from ._underflow import StoppingPIDController
 
 
 def default_controller(
-    settings: SolveSettings, solver: diffrax.AbstractSolver[Any], y0: Any
+    settings: SolveSettings, solver: diffrax.AbstractSolver[Any], y0: StateTree
 ) -> diffrax.AbstractStepSizeController[Any, Any]:
     """The controller where none was given, for the state that is solved for."""
     if is_fixed(solver):
@@ -37,7 +39,7 @@ def default_controller(
     return _WeightedPIDController(rtol=settings.rtol, atol=smallest, span=span, weights=weights, **coefficients)
 
 
-def _norm_of_symbolic_size(y: Any) -> Any:
+def _norm_of_symbolic_size(y: PyTree[Array]) -> Any:
     """The root mean square where the number of samples is a symbol of `jax.export`'s, which the norm of diffrax does not take."""
     numbers, _ = jax.flatten_util.ravel_pytree(y)
     return jnp.sqrt(jnp.sum(jnp.abs(numbers) ** 2) / jnp.asarray(numbers.size, numbers.real.dtype))
@@ -53,28 +55,36 @@ class _WeightedPIDController(StoppingPIDController):
     weights: tuple[float, ...] = ()
 
     def init(
-        self, terms: Any, t0: Any, t1: Any, y0: Any, dt0: Any, args: Any, func: Any, error_order: Any
+        self,
+        terms: TermTree,
+        t0: Time,
+        t1: Time,
+        y0: StateTree,
+        dt0: Time | None,
+        args: PyTree,
+        func: Callable[..., Any],
+        error_order: Time | None,
     ) -> tuple[Any, Any]:
-        def weighted(terms: Any, t: Any, y: Any, args: Any) -> Any:
+        def weighted(terms: TermTree, t: Time, y: StateTree, args: PyTree) -> Any:
             return self._weighted(func(terms, t, self._weighted(y, -1), args))
 
         return super().init(terms, t0, t1, self._weighted(y0), dt0, args, weighted, error_order)
 
     def adapt_step_size(
         self,
-        t0: Any,
-        t1: Any,
-        y0: Any,
-        y1_candidate: Any,
-        args: Any,
-        y_error: Any,
-        error_order: Any,
+        t0: Time,
+        t1: Time,
+        y0: StateTree,
+        y1_candidate: StateTree,
+        args: PyTree,
+        y_error: StateTree | None,
+        error_order: Time,
         controller_state: Any,
     ) -> Any:
         y0, y1_candidate, y_error = (self._weighted(tree) for tree in (y0, y1_candidate, y_error))
         return super().adapt_step_size(t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state)
 
-    def _weighted(self, y: Any, power: int = 1) -> Any:
+    def _weighted(self, y: StateTree, power: int = 1) -> Any:
         # Whether the solver holds the state as it came or as one vector: the order of the numbers is the same.
         leaves, structure = jax.tree.flatten(y)
         pieces = np.split(np.asarray(self.weights) ** power, np.cumsum([leaf.size for leaf in leaves])[:-1])

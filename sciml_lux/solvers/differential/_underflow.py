@@ -4,7 +4,9 @@ from typing import Any
 
 import diffrax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
+from .._types import StateTree, Time
 from ._first_step import ChoosesFirstStep
 
 
@@ -21,13 +23,13 @@ class StoppingPIDController(ChoosesFirstStep, diffrax.PIDController):
 
     def adapt_step_size(
         self,
-        t0: Any,
-        t1: Any,
-        y0: Any,
-        y1_candidate: Any,
-        args: Any,
-        y_error: Any,
-        error_order: Any,
+        t0: Time,
+        t1: Time,
+        y0: StateTree,
+        y1_candidate: StateTree,
+        args: PyTree,
+        y_error: StateTree | None,
+        error_order: Time,
         controller_state: Any,
     ) -> Any:
         adapted: Any = super().adapt_step_size(t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state)

@@ -13,6 +13,7 @@ from jaxtyping import Array
 from ..._errors import ShapeError
 from ...core import is_numbers, kind_of, make_array
 from ...kernels import is_traced, known
+from .._types import StateTree
 
 # The rounding of times, as a part of the span, beyond which steps are mostly rounding.
 _COARSEST = 1e-3
@@ -95,14 +96,14 @@ def save_as(saveat: diffrax.SaveAt, dtype: Any) -> diffrax.SaveAt:
     return eqx.tree_at(times, saveat, replace_fn=lambda ts: ts.astype(dtype))
 
 
-def time_dtype(y: Any) -> np.dtype:
+def time_dtype(y: StateTree) -> np.dtype:
     """The dtype of the times that go with a state: real, at least float32, since times are sums of many small steps."""
     with jax.numpy_dtype_promotion("standard"):
         widest = jnp.result_type(jnp.float32, *(leaf.dtype for leaf in jax.tree.leaves(y)))
     return np.dtype(jnp.finfo(widest).dtype)
 
 
-def largest(y: Any, dtype: Any) -> Array:
+def largest(y: StateTree, dtype: np.dtype[Any]) -> Array:
     """The largest number of a state, in magnitude; NaN if it holds one."""
     parts = [jnp.max(jnp.abs(leaf)).astype(dtype) for leaf in jax.tree.leaves(lax.stop_gradient(y)) if leaf.size]
     return jnp.max(jnp.stack(parts)) if parts else jnp.zeros((), dtype)

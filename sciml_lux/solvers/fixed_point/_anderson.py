@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact, Int
 
@@ -180,5 +181,5 @@ class Anderson(FixedPointSolver):
         length = jnp.stack([row_lengths(test), row_lengths(residual)], axis=1)
         return products, lax.dynamic_update_index_in_dim(old.lengths, length, slot, 1), tests(target)
 
-    def _damping(self, dtype: Any) -> float:
+    def _damping(self, dtype: np.dtype[Any]) -> float:
         return 10 * float(jnp.finfo(dtype).eps) if self.regularization is None else self.regularization

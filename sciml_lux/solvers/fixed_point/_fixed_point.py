@@ -108,12 +108,12 @@ class Samples(eqx.Module):
 
     def init(
         self,
-        fn: Any,
-        y: Any,
-        args: Any,
+        fn: Callable[..., Any],
+        y: PyTree[Array],
+        args: PyTree,
         options: dict[str, Any],
-        f_struct: Any,
-        aux_struct: Any,
+        f_struct: PyTree,
+        aux_struct: PyTree,
         tags: frozenset[object],
     ) -> Progress:
         """One evaluation, near the start, unless that is 0; the one at the start is left to the first step.
@@ -152,9 +152,9 @@ class Samples(eqx.Module):
 
     def step(
         self,
-        fn: Any,
-        y: Any,
-        args: Any,
+        fn: Callable[..., Any],
+        y: PyTree[Array],
+        args: PyTree,
         options: dict[str, Any],
         state: Progress,
         tags: frozenset[object],
@@ -212,7 +212,13 @@ class Samples(eqx.Module):
         return from_rows(jnp.where(move, proposal, value), y), later, aux
 
     def terminate(
-        self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: Progress, tags: frozenset[object]
+        self,
+        fn: Callable[..., Any],
+        y: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        state: Progress,
+        tags: frozenset[object],
     ) -> tuple[Bool[Array, ""], optx.RESULTS]:
         """When every sample has converged or has met a value that is not finite."""
         done = jnp.all(state.converged | state.failed)
@@ -221,10 +227,10 @@ class Samples(eqx.Module):
 
     def postprocess(
         self,
-        fn: Any,
-        y: Any,
-        aux: Any,
-        args: Any,
+        fn: Callable[..., Any],
+        y: PyTree[Array],
+        aux: PyTree,
+        args: PyTree,
         options: dict[str, Any],
         state: Progress,
         tags: frozenset[object],
@@ -243,16 +249,16 @@ class Samples(eqx.Module):
             stats = {name: value[..., 0] for name, value in stats.items()}
         return from_rows(state.best, y), aux, stats
 
-    def _residual(self, value: Array, out: Any) -> Array:
+    def _residual(self, value: Array, out: PyTree[Array]) -> Array:
         rows = to_rows(out, self.batched)
         return rows if self._returns_residual else rows - value
 
-    def _nearer(self, fn: Any, value: Array, like: Any, args: Any) -> Array:
+    def _nearer(self, fn: Callable[..., Any], value: Array, like: PyTree[Array], args: PyTree) -> Array:
         """The residual a little nearer to 0 than the start."""
         rows = NEARER * value
         return lax.stop_gradient(self._residual(rows, fn(from_rows(rows, like), args)[0]))
 
-    def _error(self, value: Array, residual: Array, offset: Array, like: Any) -> tuple[Array, Array]:
+    def _error(self, value: Array, residual: Array, offset: Array, like: PyTree[Array]) -> tuple[Array, Array]:
         """The residual over what the tolerances allow; and the residual in the units of `norm`."""
         # These decide, and are reported; derivatives go through the iterates alone.
         value, residual, offset = lax.stop_gradient((value, residual, offset))
@@ -290,7 +296,7 @@ def _record(trace: Array | None, step: Array, sizes: Array) -> Array | None:
     return None if trace is None else trace.at[step].set(sizes, mode="drop")
 
 
-def _check_same_shape(y: Any, struct: Any) -> None:
+def _check_same_shape(y: PyTree[Array], struct: PyTree) -> None:
     got, expected = ([leaf.shape for leaf in jax.tree.leaves(tree)] for tree in (struct, y))
     if got != expected:
         raise ShapeError(

@@ -1,7 +1,6 @@
 """GMRES for the systems of all samples at once, of which each stops at its own tolerance."""
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import equinox.internal as eqxi
@@ -91,7 +90,7 @@ def _extend(krylov: _Krylov, image: Array, active: Array) -> _Krylov:
     following = jnp.where(stalled[:, None], image, _unit(residual, remaining))
     kept, place = active[:, None], krylov.step
 
-    def chosen(new: Array, old: Any) -> Array:
+    def chosen(new: Array, old: Array | int) -> Array:
         return jnp.where(kept, new, old)
 
     return _Krylov(
@@ -106,5 +105,5 @@ def _extend(krylov: _Krylov, image: Array, active: Array) -> _Krylov:
     )
 
 
-def _unit(rows: Any, length: Any) -> Array:
+def _unit(rows: Inexact[Array, "samples size"], length: Float[Array, " samples"]) -> Array:
     return rows / jnp.where(length > 0, length, 1).astype(rows.dtype)[:, None]

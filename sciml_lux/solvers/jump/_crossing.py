@@ -7,8 +7,9 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
+from .._types import StateTree
 from ..differential import Bracket, off_jumps, step_onto, with_rate
 
 
@@ -23,15 +24,15 @@ class Departure(NamedTuple):
 
 
 def departure(
-    condition: Any,
+    condition: Callable[..., Any],
     direction: bool | None,
-    field: Any,
-    t: Any,
-    y: Any,
-    args: Any,
-    slack: Any,
-    resolution: Any,
-    jumped: Any,
+    field: Callable[..., Any],
+    t: Float[Array, ""],
+    y: StateTree,
+    args: PyTree,
+    slack: Float[Array, ""],
+    resolution: Float[Array, ""],
+    jumped: Bool[Array, ""],
 ) -> Departure:
     """The side to which a condition leaves at `t`.
 
@@ -53,7 +54,13 @@ def departure(
 
 
 def first_crossing(
-    condition: Any, direction: bool | None, start: Departure, field: Any, y0: Any, args: Any, settings: dict[str, Any]
+    condition: Callable[..., Any],
+    direction: bool | None,
+    start: Departure,
+    field: Callable[..., Any],
+    y0: StateTree,
+    args: PyTree,
+    settings: dict[str, Any],
 ) -> tuple[Bool[Array, ""], Float[Array, ""], Any]:
     """Whether and when the condition changes sign in `direction` between `settings["t0"]` and `settings["t1"]`, and the result.
 
@@ -88,6 +95,6 @@ class _Upward(eqx.Module):
     sign: Any
     at_start: Any
 
-    def __call__(self, t: Any, y: Any, args: Any, **kwargs: Any) -> Any:
+    def __call__(self, t: Float[Array, ""], y: StateTree, args: PyTree, **kwargs: Any) -> Any:
         value = jnp.where(t <= self.until, self.at_start, self.sign * self.condition(t, y, args))
         return value.astype(jnp.result_type(float))

@@ -8,11 +8,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State
+from ...flatten import Parameters, Params
 from ...kernels import is_traced, known
+from .._types import StateTree, Time
 from ..adjoints import AdjointChoice
 from ..differential import (
     RESULTS,
@@ -112,25 +114,27 @@ class JumpODE(NeuralODE):
         own = {"result": RESULTS.successful, "num_jumps": jnp.zeros((), jnp.int32)}
         return {**states, "solution": {**states["solution"], **own}}
 
-    def summary(self, solution: diffrax.Solution, okay: Any) -> dict[str, Any]:
+    def summary(self, solution: diffrax.Solution, okay: Bool[Array, "..."]) -> dict[str, Any]:
         return {**super().summary(solution, okay), "num_jumps": jnp.max(solution.stats["num_jumps"])}
 
     def advice(self, result: int) -> str | None:
         return advice_for(result)
 
-    def derivative(self, t: Any, y: Any, params: Any, state: State, inputs: Any) -> tuple[Any, State]:
+    def derivative(self, t: Time, y: StateTree, params: Params, state: State, inputs: Any) -> tuple[Any, State]:
         dy, children = super().derivative(t, y, params, state, inputs)
         return dy, State({name: children.get(name, state[name]) for name in self.children()})
 
-    def __call__(self, y0: Any, ps: Any, st: Any, *, inputs: Any = None, doses: Any = None) -> tuple[Any, State]:
+    def __call__(
+        self, y0: Any, ps: Parameters, st: State, *, inputs: Any = None, doses: Any = None
+    ) -> tuple[Any, State]:
         solution, st = self.solve(y0, ps, st, inputs=inputs, doses=doses)
         return self.final(solution), st
 
     def solve(
         self,
         y0: Any,
-        ps: Any,
-        st: Any,
+        ps: Parameters,
+        st: State,
         ts: Any = None,
         *,
         lengths: Any = None,
@@ -159,7 +163,9 @@ class JumpODE(NeuralODE):
             doses = jax.tree.map(as_array, doses, is_leaf=lambda node: isinstance(node, list))
         return self.answer(Request(y0, t0, ts, lengths, inputs, Doses(doses, resume), None, key), ps, st)
 
-    def choose_adjoint(self, y0: Any, ps: Any, st: Any, *, inputs: Any = None, doses: Any = None) -> AdjointChoice:
+    def choose_adjoint(
+        self, y0: Any, ps: Parameters, st: State, *, inputs: Any = None, doses: Any = None
+    ) -> AdjointChoice:
         """How a solve between two jumps is differentiated, and why, to be printed. Arguments as for a call."""
         del doses  # between two of them
         return super().choose_adjoint(y0, ps, st, inputs=inputs)
@@ -182,7 +188,7 @@ class JumpODE(NeuralODE):
         adjoint = settings.adjoint
         return solve_with_jumps(system, self.direction, events, y0, start.args, ts, doses, options, adjoint, resumed)
 
-    def _tolerance(self, y: Any) -> Any:
+    def _tolerance(self, y: StateTree) -> Any:
         """How far from the solution a state may be that was solved for."""
         atol = per_component(f"{type(self).__name__}: atol", self.atol, y)
         return jax.tree.map(lambda atol, leaf: jnp.asarray(atol, leaf.dtype) + self.rtol * jnp.abs(leaf), atol, y)
@@ -190,29 +196,29 @@ class JumpODE(NeuralODE):
     def _events(self) -> int:
         return 0 if self.condition is None else self.max_jumps
 
-    def _condition(self, t: Any, y: Any, args: Any) -> Any:
+    def _condition(self, t: Float[Array, ""], y: StateTree, args: PyTree) -> Any:
         value = self._call("condition", args, t, y)
         if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
             got = f"{jnp.result_type(value)}{list(jnp.shape(value))}"
             raise ShapeError(f"{type(self).__name__}: condition returns a real number that changes sign, got {got}")
         return value
 
-    def _jump(self, t: Any, y: Any, args: Any) -> Any:
+    def _jump(self, t: Float[Array, ""], y: StateTree, args: PyTree) -> Any:
         return self._same("jump", self._call("jump", args, t, y), y)
 
-    def _dose(self, t: Any, y: Any, amount: Any, args: Any) -> Any:
+    def _dose(self, t: Float[Array, ""], y: StateTree, amount: PyTree[Array], args: PyTree) -> Any:
         if self.dose is None:
             return jax.tree.map(jnp.add, y, amount)
         return self._same("dose", self._call("dose", args, t, y, amount), y)
 
-    def _call(self, name: str, args: Any, *given: Any) -> Any:
+    def _call(self, name: str, args: PyTree, *given: Any) -> Any:
         params, state, _ = args
         function = getattr(self, name)
         if isinstance(function, AbstractLayer):
             return function(given, params[name], state[name])[0]
         return function(*given, params["model"])
 
-    def _same(self, name: str, new: Any, y: Any) -> Any:
+    def _same(self, name: str, new: StateTree, y: StateTree) -> Any:
         shapes = lambda tree: jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), tree)  # noqa: E731
         if shapes(new) != shapes(y):
             raise ShapeError(
@@ -220,7 +226,7 @@ class JumpODE(NeuralODE):
             )
         return new
 
-    def _sorted_doses(self, y0: Any, doses: Any, t0: Any, time: Any, resume: Any) -> tuple[Any, Any]:
+    def _sorted_doses(self, y0: StateTree, doses: Any, t0: Any, time: Any, resume: Any) -> tuple[Any, Any]:
         """Times and amounts in the order of time, in the precision of the solve; those that were given before it never come."""
         name = type(self).__name__
         if doses is None:

@@ -18,9 +18,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Bool, Float, PyTree
 
 from ...core import is_okay
 from .._constant import constant
+from .._types import StateTree
 from ..differential import RESULTS, SUCCESSFUL, integrate, largest, leading, shifted, with_rate
 from ._crossing import Departure, departure, first_crossing
 
@@ -57,8 +59,8 @@ class _Progress(NamedTuple):
 
 @eqx.filter_jit  # for calls that nothing compiles: the loop would be compiled anew each time
 def solve_with_jumps(
-    system: Jumping, direction: bool | None, max_jumps: int, y0: Any, args: Any, ts: Any, doses: Any,
-    settings: dict[str, Any], adjoint: Any, resumed: Any = None,
+    system: Jumping, direction: bool | None, max_jumps: int, y0: StateTree, args: PyTree, ts: Float[Array, " times"],
+    doses: tuple[Any, Any], settings: dict[str, Any], adjoint: Any, resumed: Any = None,
 ) -> diffrax.Solution:  # fmt: skip
     """The solution at the times `ts`, at a jump the value after it, with `num_jumps` and `jump_times` among its `stats`.
 
@@ -143,7 +145,9 @@ class _Pieces(NamedTuple):
             ys=_where(mine, saved, at.ys),
         )
 
-    def departure(self, t: Any, y: Any, slack: Any, jumped: Any) -> Departure:
+    def departure(
+        self, t: Float[Array, ""], y: StateTree, slack: Float[Array, ""], jumped: Bool[Array, ""]
+    ) -> Departure:
         """On which side of the surface of the event the state is, after it was there up to `slack` if it `jumped`."""
         if self.system.condition is None:
             return Departure(jnp.zeros((), t.dtype), t)
@@ -151,7 +155,9 @@ class _Pieces(NamedTuple):
         condition, field = self.system.condition, self.system.field
         return departure(condition, self.direction, field, t, y, args, slack, self.resolution, jumped)
 
-    def resumption(self, t: Any, y: Any, resumed: Any, tolerance: Any) -> Departure:
+    def resumption(
+        self, t: Float[Array, ""], y: StateTree, resumed: Bool[Array, ""], tolerance: PyTree[Array]
+    ) -> Departure:
         """Where a state leaves to that may be one after an event, if `resumed`; where it may not, the event is about to happen."""
         plain = self.departure(t, y, jnp.zeros((), t.dtype), jnp.zeros((), bool))
         system, condition = self.system, self.system.condition
@@ -174,7 +180,7 @@ class _Pieces(NamedTuple):
         side = jnp.where(before & (after.side == jnp.sign(rate)), -jnp.sign(rate), after.side)
         return Departure(*(jnp.where(resumed, new, old) for new, old in zip((side, after.until), plain, strict=True)))
 
-    def _slope(self, t: Any, y: Any) -> Any:
+    def _slope(self, t: Float[Array, ""], y: StateTree) -> Any:
         return self.system.field(t, y, self.args)
 
     def _next_dose(self, at: _Progress) -> tuple[Any, Any]:
@@ -185,7 +191,9 @@ class _Pieces(NamedTuple):
         time = jnp.where(at.doses < times.size, times[index], jnp.inf)
         return time, jax.tree.map(lambda leaf: leaf[index], amounts)
 
-    def _event(self, leaves: Departure, t0: Any, stop: Any, y0: Any) -> tuple[Any, Any, Any]:
+    def _event(
+        self, leaves: Departure, t0: Float[Array, ""], stop: Float[Array, ""], y0: StateTree
+    ) -> tuple[Any, Any, Any]:
         """Whether an event occurs before `stop`, the end of the piece, and the result of looking for it."""
         if self.system.condition is None:
             return jnp.zeros((), bool), stop, diffrax.RESULTS.successful
@@ -194,13 +202,21 @@ class _Pieces(NamedTuple):
         occurred, t, result = first_crossing(condition, self.direction, leaves, field, y0, args, settings)
         return occurred, constant(jnp.where(occurred, t, stop)), result
 
-    def _solve(self, t0: Any, t1: Any, y0: Any) -> diffrax.Solution:
+    def _solve(self, t0: Float[Array, ""], t1: Float[Array, ""], y0: StateTree) -> diffrax.Solution:
         """The piece from `t0` to `t1`, at the times within it, at `t0` for those before and at `t1` for those after it."""
         settings = {**self.settings, "t0": t0, "t1": t1}
         ts = jnp.append(jnp.clip(constant(self.ts), t0, t1), t1)
         return integrate(self.system.field, y0, self.args, ts, None, settings, self.adjoint, None)
 
-    def _after(self, end: Any, y: Any, jumped: Any, dosed: Any, dose_time: Any, amount: Any) -> tuple[Any, Any, Any]:
+    def _after(
+        self,
+        end: Float[Array, ""],
+        y: StateTree,
+        jumped: Bool[Array, ""],
+        dosed: Bool[Array, ""],
+        dose_time: Float[Array, ""],
+        amount: PyTree[Array],
+    ) -> tuple[Any, Any, Any]:
         """Time and state at the start of the next piece, from the state at the constant time `end`, and where it leaves to."""
         slope = self._slope(end, y)
         t, slack = jnp.where(dosed, dose_time, end), jnp.zeros((), end.dtype)
@@ -228,7 +244,7 @@ class _Pieces(NamedTuple):
         reached = {name: jnp.where(at.done, at.stats[name], constant(value)) for name, value in reached.items()}
         return {"num_steps": steps, **reached}
 
-    def _follows(self, at: _Progress, t: Any) -> Any:
+    def _follows(self, at: _Progress, t: Float[Array, ""]) -> Any:
         """Whether there is no time between a jump at `t` and the one before."""
         if at.jump_times.size == 0:
             return jnp.zeros((), bool)
@@ -240,5 +256,5 @@ def _first_failure(result: Any, later: Any) -> Any:
     return RESULTS.where(is_okay(result), later, result)
 
 
-def _where(mask: Any, new: Any, old: Any) -> Any:
+def _where(mask: Bool[Array, "..."], new: PyTree[Array], old: PyTree[Array]) -> Any:
     return jax.tree.map(lambda new, old: jnp.where(leading(mask, new), new, old), new, old)

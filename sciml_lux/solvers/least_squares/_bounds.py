@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..._errors import ShapeError
 from ._linear_model import LinearModel, Trial, minimiser_within, propose
@@ -24,7 +24,7 @@ class Bounds(eqx.Module):
     upper: Float[Array, " size"]
 
     @classmethod
-    def of(cls, options: dict[str, Any], y: Any) -> "Bounds | None":
+    def of(cls, options: dict[str, Any], y: PyTree[Array]) -> "Bounds | None":
         """Those of the options `lower` and `upper`, trees like `y` of arrays that broadcast to it; `None` where there are none."""
         if options.get("lower") is None and options.get("upper") is None:
             return None
@@ -42,7 +42,7 @@ class Bounds(eqx.Module):
         return below | above | (self.lower >= self.upper)
 
 
-def _like(y: Any, name: str, values: Any, none: float) -> Float[Array, " size"]:
+def _like(y: PyTree[Array], name: str, values: Any, none: float) -> Float[Array, " size"]:
     if values is None:
         values = none
     if jax.tree.structure(values) != jax.tree.structure(y):
@@ -58,7 +58,11 @@ def _like(y: Any, name: str, values: Any, none: float) -> Float[Array, " size"]:
 
 
 def propose_within(
-    model: LinearModel, point: Float[Array, " size"], radius: Any, bounds: Bounds | None, pressed: Int[Array, " size"]
+    model: LinearModel,
+    point: Float[Array, " size"],
+    radius: Float[Array, ""],
+    bounds: Bounds | None,
+    pressed: Int[Array, " size"],
 ) -> Trial:
     """The step of `propose`, or, where that leaves the bounds, one along them. `pressed`: how many steps in a row each parameter has been
     kept from going farther."""
@@ -76,7 +80,7 @@ def propose_within(
     return lax.cond(inside, lambda: trial, lambda: _along_bounds(model, point, radius, limits))
 
 
-def _along_bounds(model: LinearModel, point: Any, radius: Any, bounds: Bounds) -> Trial:
+def _along_bounds(model: LinearModel, point: Float[Array, " size"], radius: Float[Array, ""], bounds: Bounds) -> Trial:
     """Towards the minimiser within the radius as far as the first bound, on from there to that of the other parameters, and so forth.
 
     Every piece lowers the model. The projected gradient step is taken instead where the model expects more of it: it lowers the model
@@ -86,7 +90,7 @@ def _along_bounds(model: LinearModel, point: Any, radius: Any, bounds: Bounds) -
     norm = jnp.where(model.residual_norm > 0, model.residual_norm, 1.0)
     lower, upper = (bounds.lower - point) * model.scale, (bounds.upper - point) * model.scale
 
-    def again(carry: Any) -> Any:
+    def again(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         fixed, step, _, _ = carry
         on_bounds = jnp.where(fixed, step, 0.0)
         left, s, directions = jnp.linalg.svd(jnp.where(fixed[None, :], 0.0, matrix), full_matrices=False)
@@ -111,7 +115,7 @@ def _along_bounds(model: LinearModel, point: Any, radius: Any, bounds: Bounds) -
     reach = jnp.where(largest > 0, jnp.minimum(reach, 1.0 / jnp.where(largest > 0, largest, 1.0) ** 2), reach)
     steepest = jnp.where(model.held, 0.0, jnp.clip(-reach * norm * gradient, lower, upper))
 
-    def expected(step: Any) -> tuple[Any, Any]:
+    def expected(step: Float[Array, " size"]) -> tuple[Any, Any]:
         slope = jnp.vdot(gradient, step) / norm
         return -2 * slope - jnp.sum((matrix @ step / norm) ** 2), slope
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
@@ -45,7 +46,7 @@ class Evidence(eqx.Module):
     futile: Int[Array, ""]
 
 
-def no_evidence(dtype: Any) -> Evidence:
+def no_evidence(dtype: np.dtype[Any]) -> Evidence:
     infinite = jnp.full((), jnp.inf, dtype)
     return Evidence(infinite, infinite, infinite, infinite, jnp.zeros((), jnp.int32))
 
@@ -63,9 +64,9 @@ def gather(
     evidence: Evidence,
     before: LinearModel,
     trial: Trial,
-    actual: Any,
-    accepted: Any,
-    improved: Any,
+    actual: Float[Array, ""],
+    accepted: Bool[Array, ""],
+    improved: Bool[Array, ""],
     model: LinearModel,
 ) -> Evidence:
     """The evidence after `trial`, which was proposed by the model `before` and decreased the sum of squares by `actual`."""
@@ -80,7 +81,7 @@ def gather(
     )
 
 
-def _remaining(evidence: Evidence, before: LinearModel, trial: Trial, actual: Any) -> Float[Array, ""]:
+def _remaining(evidence: Evidence, before: LinearModel, trial: Trial, actual: Float[Array, ""]) -> Float[Array, ""]:
     """By the parabola through the refused step; or by what was predicted, where rounding hides the parabola."""
     curvature = -0.5 * actual - trial.slope
     parabola = jnp.where(curvature > 0, trial.slope**2 / jnp.where(curvature > 0, 2 * curvature, 1.0), trial.predicted)
@@ -128,7 +129,7 @@ def verdict(
     )
 
 
-def _certified(evidence: Evidence, model: LinearModel, gain: Any, num_data: int) -> Bool[Array, ""]:
+def _certified(evidence: Evidence, model: LinearModel, gain: Float[Array, ""], num_data: int) -> Bool[Array, ""]:
     """Whether a point from which nothing improves is a minimum; `gain` is the share of the residual that a Gauss-Newton step removes."""
     eps, parameters = jnp.finfo(gain.dtype).eps, free_parameters(model)
     freedom = jnp.maximum(num_data - parameters, 0) / jnp.maximum(parameters, 1)

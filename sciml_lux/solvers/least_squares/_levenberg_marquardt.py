@@ -89,12 +89,12 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
 
     def init(
         self,
-        fn: Any,
-        y: Any,
-        args: Any,
+        fn: Callable[..., Any],
+        y: PyTree[Array],
+        args: PyTree,
         options: dict[str, Any],
-        f_struct: Any,
-        aux_struct: Any,
+        f_struct: PyTree,
+        aux_struct: PyTree,
         tags: frozenset[object],
     ) -> _State:
         """Nothing is evaluated here: the first step does it, so that the residual is traced once."""
@@ -122,13 +122,19 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
         )
 
     def step(
-        self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: _State, tags: frozenset[object]
+        self,
+        fn: Callable[..., Any],
+        y: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        state: _State,
+        tags: frozenset[object],
     ) -> tuple[Any, _State, Any]:
         """Evaluates the proposed point, accepts or refuses it, and proposes the next."""
         bounds = Bounds.of(options, y)
         point, unravel = ravel_pytree(y)
 
-        def residual_of(vector: Any) -> Any:
+        def residual_of(vector: Float[Array, " size"]) -> Any:
             residual, aux = fn(unravel(vector), args)
             return ravel_pytree(residual)[0].astype(vector.dtype), aux
 
@@ -171,10 +177,10 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
         self,
         options: dict[str, Any],
         bounds: Bounds | None,
-        tangent_map: Any,
-        residual: Any,
-        ratio: Any,
-        hidden: Any,
+        tangent_map: Callable[[Array], Array],
+        residual: Float[Array, " residuals"],
+        ratio: Float[Array, ""],
+        hidden: Bool[Array, ""],
         state: _State,
     ) -> tuple[Bool[Array, ""], Bool[Array, ""], LinearModel]:
         """Whether the proposed point is accepted; whether it is closer by gradient or step; and the model there (or the old one)."""
@@ -196,7 +202,14 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
         accepted = okay & (improved | ~hidden)
         return accepted, improved, jax.tree.map(lambda new, old: jnp.where(accepted, new, old), model, state.model)
 
-    def _radius(self, ratio: Any, accepted: Any, model: LinearModel, point: Any, state: _State) -> Float[Array, ""]:
+    def _radius(
+        self,
+        ratio: Float[Array, ""],
+        accepted: Bool[Array, ""],
+        model: LinearModel,
+        point: Float[Array, " size"],
+        state: _State,
+    ) -> Float[Array, ""]:
         """The next radius: Moré (1978), algorithm 7.1 (c)."""
         length, slope, radius = state.trial.length, state.trial.slope, state.radius
         actual = ratio * state.trial.predicted
@@ -211,16 +224,22 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
         return jnp.where(state.fresh, start, later)
 
     def terminate(
-        self, fn: Any, y: Any, args: Any, options: dict[str, Any], state: _State, tags: frozenset[object]
+        self,
+        fn: Callable[..., Any],
+        y: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        state: _State,
+        tags: frozenset[object],
     ) -> tuple[Bool[Array, ""], optx.RESULTS]:
         return state.done, state.result
 
     def postprocess(
         self,
-        fn: Any,
-        y: Any,
-        aux: Any,
-        args: Any,
+        fn: Callable[..., Any],
+        y: PyTree[Array],
+        aux: PyTree,
+        args: PyTree,
         options: dict[str, Any],
         state: _State,
         tags: frozenset[object],
@@ -229,19 +248,19 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
         return y, aux, {}
 
 
-def _unit_of(residual: Any) -> Float[Array, ""]:
+def _unit_of(residual: Float[Array, " residuals"]) -> Float[Array, ""]:
     largest = jnp.max(jnp.abs(residual), initial=0.0)
     return jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
 
 
-def _perturbed(point: Any, model: LinearModel, bounds: Bounds | None) -> Float[Array, " size"]:
+def _perturbed(point: Float[Array, " size"], model: LinearModel, bounds: Bounds | None) -> Float[Array, " size"]:
     """A point nearby that shares no symmetry with this one."""
     directions = jnp.cos(1.0 + 2.4 * jnp.arange(point.size, dtype=point.dtype))
     nearby = point + jnp.finfo(point.dtype).eps ** (1 / 3) * model.magnitude * directions
     return nearby if bounds is None else jnp.where(model.held, point, bounds.clip(nearby))
 
 
-def _gain_ratio(state: _State, norm: Any) -> tuple[Float[Array, ""], Float[Array, ""], Bool[Array, ""]]:
+def _gain_ratio(state: _State, norm: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""], Bool[Array, ""]]:
     """Actual over predicted decrease of the sum of squares; the actual one; and whether both are too small for rounding to tell."""
     relative = norm / state.model.residual_norm
     # An increase beyond 10 times the norm, or to something not finite, counts as the worst ratio there is.

@@ -1,10 +1,12 @@
 """The linear model of a residual around a point, and the steps that it proposes within a trust region."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
@@ -55,7 +57,7 @@ class Trial(eqx.Module):
     pressed: Bool[Array, " size"]
 
 
-def empty_model(size: int, num_data: int, dtype: Any) -> LinearModel:
+def empty_model(size: int, num_data: int, dtype: np.dtype[Any]) -> LinearModel:
     """Zeros in the place of a model, before the residual was evaluated."""
     rank = min(size, num_data)
     zero, vector = jnp.zeros((), dtype), jnp.zeros((size,), dtype)
@@ -82,14 +84,19 @@ def empty_model(size: int, num_data: int, dtype: Any) -> LinearModel:
     )
 
 
-def norm_of(array: Any, axis: int | None = None) -> Any:
+def norm_of(array: Float[Array, "..."], axis: int | None = None) -> Any:
     """The 2-norm, of numbers whose squares may be beyond the range of the dtype."""
     largest = jnp.max(jnp.abs(array), axis=axis, keepdims=True, initial=0.0)
     unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
     return jnp.squeeze(unit, axis) * jnp.linalg.norm(array / unit, axis=axis)
 
 
-def jacobian_of(tangent_map: Any, point: Any, residual: Any, mode: str | None) -> Float[Array, "residuals size"]:
+def jacobian_of(
+    tangent_map: Callable[[Array], Array],
+    point: Float[Array, " size"],
+    residual: Float[Array, " residuals"],
+    mode: str | None,
+) -> Float[Array, "residuals size"]:
     """All columns in forward mode, or all rows in reverse, by default where there are many more parameters than residuals."""
     if mode is None:
         mode = "bwd" if point.size > 4 * residual.size else "fwd"
@@ -102,7 +109,13 @@ def jacobian_of(tangent_map: Any, point: Any, residual: Any, mode: str | None) -
 
 
 def linear_model(
-    jacobian: Any, residual: Any, previous: LinearModel, point: Any, caution: float | Array, first: Any, held: Any
+    jacobian: Float[Array, "residuals size"],
+    residual: Float[Array, " residuals"],
+    previous: LinearModel,
+    point: Float[Array, " size"],
+    caution: float | Array,
+    first: Bool[Array, ""],
+    held: Bool[Array, " size"],
 ) -> LinearModel:
     """The model at `point`, the start if `first`, of the parameters that are not `held`.
 
@@ -165,13 +178,13 @@ def explained(model: LinearModel, num_data: int) -> Float[Array, ""]:
     return jnp.linalg.norm(jnp.where(_resolved(s, (num_data, model.scale.size)), left.T @ model.seen, 0.0))
 
 
-def _resolved(s: Any, shape: tuple[int, ...]) -> Bool[Array, " rank"]:
+def _resolved(s: Float[Array, " rank"], shape: tuple[int, ...]) -> Bool[Array, " rank"]:
     return s > jnp.finfo(s.dtype).eps * max(shape) * s[0]
 
 
-def propose(model: LinearModel, point: Any, radius: Any) -> Trial:
+def propose(model: LinearModel, point: Float[Array, " size"], radius: Float[Array, ""]) -> Trial:
     """The minimiser of the model within the radius."""
-    unit, s, c = _of_order_one(model.singular_values, model.projected, model.residual_norm)
+    (unit, s), c = _of_order_one(model.singular_values, model.residual_norm), model.projected
     undamped = model.newton_length <= 1.1 * radius
     damping = jnp.where(undamped, 0.0, _damping(s, c, jnp.where(undamped, 1.0, radius / unit)))
     denominator = s**2 + damping
@@ -187,10 +200,14 @@ def propose(model: LinearModel, point: Any, radius: Any) -> Trial:
 
 
 def minimiser_within(
-    radius: Any, singular_values: Any, projected: Any, residual_norm: Any, num_data: int
+    radius: Float[Array, ""],
+    singular_values: Float[Array, " rank"],
+    projected: Float[Array, " rank"],
+    residual_norm: Float[Array, ""],
+    num_data: int,
 ) -> tuple[Float[Array, " rank"], Bool[Array, ""]]:
     """The minimiser of `||projected |r| + S q||` within the radius, in the directions of `S`, and whether the radius leaves it as it is."""
-    unit, s, c = _of_order_one(singular_values, projected, residual_norm)
+    (unit, s), c = _of_order_one(singular_values, residual_norm), projected
     resolved = _resolved(s, (num_data, 1))
     newton = jnp.where(resolved, -c / jnp.where(resolved, s, 1.0), 0.0)
     undamped = unit * jnp.linalg.norm(newton) <= 1.1 * radius
@@ -200,15 +217,17 @@ def minimiser_within(
     return unit * jnp.where(undamped, newton, damped), undamped
 
 
-def _of_order_one(singular_values: Any, projected: Any, residual_norm: Any) -> tuple[Any, Any, Any]:
+def _of_order_one(
+    singular_values: Float[Array, " rank"], residual_norm: Float[Array, ""]
+) -> tuple[Float[Array, ""], Float[Array, " rank"]]:
     """The unit of lengths in which, with residuals in units of their norm, singular values are in units of the largest; and these."""
     largest = singular_values[0]
     unit = jnp.where(largest > 0, residual_norm / jnp.where(largest > 0, largest, 1.0), 1.0)
     unit = jnp.where(unit > 0, unit, 1.0)
-    return unit, singular_values / jnp.where(largest > 0, largest, 1.0), projected
+    return unit, singular_values / jnp.where(largest > 0, largest, 1.0)
 
 
-def _damping(s: Any, c: Any, radius: Any) -> Any:
+def _damping(s: Float[Array, " rank"], c: Float[Array, " rank"], radius: Float[Array, ""]) -> Any:
     """The root of `||s c / (s^2 + damping)|| = radius`, to a few per cent, from below: there Newton on the reciprocal is monotone."""
     gradient = jnp.abs(s * c)
     upper = jnp.linalg.norm(gradient) / radius
@@ -216,7 +235,7 @@ def _damping(s: Any, c: Any, radius: Any) -> Any:
     lower = jnp.maximum(jnp.max(gradient / radius - s**2), 0.0)
     lower = jnp.maximum(lower, jnp.finfo(s.dtype).tiny)
 
-    def newton(_: Any, damping: Any) -> Any:
+    def newton(_: Array, damping: Float[Array, ""]) -> Any:
         weights = gradient / (s**2 + damping)
         length = jnp.linalg.norm(weights)
         curvature = jnp.sum(weights**2 / (s**2 + damping))

@@ -5,10 +5,12 @@ import numbers
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State, kind_of, make_array
+from ...flatten import Params
+from .._types import Time
 from ..differential import AbstractODE
 
 
@@ -47,24 +49,34 @@ class AugmentedODE(AbstractODE):
         if not whole or self.dimensions < 1:
             raise LayerError(f"AugmentedODE: dimensions is a whole number, 1 or more, got {self.dimensions!r}")
 
-    def derivative(self, t: Any, y: Any, params: Any, state: State, inputs: Any) -> tuple[Any, State]:
+    def derivative(
+        self, t: Time, y: Inexact[Array, "..."], params: Params, state: State, inputs: Any
+    ) -> tuple[Any, State]:
         dy, model = self.model(self.model_input(t, y, inputs), params["model"], state["model"])
         return dy, State({**self._states(state), "model": model})
 
-    def lift(self, y0: Any, params: Any, state: State) -> Float[Array, "... augmented"]:
+    def lift(self, y0: Any, params: Params, state: State) -> Float[Array, "... augmented"]:
         return jnp.concatenate([y0, self._extra(y0, params, state)[0]], axis=-1)
 
-    def observe(self, y: Any, params: Any, state: State) -> Float[Array, "... n"]:
+    def observe(self, y: Inexact[Array, "..."], params: Params, state: State) -> Float[Array, "... n"]:
         return y if self.keep else y[..., : -self.dimensions]
 
-    def advance(self, t0: Any, given: Any, y0: Any, params: Any, state: State, inputs: Any) -> State:
+    def advance(
+        self,
+        t0: Time,
+        given: Inexact[Array, "..."],
+        y0: Inexact[Array, "..."],
+        params: Params,
+        state: State,
+        inputs: Any,
+    ) -> State:
         _, initial = self._extra(given, params, state)
         return State({**super().advance(t0, given, y0, params, state, inputs), **initial})
 
     def _states(self, state: State) -> dict[str, Any]:
         return {name: state[name] for name in self.children()}
 
-    def _extra(self, y0: Any, params: Any, state: State) -> tuple[Any, dict[str, State]]:
+    def _extra(self, y0: Any, params: Params, state: State) -> tuple[Any, dict[str, State]]:
         """The extra numbers at the start, and the state of `initial`, if there is one."""
         if not hasattr(y0, "shape") or y0.ndim == 0:
             hint = "write y0[None] for a single number" if hasattr(y0, "shape") else make_array(y0, "y0")

@@ -1,5 +1,6 @@
 """What a solver thinks of an equation while it solves it: its estimates of the local error and of the stiffness, to be trained down."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import diffrax
@@ -8,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array
+from jaxtyping import Array, Float, PyTree
 
 from ..._errors import LayerError
 from ...core import State, as_params, as_state
+from ...flatten import Parameters, Params
 from .._constant import constant
+from .._types import StateTree, Time
 from ..differential import (
     AbstractODE,
     Equation,
@@ -31,8 +34,8 @@ from ..runge_kutta import stage_points, stages, tableau_of, weighted, why_not_by
 def solve_with_estimates(
     node: AbstractODE,
     y0: Any,
-    ps: Any,
-    st: Any,
+    ps: Parameters,
+    st: State,
     ts: Any = None,
     *,
     t0: Any = None,
@@ -111,7 +114,7 @@ class _SampledSteps(NamedTuple):
     state: Any
     steps: int
 
-    def of_each(self, function: Any, request: Request, *own: Any) -> Any:
+    def of_each(self, function: Callable[..., Any], request: Request, *own: Any) -> Any:
         """`function(request, *own)`; of each sample with its own of all of them, where each is solved by itself."""
         if not self.settings.by_sample:
             return function(request, *own)
@@ -127,7 +130,9 @@ class _SampledSteps(NamedTuple):
         order = jnp.argsort(every * np.sign(self.settings.t1 - self.settings.t0).astype(every.dtype), stable=True)
         return _Recorded(begin, end, weight, every[order], jnp.argsort(order))
 
-    def estimate(self, request: Request, recorded: _Recorded, ys: Any, stats: Any) -> tuple[Any, Any, dict[str, Any]]:
+    def estimate(
+        self, request: Request, recorded: _Recorded, ys: StateTree, stats: dict[str, Any]
+    ) -> tuple[Any, Any, dict[str, Any]]:
         """The times that were asked for, the states at them, and `stats` with the estimates."""
         begin, end, weight, _, back = recorded
         number = request.ts.size
@@ -160,7 +165,7 @@ def _method(node: AbstractODE, settings: SolveSettings) -> Any:
     return solver
 
 
-def _check_observed(node: AbstractODE, y: Any, params: Any, state: Any) -> None:
+def _check_observed(node: AbstractODE, y: StateTree, params: Params, state: State) -> None:
     if node.observe(y, params, state) is not y:
         raise LayerError(
             "solve_with_estimates takes an adapter whose solution is the state that it solves for, such as NeuralODE, "
@@ -169,7 +174,13 @@ def _check_observed(node: AbstractODE, y: Any, params: Any, state: Any) -> None:
 
 
 def _recorded(
-    equation: Equation, settings: SolveSettings, y0: Any, args: Any, t0: Any, ts: Any, number: int
+    equation: Equation,
+    settings: SolveSettings,
+    y0: StateTree,
+    args: PyTree,
+    t0: Float[Array, ""],
+    ts: Float[Array, " times"],
+    number: int,
 ) -> tuple[Array, Array, Array]:
     """Where `number` of the accepted steps begin and end, and the weight of each; those that there are not have no length."""
     y0, args, t0, ts = constant((y0, args, t0, ts))
@@ -190,12 +201,18 @@ def _recorded(
     return begin, end, taken.astype(dtype) / jnp.maximum(counted, 1).astype(dtype)
 
 
-def _nothing(t: Any, y: Any, args: Any) -> None:
+def _nothing(t: Time, y: StateTree, args: PyTree) -> None:
     return None
 
 
 def _estimates(
-    equation: Equation, settings: SolveSettings, solver: Any, begin: Any, end: Any, states: Any, args: Any
+    equation: Equation,
+    settings: SolveSettings,
+    solver: diffrax.AbstractERK,
+    begin: Float[Array, " steps"],
+    end: Float[Array, " steps"],
+    states: Float[Array, "steps state"],
+    args: PyTree,
 ) -> dict[str, Array]:
     """For each step the error in units of the tolerance, and the stiffness."""
     tableau, terms = tableau_of(solver), equation.terms(solver)
@@ -205,7 +222,7 @@ def _estimates(
     tolerances, (_, unravel), y0 = _tolerances(settings, state), ravel_pytree(state), jax.vmap(_raveled)(states)
 
     @jax.vmap
-    def field(t: Any, y: Any) -> Any:
+    def field(t: Float[Array, ""], y: Float[Array, " state"]) -> Any:
         return _raveled(terms(t, unravel(y), args))
 
     k, _ = stages(field, tableau, begin, end, y0)
@@ -221,11 +238,11 @@ def _estimates(
     return found
 
 
-def _raveled(tree: Any) -> Array:
+def _raveled(tree: PyTree[Array]) -> Array:
     return ravel_pytree(tree)[0]
 
 
-def _tolerances(settings: SolveSettings, y: Any) -> np.ndarray:
+def _tolerances(settings: SolveSettings, y: StateTree) -> np.ndarray:
     """`atol` of each number of the state."""
     entries = per_component(f"{settings.adapter}: atol", settings.atol, y)
     full = jax.tree.map(lambda values, leaf: np.broadcast_to(values, leaf.shape).ravel(), entries, y)

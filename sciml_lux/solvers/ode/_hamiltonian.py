@@ -6,10 +6,12 @@ from typing import Any
 import diffrax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from ..._errors import LayerError, ShapeError
 from ...core import AbstractLayer, State, as_params, as_state
+from ...flatten import Parameters, Params
+from .._types import StateTree, Time
 from ..differential import AbstractODE, takes_two_terms
 from ._second_order import check_pair
 
@@ -59,11 +61,11 @@ class HamiltonianODE(AbstractODE):
                 "parts; give the potential as model and kinetic=, or use a Runge-Kutta method"
             )
 
-    def derivative(self, t: Any, y: Any, params: Any, state: State, inputs: Any) -> tuple[Any, State]:
+    def derivative(self, t: Time, y: StateTree, params: Params, state: State, inputs: Any) -> tuple[Any, State]:
         (by_q, by_p), states = jax.grad(self._energy, argnums=1, has_aux=True)(t, y, params, state, inputs)
         return (by_p, _negative(by_q)), states
 
-    def lift(self, y0: Any, params: Any, state: State) -> Any:
+    def lift(self, y0: Any, params: Params, state: State) -> Any:
         check_pair("HamiltonianODE", "(q, p), positions and momenta", y0)
         return y0
 
@@ -79,12 +81,12 @@ class HamiltonianODE(AbstractODE):
             jax.tree_util.Partial(HamiltonianODE._kick, self),
         )
 
-    def energy(self, y: Any, ps: Any, st: Any, *, t: Any = None, inputs: Any = None) -> Float[Array, ""]:
+    def energy(self, y: Any, ps: Parameters, st: State, *, t: Any = None, inputs: Any = None) -> Float[Array, ""]:
         """`H` at `y = (q, p)`, at the time `t` (default: `t0`); `jax.vmap` it over the rows of `solution.ys`."""
         t = self.t0 if t is None else t
         return self._energy(t, y, as_params(ps), as_state(st), inputs)[0]
 
-    def _energy(self, t: Any, y: Any, params: Any, state: State, inputs: Any) -> tuple[Any, State]:
+    def _energy(self, t: Time, y: StateTree, params: Params, state: State, inputs: Any) -> tuple[Any, State]:
         if self.kinetic is None:
             energy, model = self._part("model", t, y, params, state, inputs)
             return energy, State(model=model)
@@ -93,7 +95,7 @@ class HamiltonianODE(AbstractODE):
         kinetic, moving = self._part("kinetic", t, p, params, state, inputs)
         return potential + kinetic, State(model=model, kinetic=moving)
 
-    def _part(self, name: str, t: Any, y: Any, params: Any, state: State, inputs: Any) -> tuple[Any, State]:
+    def _part(self, name: str, t: Time, y: StateTree, params: Params, state: State, inputs: Any) -> tuple[Any, State]:
         """One layer's energy, summed over samples, which do not mix, so that its gradient is that of each."""
         layer = self.children()[name]
         energy, new = layer(self.model_input(t, y, inputs), params[name], state[name])
@@ -105,14 +107,14 @@ class HamiltonianODE(AbstractODE):
             )
         return jnp.sum(energy), new
 
-    def _drift(self, t: Any, p: Any, args: Any) -> Any:
+    def _drift(self, t: Time, p: Array, args: PyTree) -> Any:
         velocity, _ = jax.grad(self._part, argnums=2, has_aux=True)("kinetic", t, p, *args)
         return self.checked(velocity, p)
 
-    def _kick(self, t: Any, q: Any, args: Any) -> Any:
+    def _kick(self, t: Time, q: Array, args: PyTree) -> Any:
         slope, _ = jax.grad(self._part, argnums=2, has_aux=True)("model", t, q, *args)
         return self.checked(_negative(slope), q)
 
 
-def _negative(tree: Any) -> Any:
+def _negative(tree: PyTree[Array]) -> Any:
     return jax.tree.map(jnp.negative, tree)

@@ -4,9 +4,12 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jaxtyping import PyTree
+
 from ..._errors import LayerError, unknown_name
 from ...core import AbstractContainer, AbstractLayer, State, describe, takes_arguments, with_fields
-from ...flatten import check_name
+from ...flatten import Params, check_name
+from .._types import StateTree, Time
 from ..differential import AbstractODE, as_state_arrays
 from ._terms import Terms, apply
 
@@ -119,14 +122,14 @@ class HybridODE(AbstractODE):
         own = {name: getattr(self, name) for name in ("initial", "observation") if getattr(self, name) is not None}
         return (self.model,), {**dict(self.layers), **own, **settings}
 
-    def derivative(self, t: Any, y: Any, params: Any, state: State, inputs: Any) -> tuple[Any, State]:
+    def derivative(self, t: Time, y: StateTree, params: Params, state: State, inputs: Any) -> tuple[Any, State]:
         terms = Terms(self.children(), params, state)
         return self._rate(t, y, terms, inputs), State(terms._states)
 
-    def lift(self, y0: Any, params: Any, state: State) -> Any:
+    def lift(self, y0: Any, params: Params, state: State) -> Any:
         return y0 if self.initial is None else self._start(y0, Terms(self.children(), params, state))
 
-    def observe(self, y: Any, params: Any, state: State) -> Any:
+    def observe(self, y: StateTree, params: Params, state: State) -> Any:
         if self.observation is None:
             return y
         return apply(self.observation, "observation", y, Terms(self.children(), params, state))
@@ -135,7 +138,7 @@ class HybridODE(AbstractODE):
     def hides_state(self) -> bool:
         return self.initial is not None or self.observation is not None
 
-    def advance(self, t0: Any, given: Any, y0: Any, params: Any, state: State, inputs: Any) -> State:
+    def advance(self, t0: Time, given: StateTree, y0: StateTree, params: Params, state: State, inputs: Any) -> State:
         terms = Terms(self.children(), params, state)
         if self.initial is not None:
             self._start(given, terms)
@@ -144,7 +147,7 @@ class HybridODE(AbstractODE):
             apply(self.observation, "observation", y0, terms)
         return State(terms._states)
 
-    def _rate(self, t: Any, y: Any, terms: Terms, inputs: Any) -> Any:
+    def _rate(self, t: Time, y: StateTree, terms: Terms, inputs: Any) -> Any:
         return self.model(t, y, terms, *self.forcing(t, inputs))
 
     def _start(self, x: Any, terms: Terms) -> Any:
@@ -153,6 +156,6 @@ class HybridODE(AbstractODE):
         return as_state_arrays("HybridODE", y0, None, check=False)
 
 
-def _plain(tree: Any) -> Any:
+def _plain(tree: PyTree) -> Any:
     """Parameters by name as a dict, which a function can return."""
     return {name: _plain(value) for name, value in tree.items()} if isinstance(tree, Mapping) else tree

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from ..fixed_point import from_rows, gmres, row_lengths, to_rows
 
@@ -45,7 +45,9 @@ class Jacobian(eqx.Module):
         x, left = self._solved(self.product, self.inverses, b)
         return x, left, jnp.repeat(self.regular, b.size // self.regular.size)
 
-    def _checked(self, product: Any, inverses: Any, b: Any) -> Any:
+    def _checked(
+        self, product: Callable[[Array], Array], inverses: Float[Array, "blocks size size"], b: Float[Array, " state"]
+    ) -> Any:
         x, left = self._solved(product, inverses, b)
         wrong = self._unsolved(left, b)
         # Where samples depend on each other a wrong one makes others wrong.
@@ -54,7 +56,9 @@ class Jacobian(eqx.Module):
         wrong = wrong | (coupled & jnp.any(wrong))
         return jnp.where(jnp.repeat(wrong, b.size // wrong.size), jnp.nan, x)
 
-    def _solved(self, product: Any, inverses: Any, b: Any) -> tuple[Any, Any]:
+    def _solved(
+        self, product: Callable[[Array], Array], inverses: Float[Array, "blocks size size"], b: Float[Array, " state"]
+    ) -> tuple[Any, Any]:
         x = _by_blocks(inverses, b)
         x = x + _by_blocks(inverses, b - product(x))
         left = b - product(x)
@@ -68,7 +72,7 @@ class Jacobian(eqx.Module):
         x = lax.cond(jnp.any(self._unsolved(left, b) & self.regular), by_krylov, lambda: x)
         return x, b - product(x)
 
-    def _unsolved(self, left: Any, b: Any) -> Any:
+    def _unsolved(self, left: Float[Array, " state"], b: Float[Array, " state"]) -> Any:
         rows = (self.regular.size, -1)
         allowed = jnp.finfo(b.dtype).eps ** 0.5 * row_lengths(b.reshape(rows))
         return ~(row_lengths(left.reshape(rows)) <= allowed)
@@ -85,7 +89,7 @@ def jacobian(forward: Callable[[Any], Any], field: Callable[[Any], Any], y: Floa
     return Jacobian(product, inverses, regular)
 
 
-def packed(tree: Any) -> tuple[Float[Array, " n"], Callable[[Any], Any], int]:
+def packed(tree: PyTree[Array]) -> tuple[Float[Array, " n"], Callable[[Any], Any], int]:
     """A state as a vector, sample after sample; the way back; and how many numbers of it are taken to depend on each other."""
     leaves = jax.tree.leaves(tree)
     number = sum(leaf.size for leaf in leaves)
@@ -96,15 +100,15 @@ def packed(tree: Any) -> tuple[Float[Array, " n"], Callable[[Any], Any], int]:
     return rows.reshape(-1), lambda vector: from_rows(vector.reshape(rows.shape), tree), size
 
 
-def _product(field: Any, y: Any, v: Any) -> Any:
+def _product(field: Callable[[Array], Array], y: Float[Array, " state"], v: Float[Array, " state"]) -> Any:
     return jax.jvp(field, (y,), (v,))[1]
 
 
-def _by_blocks(inverses: Any, b: Any) -> Any:
+def _by_blocks(inverses: Float[Array, "blocks size size"], b: Float[Array, " state"]) -> Any:
     return jnp.einsum("bij,bj->bi", inverses, b.reshape(inverses.shape[0], -1)).reshape(b.shape)
 
 
-def _inverses(matrices: Any) -> tuple[Any, Any]:
+def _inverses(matrices: Float[Array, "blocks size size"]) -> tuple[Any, Any]:
     """The pseudoinverse of each matrix, and whether it is an inverse up to rounding."""
     left, values, right = jnp.linalg.svd(matrices)
     smallest = matrices.shape[-1] * jnp.finfo(matrices.dtype).eps * jnp.max(values, axis=-1, keepdims=True, initial=0)

@@ -3,6 +3,8 @@
 from typing import Any
 
 from ...core import State
+from ...flatten import Params
+from .._types import StateTree, Time
 from ..differential import AbstractODE
 
 
@@ -17,6 +19,6 @@ class NeuralODE(AbstractODE):
     **Source:** Chen et al. 2018, Neural Ordinary Differential Equations; Kidger 2021, On Neural Differential Equations, chapter 5.
     """
 
-    def derivative(self, t: Any, y: Any, params: Any, state: State, inputs: Any) -> tuple[Any, State]:
+    def derivative(self, t: Time, y: StateTree, params: Params, state: State, inputs: Any) -> tuple[Any, State]:
         dy, model = self.model(self.model_input(t, y, inputs), params["model"], state["model"])
         return dy, State(model=model)

@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
 
 from ..._errors import LayerError
 from ...core import AbstractContainer, AbstractLayer, State
@@ -74,5 +76,5 @@ class Scaled(AbstractContainer):
         return jax.tree.map(lambda y, factor: y * _like(y, factor / self.time), y, factor), State(model=state)
 
 
-def _like(array: Any, values: Any) -> Any:
+def _like(array: Array, values: np.ndarray | np.generic) -> Any:
     return jnp.asarray(values, jnp.finfo(jnp.result_type(array)).dtype)

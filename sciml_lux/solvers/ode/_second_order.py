@@ -6,9 +6,12 @@ from typing import Any
 import diffrax
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, PyTree
 
 from ..._errors import LayerError, ShapeError
 from ...core import State, kind_of
+from ...flatten import Params
+from .._types import StateTree, Time
 from ..differential import AbstractODE, takes_two_terms
 
 
@@ -52,12 +55,12 @@ class SecondOrderODE(AbstractODE):
                 "velocity=False for x'' = model(x), or use a Runge-Kutta method"
             )
 
-    def derivative(self, t: Any, y: Any, params: Any, state: State, inputs: Any) -> tuple[Any, State]:
+    def derivative(self, t: Time, y: StateTree, params: Params, state: State, inputs: Any) -> tuple[Any, State]:
         x, v = y
         acceleration, model = self._acceleration(t, x, v, params, state, inputs)
         return (v, acceleration), State(model=model)
 
-    def lift(self, y0: Any, params: Any, state: State) -> Any:
+    def lift(self, y0: Any, params: Params, state: State) -> Any:
         check_pair("SecondOrderODE", "(x, v), positions and velocities", y0)
         return y0
 
@@ -70,17 +73,19 @@ class SecondOrderODE(AbstractODE):
             return super().terms(solver)
         return _velocity, jax.tree_util.Partial(SecondOrderODE._acceleration_term, self)
 
-    def _acceleration(self, t: Any, x: Any, v: Any, params: Any, state: State, inputs: Any) -> tuple[Any, State]:
+    def _acceleration(
+        self, t: Time, x: Array, v: Array | None, params: Params, state: State, inputs: Any
+    ) -> tuple[Any, State]:
         seen = self.model_input(t, (x, v) if self.velocity else x, inputs)
         return self.model(seen, params["model"], state["model"])
 
-    def _acceleration_term(self, t: Any, x: Any, args: Any) -> Any:
+    def _acceleration_term(self, t: Time, x: Array, args: PyTree) -> Any:
         params, state, inputs = args
         return self.checked(self._acceleration(t, x, None, params, state, inputs)[0], x)
 
 
 @jax.tree_util.Partial
-def _velocity(t: Any, v: Any, args: Any) -> Any:
+def _velocity(t: Time, v: Array, args: PyTree) -> Any:
     return v
 
 

@@ -1,6 +1,7 @@
 """`SteadyStateODE`: where `dy/dt = model(y)` comes to rest."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import diffrax
@@ -9,11 +10,12 @@ import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Key
+from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from ..._errors import LayerError
 from ...core import differentiation_mode
 from .._constant import constant
+from .._types import StateTree
 from ..differential import (
     RESULTS,
     SUCCESSFUL,
@@ -122,7 +124,9 @@ class _Progress(NamedTuple):
 
 
 @eqx.filter_jit  # for calls that nothing compiles: the loop would be compiled anew each time
-def _solved(field: Any, y0: Any, args: Any, rtol: float, atol: Any, settings: dict[str, Any]) -> diffrax.Solution:
+def _solved(
+    field: Callable[..., Any], y0: StateTree, args: PyTree, rtol: float, atol: PyTree[Array], settings: dict[str, Any]
+) -> diffrax.Solution:
     """The equation solved until it is at rest, which is looked at where nothing moves by more than the tolerance in as long as the solve
     lasts; where it is not at rest after all, it goes on for as long again."""
     start, constants, t0, t1 = constant((y0, args, settings["t0"], settings["t1"]))
@@ -159,20 +163,35 @@ def _solved(field: Any, y0: Any, args: Any, rtol: float, atol: Any, settings: di
 
 
 def _seems_at_rest(
-    field: Any, tolerances: Any, begin: Any, wait: Any, t: Any, y: Any, args: Any, **kwargs: Any
+    field: Callable[..., Any],
+    tolerances: tuple[Any, Any],
+    begin: Float[Array, ""],
+    wait: Float[Array, ""],
+    t: Float[Array, ""],
+    y: StateTree,
+    args: PyTree,
+    **kwargs: Any,
 ) -> Bool[Array, ""]:
     """Whether no number would move by more than about its tolerance in as long as the solve has lasted: in no unit of time."""
     del kwargs
     (rtol, atol), elapsed = tolerances, jnp.abs(t - begin)
 
-    def slow(dy: Any, y: Any, atol: Any) -> Any:
+    def slow(dy: Array, y: Array, atol: Any) -> Any:
         return jnp.all(jnp.abs(dy) * elapsed.astype(dy.dtype) <= _NEAR * (atol + rtol * jnp.abs(y)))
 
     parts = jax.tree.leaves(jax.tree.map(slow, field(t, y, args), y, atol))
     return jnp.all(jnp.stack([elapsed > wait, *parts]))
 
 
-def _settled(field: Any, t: Any, y: Any, args: Any, rtol: Any, atol: Any, span: Any) -> tuple[Any, Bool[Array, ""]]:
+def _settled(
+    field: Callable[..., Any],
+    t: Float[Array, ""],
+    y: StateTree,
+    args: PyTree,
+    rtol: Any,
+    atol: PyTree[Array],
+    span: Float[Array, ""],
+) -> tuple[Any, Bool[Array, ""]]:
     """The equilibrium next to `y` by Newton's method with one Jacobian, and whether it is one and that near.
 
     Where the Jacobian is singular, nothing moves: there `y` is at rest if the field leads to where it is 0, and what leads nowhere
@@ -181,16 +200,16 @@ def _settled(field: Any, t: Any, y: Any, args: Any, rtol: Any, atol: Any, span: 
     vector, unpacked, size = packed(y)
     tolerance = packed(atol)[0] + rtol * jnp.abs(vector)
 
-    def on_vectors(vector: Any) -> Any:
+    def on_vectors(vector: Float[Array, " state"]) -> Any:
         with differentiation_mode("forward"):
             return packed(field(t, unpacked(vector), args))[0]
 
     linear = jacobian(on_vectors, on_vectors, vector, size)
 
-    def step(_: Any, at: Any) -> Any:
-        x, *_ = at
-        step, left, regular = linear.nearest(on_vectors(x))
-        return jnp.where(regular, x - step, x), step, left, regular
+    def step(_: Array, at: tuple[Any, ...]) -> Any:
+        x = at[0]
+        change, left, regular = linear.nearest(on_vectors(x))
+        return jnp.where(regular, x - change, x), change, left, regular
 
     start = (vector, vector, vector, jnp.zeros(vector.shape, bool))
     x, last, left, regular = lax.fori_loop(0, _NEWTON_STEPS, step, start)
@@ -201,14 +220,14 @@ def _settled(field: Any, t: Any, y: Any, args: Any, rtol: Any, atol: Any, span: 
 
 
 @eqx.filter_custom_jvp
-def _root(y: Any, system: Any, residual: Any) -> Any:
+def _root(y: StateTree, system: tuple[Any, ...], residual: Array) -> Any:
     """`y`, which moves with the residual so as to keep it 0. `system`: the field, the time and its arguments, as constants."""
     del system, residual
     return y
 
 
 @_root.def_jvp
-def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
+def _(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
     y, system, residual = primals
     _, _, dresidual = tangents
     # What the Jacobian owes to the parameters is not known here.
@@ -217,14 +236,14 @@ def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
 
 
 @eqx.filter_jit  # for derivatives that nothing compiles, as the solve
-def _moved(system: Any, y: Any, dresidual: Any) -> Any:
+def _moved(system: tuple[Any, ...], y: StateTree, dresidual: Array) -> Any:
     field, t, args = system
     vector, unpacked, size = packed(y)
 
-    def on_vectors(vector: Any) -> Any:
+    def on_vectors(vector: Float[Array, " state"]) -> Any:
         return packed(field(t, unpacked(vector), args))[0]
 
-    def forward(vector: Any) -> Any:
+    def forward(vector: Float[Array, " state"]) -> Any:
         with differentiation_mode("forward"):
             return on_vectors(vector)
 

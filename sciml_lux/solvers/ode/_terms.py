@@ -16,7 +16,7 @@ class Terms:
 
     __slots__ = ("_layers", "_params", "_states", "_trace")
 
-    def __init__(self, layers: Mapping[str, AbstractLayer], params: Any, state: State) -> None:
+    def __init__(self, layers: Mapping[str, AbstractLayer], params: Params, state: State) -> None:
         self._layers, self._params, self._trace = layers, params, get_opaque_trace_state()
         self._states: dict[str, State] = {name: state[name] for name in layers}
 

@@ -18,7 +18,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from ._problem import RecordedProblem
 from ._stages import stage_points, stages, weighted
 from ._steps import Part
 from ._tableau import Tableau, tableau_of
@@ -27,12 +29,20 @@ from ._tableau import Tableau, tableau_of
 _einsum = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
 
 
-def chunk_adjoint(problem: Any, part: Part, floating: Any, rest: Any, ts: Any, ys_bar: Any, y_bar: Any) -> Any:
+def chunk_adjoint(
+    problem: RecordedProblem,
+    part: Part,
+    floating: PyTree[Array],
+    rest: PyTree,
+    ts: Float[Array, " times"],
+    ys_bar: Float[Array, "times state"],
+    y_bar: Float[Array, " state"],
+) -> Any:
     """The cotangents of the initial value of the first step, of `args` and of `ts`, from that of the last step's result."""
     tableau = tableau_of(problem.settings["solver"])
     h = (part.t1 - part.t0).astype(part.y0.dtype)
 
-    def field(t: Any, y: Any, floating: Any) -> Any:
+    def field(t: Float[Array, ""], y: Float[Array, " state"], floating: PyTree[Array]) -> Any:
         return problem.derivative(t, y, floating, rest)
 
     of_each = jax.vmap(field, (0, 0, None))
@@ -60,7 +70,12 @@ def chunk_adjoint(problem: Any, part: Part, floating: Any, rest: Any, ts: Any, y
 
 
 def _saved_adjoint(
-    problem: Any, part: Part, tableau: Tableau, k: Any, ts: Any, ys_bar: Any
+    problem: RecordedProblem,
+    part: Part,
+    tableau: Tableau,
+    k: Float[Array, "stages chunk state"],
+    ts: Float[Array, " times"],
+    ys_bar: Float[Array, "times state"],
 ) -> tuple[Any, Any, Any, Any]:
     """The cotangents of `y0`, `y1` and `k` of each step, and of `ts`, from those of the values saved within the part."""
     direction = problem.direction(ts.dtype)
@@ -68,8 +83,21 @@ def _saved_adjoint(
     owner = jnp.minimum(jnp.searchsorted(direction * part.t1, direction * ts, method="compare_all"), part.t1.size - 1)
     inside = (direction * ts > direction * part.t0[owner]) & (direction * ts <= direction * part.t1[owner])
 
-    def evaluate(y0: Any, y1: Any, k: Any, ts: Any) -> Any:
-        def one(t: Any, inside: Any, t0: Any, t1: Any, y0: Any, y1: Any, k: Any) -> Any:
+    def evaluate(
+        y0: Float[Array, "chunk state"],
+        y1: Float[Array, "chunk state"],
+        k: Float[Array, "stages chunk state"],
+        ts: Float[Array, " times"],
+    ) -> Any:
+        def one(
+            t: Float[Array, ""],
+            inside: Bool[Array, ""],
+            t0: Float[Array, ""],
+            t1: Float[Array, ""],
+            y0: Float[Array, " state"],
+            y1: Float[Array, " state"],
+            k: Float[Array, "stages state"],
+        ) -> Any:
             # A step of no length has no inside to interpolate.
             t1 = jnp.where(inside, t1, t0 + 1)
             return problem.settings["solver"].interpolation_cls(t0=t0, t1=t1, y0=y0, y1=y1, k=k).evaluate(t)
@@ -80,7 +108,13 @@ def _saved_adjoint(
     return pull(jnp.where(inside[:, None], ys_bar, 0))
 
 
-def _step_adjoints(tableau: Tableau, jacobian: Any, y0_saved: Any, y1_saved: Any, k_saved: Any) -> tuple[Any, Any]:
+def _step_adjoints(
+    tableau: Tableau,
+    jacobian: Float[Array, "stages chunk state state"],
+    y0_saved: Float[Array, "chunk state"],
+    y1_saved: Float[Array, "chunk state"],
+    k_saved: Float[Array, "stages chunk state"],
+) -> tuple[Any, Any]:
     """`ybar_n` and `kbar` as affine functions of `ybar_{n+1}`: a last axis of the images of the unit vectors, and the shift."""
     a, b = (jnp.asarray(numbers, jacobian.dtype) for numbers in (tableau.a, tableau.b))
     number, size = y0_saved.shape
@@ -89,7 +123,10 @@ def _step_adjoints(tableau: Tableau, jacobian: Any, y0_saved: Any, y1_saved: Any
     y0_bar = y1_bar.at[..., size].add(y0_saved)
     k_bar = _einsum("i,nde->inde", b, y1_bar).at[..., size].add(k_saved)
 
-    def stage(carry: Any, row: Any) -> tuple[Any, None]:
+    def stage(
+        carry: tuple[Array, Array],
+        row: tuple[Int[Array, ""], Float[Array, " stages"], Float[Array, "chunk state state"]],
+    ) -> tuple[Any, None]:
         y0_bar, k_bar = carry
         i, a_i, jacobian_i = row
         stage_bar = _einsum("noi,noe->nie", jacobian_i, k_bar[i])

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Int
 
 from ._problem import InitialValueProblem
 
@@ -26,12 +27,19 @@ def nothing_saved(problem: InitialValueProblem) -> Saved:
     return Saved(ys, jnp.sum(at_once, dtype=jnp.int32))
 
 
-def save(problem: InitialValueProblem, saved: Saved, t: Any, frames: Any, k: Any, number: Any) -> Saved:
+def save(
+    problem: InitialValueProblem,
+    saved: Saved,
+    t: Float[Array, ""],
+    frames: Float[Array, "steps frame"],
+    k: Float[Array, "steps stages state"],
+    number: Int[Array, ""],
+) -> Saved:
     """The values up to `t`, within the last `number` steps: their `frames` (start, end, value at both), and stages `k`."""
     ts = problem.ts * problem.direction
     ends = jnp.where(jnp.arange(len(frames), dtype=number.dtype) < number, frames[:, 1], jnp.inf)
 
-    def evaluate(t: Any) -> Any:
+    def evaluate(t: Float[Array, ""]) -> Any:
         step = jnp.searchsorted(ends, t)
         frame = frames[step]
         y0, y1 = jnp.split(frame[2:].astype(k.dtype), 2)
@@ -39,7 +47,12 @@ def save(problem: InitialValueProblem, saved: Saved, t: Any, frames: Any, k: Any
         t0, t1 = frame[0], jnp.where(frame[1] > frame[0], frame[1], frame[0] + 1)
         return problem.solver.interpolation_cls(t0=t0, t1=t1, y0=y0, y1=y1, k=k[step]).evaluate(t)
 
-    def values(known: Any, first: Any, some: Any, ys: Any) -> tuple[Any, Any]:
+    def values(
+        known: Int[Array, ""],
+        first: Int[Array, ""] | int,
+        some: Float[Array, " window"],
+        ys: Float[Array, "window state"],
+    ) -> tuple[Any, Any]:
         """The window `ys` of values at `some` times, the first of which has the index `first`; and how many are new."""
         new = first + jnp.arange(len(some), dtype=number.dtype) >= known
         fits = new & (some <= t)

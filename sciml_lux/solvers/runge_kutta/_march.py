@@ -76,7 +76,7 @@ def march(lanes: Lanes, tableau: Tableau, *, max_steps: int, saves: bool, record
     rows = jnp.zeros((max_steps + 1 + size, *row), progress.t.dtype) if records else None
     saved = lanes.each(nothing_saved) if saves else None
 
-    def one(carry: Any) -> Any:
+    def one(carry: tuple[Progress, Array, Array | None, Array]) -> Any:
         progress, frames, k, number = carry
         new, frame, stages = step(progress)
         frames = lax.dynamic_update_index_in_dim(frames, frame, number, 0)
@@ -85,14 +85,14 @@ def march(lanes: Lanes, tableau: Tableau, *, max_steps: int, saves: bool, record
         # A step that no lane has taken is overwritten.
         return new, frames, k, number + jnp.any(new.t != progress.t).astype(jnp.int32)
 
-    def chunk(carry: Any) -> Any:
+    def chunk(carry: tuple[Progress, Array, Array | None, Saved | None, Array | None, Array]) -> Any:
         progress, frames, k, saved, rows, number = carry
         progress, frames, k, more = lax.while_loop(
             lambda carry: (carry[3] < size) & goes_on(carry[0]), one, (progress, frames, k, zero)
         )
         if saves:
             saved = lanes.each(save, saved, progress.t, frames, k, more, axes=(0, 0, 1, 2, None))
-        if records:
+        if rows is not None:
             rows = lax.dynamic_update_slice_in_dim(rows, lanes.each(_starts, frames, axes=1, out=1), number, 0)
         return progress, frames, k, saved, rows, number + more
 
@@ -136,13 +136,19 @@ def _attempt(lanes: Lanes, tableau: Tableau, progress: Progress) -> tuple[Any, A
     return progress.y + weighted(tableau.b, k), k, slope
 
 
-def _error(tableau: Tableau, k: Any) -> Any:
+def _error(tableau: Tableau, k: Float[Array, "stages *lanes state"]) -> Any:
     error = weighted(tableau.b_error, k)
     # A step into a region where the field is not defined is too long.
     return jnp.where(jnp.isnan(error), jnp.inf, error)
 
 
-def _judged(problem: InitialValueProblem, progress: Progress, y1: Any, error: Any, slope: Any) -> Progress:
+def _judged(
+    problem: InitialValueProblem,
+    progress: Progress,
+    y1: Float[Array, " state"],
+    error: Float[Array, " state"],
+    slope: Float[Array, " state"] | None,
+) -> Progress:
     """After a step that was accepted or not."""
     t, next_t, end = progress.t, progress.next_t, problem.end
     order: Any = problem.solver.error_order(problem.term())
@@ -156,7 +162,7 @@ def _judged(problem: InitialValueProblem, progress: Progress, y1: Any, error: An
     next_t = jnp.where(last, jnp.where(keep, end, t + 0.5 * (end - t)), next_t)
     control = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), control, progress.control)
     y = jnp.where(keep, y1, progress.y)
-    slope = None if progress.slope is None else jnp.where(keep, slope, progress.slope)
+    slope = None if slope is None else jnp.where(keep, slope, progress.slope)
     taken = progress.taken + keep.astype(jnp.int32)
     # The result may be known without running anything.
     result = jax.tree.map(jnp.asarray, result)
@@ -172,12 +178,12 @@ def _row(problem: InitialValueProblem, progress: Progress) -> Any:
     return _packed(problem.direction * progress.t[None], progress.y)
 
 
-def _starts(problem: InitialValueProblem, frames: Any) -> Any:
+def _starts(problem: InitialValueProblem, frames: Float[Array, "steps frame"]) -> Any:
     """`(t, y)` before each step."""
     size = frames.shape[-1] // 2 - 1
     return _packed(problem.direction * frames[:, :1], frames[:, 2 : 2 + size])
 
 
-def _packed(t: Any, *others: Any) -> Any:
+def _packed(t: Float[Array, "..."], *others: Any) -> Any:
     """Side by side, in the precision of the times."""
     return jnp.concatenate([t, *(other.astype(t.dtype) for other in others)], axis=-1)

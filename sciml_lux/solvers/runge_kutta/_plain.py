@@ -12,13 +12,15 @@ import jax
 import jax.numpy as jnp
 import optimistix
 
+from .._types import StateTree
+
 _STEP = ("step", "init", "_common")
 _CONTROL = ("wrap", "init", "adapt_step_size")
 # The same of a tree of arrays and of one vector of all their numbers.
 _NORMS = (optimistix.rms_norm, optimistix.max_norm, optimistix.two_norm)
 
 
-def why_not_by_tableau(solver: Any) -> str | None:
+def why_not_by_tableau(solver: diffrax.AbstractSolver[Any]) -> str | None:
     """Why a step of this method is not the one that its tableau says, and its interpolation, if it is not."""
     name = type(getattr(solver, "base", solver)).__name__
     tableau = getattr(solver, "tableau", None)
@@ -33,7 +35,7 @@ def why_not_by_tableau(solver: Any) -> str | None:
     return None
 
 
-def why_not_followed(controller: Any, y0: Any) -> str | None:
+def why_not_followed(controller: diffrax.AbstractStepSizeController[Any, Any], y0: StateTree) -> str | None:
     """Why the sizes of the steps cannot be left to this controller within a loop that holds the state `y0` as one vector."""
     if isinstance(controller, diffrax.ClipStepSizeController):
         if controller.jump_ts is not None:
@@ -51,7 +53,7 @@ def why_not_followed(controller: Any, y0: Any) -> str | None:
     return _why_overridden(controller, diffrax.PIDController)
 
 
-def _why_overridden(controller: Any, base: type) -> str | None:
+def _why_overridden(controller: diffrax.AbstractStepSizeController[Any, Any], base: type) -> str | None:
     for method in _CONTROL:
         own = getattr(type(controller), method)
         if not (_is_that_of(controller, base, method) or _is_by(own, "sciml_lux")):
@@ -59,9 +61,9 @@ def _why_overridden(controller: Any, base: type) -> str | None:
     return None
 
 
-def _is_that_of(thing: Any, base: type, method: str) -> bool:
+def _is_that_of(thing: object, base: type, method: str) -> bool:
     return getattr(type(thing), method) is getattr(base, method) and method not in vars(thing)
 
 
-def _is_by(thing: Any, package: str) -> bool:
+def _is_by(thing: object, package: str) -> bool:
     return str(getattr(thing, "__module__", "")).partition(".")[0] == package

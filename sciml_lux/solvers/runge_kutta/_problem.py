@@ -4,8 +4,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from .._types import Time
+from ._shape import Shape
 
 
 class InitialValueProblem(NamedTuple):
@@ -34,7 +40,7 @@ class InitialValueProblem(NamedTuple):
     def end(self) -> Any:
         return self.settings["t1"] * self.direction
 
-    def slope(self, t: Any, y: Any) -> Any:
+    def slope(self, t: Time, y: Float[Array, " state"]) -> Any:
         direction = self.direction
         return (self.field(t * direction, y, self.args) * direction.astype(y.dtype)).astype(y.dtype)
 
@@ -43,6 +49,26 @@ class InitialValueProblem(NamedTuple):
 
     def controller(self) -> diffrax.AbstractStepSizeController[Any, Any]:
         return self.settings["stepsize_controller"].wrap(self.direction)
+
+
+class RecordedProblem(eqx.Module):
+    """An equation whose state is a tree, as one of vectors, and the settings of its solve, whose steps are recorded."""
+
+    field: Any
+    shape: Shape = eqx.field(static=True)
+    settings: dict[str, Any]
+    ends: bool = eqx.field(static=True)  # whether the value at the end is all that is wanted
+
+    def on_vectors(self, t: Float[Array, ""], y: Float[Array, " state"], args: PyTree) -> Any:
+        return self.shape.vector(self.field(t, self.shape.tree(y), args))
+
+    def derivative(self, t: Float[Array, ""], y: Float[Array, " state"], floating: PyTree[Array], rest: PyTree) -> Any:
+        """The same, of the two parts of `args`."""
+        return self.on_vectors(t, y, eqx.combine(floating, rest))
+
+    def direction(self, dtype: np.dtype[Any]) -> Any:
+        """1 forward in time, -1 backward."""
+        return jnp.sign(jnp.asarray(self.settings["t1"], dtype) - jnp.asarray(self.settings["t0"], dtype))
 
 
 class Lanes(NamedTuple):
@@ -54,7 +80,9 @@ class Lanes(NamedTuple):
     axes: list[int | None] | None
     number: int
 
-    def each(self, function: Callable[..., Any], *values: Any, axes: Any = 0, out: int = 0) -> Any:
+    def each(
+        self, function: Callable[..., Any], *values: Any, axes: int | tuple[int | None, ...] = 0, out: int = 0
+    ) -> Any:
         """`function(thing, *values)` for each of them, where `axes` are those of all the values, or of each, and `out` of the results."""
         if self.axes is None:
             return function(self.build(self.leaves), *values)

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Int
 
 from ._chunk import chunk_adjoint
 from ._problem import Lanes
@@ -43,7 +44,7 @@ def pull_back(lanes: Lanes, steps: Steps, size: int, in_ts: bool, in_t0: bool) -
     is_small = rows.shape[-1] - 1 <= SMALL_STATE
     size = min(size, len(rows) - 1) if is_small else 1
 
-    def back(carry: Any) -> Any:
+    def back(carry: tuple[Int[Array, ""], Cotangents]) -> Any:
         end, cotangents = carry
         first = jnp.maximum(end - size, 0)
         part = lax.dynamic_slice_in_dim(rows, first, size + 1)
@@ -55,7 +56,7 @@ def pull_back(lanes: Lanes, steps: Steps, size: int, in_ts: bool, in_t0: bool) -
     return lanes.each(functools.partial(_finish, in_ts, in_t0), cotangents)
 
 
-def _start(solved: Solved, end: Any) -> Cotangents:
+def _start(solved: Solved, end: Float[Array, " row"]) -> Cotangents:
     ys_bar, (_, args, ts, _), problem = solved
     floating = eqx.filter(args, eqx.is_inexact_array)
     # Values that a failed solve never reached: their cotangents, which are NaN unless nobody looks at them, make all gradients so.
@@ -66,7 +67,9 @@ def _start(solved: Solved, end: Any) -> Cotangents:
     return Cotangents(jnp.sum(reached, dtype=jnp.int32) - 1, missed, zeros, jnp.zeros_like(ts))
 
 
-def _pull_chunk(solved: Solved, cotangents: Cotangents, rows: Any, number: Any) -> Cotangents:
+def _pull_chunk(
+    solved: Solved, cotangents: Cotangents, rows: Float[Array, "rows row"], number: Int[Array, ""]
+) -> Cotangents:
     part, given = _given(solved, cotangents, rows, number)
     y_bar, more_args, more_ts = chunk_adjoint(solved.problem, part, *given)
     return Cotangents(
@@ -74,13 +77,17 @@ def _pull_chunk(solved: Solved, cotangents: Cotangents, rows: Any, number: Any) 
     )
 
 
-def _pull_step(solved: Solved, cotangents: Cotangents, rows: Any, number: Any) -> Cotangents:
+def _pull_step(
+    solved: Solved, cotangents: Cotangents, rows: Float[Array, "rows row"], number: Int[Array, ""]
+) -> Cotangents:
     part, given = _given(solved, cotangents, rows, number)
     y_bar, more_args, more_ts, saved = step_adjoint(solved.problem, part, *given, saved=cotangents.saved)
     return Cotangents(saved, y_bar, jax.tree.map(jnp.add, cotangents.args, more_args), cotangents.ts + more_ts)
 
 
-def _given(solved: Solved, cotangents: Cotangents, rows: Any, number: Any) -> tuple[Any, Any]:
+def _given(
+    solved: Solved, cotangents: Cotangents, rows: Float[Array, "rows row"], number: Int[Array, ""]
+) -> tuple[Any, Any]:
     _, args, ts, _ = solved.differentiable
     floating, rest = eqx.partition(args, eqx.is_inexact_array)
     return part_of(rows, number, cotangents.y.dtype), (floating, rest, ts, solved.ys_bar, cotangents.y)

@@ -10,6 +10,7 @@ Both loops can be differentiated forward, in the initial value and in `args`: th
 Hairer, Norsett and Wanner 1993, Solving Ordinary Differential Equations I, sections II.4 to II.6, for the methods.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
@@ -17,12 +18,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import export
+from jaxtyping import Array, Float, Int, PyTree
 
 from ...kernels import with_batching_rule
 from .._both_modes import forward_only
 from .._constant import constant
+from .._types import StateTree
 from ._plain import why_not_by_tableau, why_not_followed
-from ._problem import InitialValueProblem, Lanes
+from ._problem import InitialValueProblem, Lanes, RecordedProblem
 from ._pull_back import SMALL_STATE, Solved, pull_back
 from ._shape import Shape
 from ._solve import solve
@@ -43,7 +46,7 @@ _ONCE_BACK = (
 )
 
 
-def why_not_recorded(y0: Any, settings: dict[str, Any]) -> str | None:
+def why_not_recorded(y0: StateTree, settings: dict[str, Any]) -> str | None:
     """Why a solve cannot be differentiated this way, if it cannot."""
     leaves = jax.tree.leaves(y0)
     reason = why_not_by_tableau(settings["solver"])
@@ -66,13 +69,15 @@ def why_not_recorded(y0: Any, settings: dict[str, Any]) -> str | None:
     return None
 
 
-def record_bytes(y0: Any, settings: dict[str, Any]) -> int:
+def record_bytes(y0: StateTree, settings: dict[str, Any]) -> int:
     """The memory of the steps of one solve, up to the bound on their number."""
     leaves = jax.tree.leaves(y0)
     return settings["max_steps"] * (1 + sum(leaf.size for leaf in leaves)) * leaves[0].dtype.itemsize
 
 
-def solve_and_replay(field: Any, y0: Any, args: Any, ts: Any, settings: dict[str, Any]) -> diffrax.Solution:
+def solve_and_replay(
+    field: Callable[..., Any], y0: StateTree, args: PyTree, ts: Float[Array, " times"] | None, settings: dict[str, Any]
+) -> diffrax.Solution:
     """The solution of `dy/dt = field(t, y, args)` at the times `ts`, with the gradient of this module.
 
     **Arguments:** `field`: a pytree that can be called; `y0`: a tree of real arrays of one dtype; `args`; `ts`: sorted, within the
@@ -80,7 +85,7 @@ def solve_and_replay(field: Any, y0: Any, args: Any, ts: Any, settings: dict[str
     `y0`, `args`, `t0`, and `ts`, or `t1` without `ts`.
     """
     shape = Shape.of(y0)
-    problem = _Problem(field, shape, constant(settings), ts is None)
+    problem = RecordedProblem(field, shape, constant(settings), ts is None)
     # The gradient of the end of the span is that of the value there.
     times = settings["t1"][None] if ts is None else ts
     solution = _solution((shape.vector(y0), args, times, settings["t0"]), problem)
@@ -90,29 +95,9 @@ def solve_and_replay(field: Any, y0: Any, args: Any, ts: Any, settings: dict[str
     return eqx.tree_at(lambda s: (s.t0, s.t1, s.ts, s.ys), solution, given, is_leaf=lambda node: node is None)
 
 
-class _Problem(eqx.Module):
-    """The equation and the settings of its solve."""
-
-    field: Any
-    shape: Shape = eqx.field(static=True)
-    settings: dict[str, Any]
-    ends: bool = eqx.field(static=True)  # whether the value at the end is all that is wanted
-
-    def on_vectors(self, t: Any, y: Any, args: Any) -> Any:
-        return self.shape.vector(self.field(t, self.shape.tree(y), args))
-
-    def derivative(self, t: Any, y: Any, floating: Any, rest: Any) -> Any:
-        """The same, of the two parts of `args`."""
-        return self.on_vectors(t, y, eqx.combine(floating, rest))
-
-    def direction(self, dtype: Any) -> Any:
-        """1 forward in time, -1 backward."""
-        return jnp.sign(jnp.asarray(self.settings["t1"], dtype) - jnp.asarray(self.settings["t0"], dtype))
-
-
 # Compiled by itself for calls that nothing compiles: its loops would be compiled anew each time.
 @eqx.filter_jit
-def _solved(differentiable: Any, problem: _Problem, records: bool) -> Any:
+def _solved(differentiable: tuple[Any, ...], problem: RecordedProblem, records: bool) -> Any:
     y0, args, *times = differentiable
     ts, _ = eqx.internal.nondifferentiable(tuple(times), msg=_FIXED_TIMES)
     ts = None if problem.ends else ts
@@ -123,39 +108,56 @@ def _solved(differentiable: Any, problem: _Problem, records: bool) -> Any:
 
 
 @eqx.filter_custom_vjp
-def _solution(differentiable: Any, problem: _Problem) -> Any:
+def _solution(differentiable: tuple[Any, ...], problem: RecordedProblem) -> Any:
     """The solution as a function of `differentiable = (y0, args, ts, t0)`."""
     return _solved(differentiable, problem, False)[0]
 
 
 @_solution.def_fwd
-def _forward(perturbed: Any, differentiable: Any, problem: _Problem) -> tuple[Any, Steps]:
+def _forward(
+    perturbed: tuple[Any, ...], differentiable: tuple[Any, ...], problem: RecordedProblem
+) -> tuple[Any, Steps]:
     del perturbed
     # A derivative of this is a second derivative.
     return forward_only(lambda given: _solved(given[0], given[1], True), (differentiable, problem), _ONCE_BACK)
 
 
 @_solution.def_bwd
-def _backward(steps: Steps, solution_bar: Any, perturbed: Any, differentiable: Any, problem: _Problem) -> Any:
+def _backward(
+    steps: Steps,
+    solution_bar: Any,
+    perturbed: tuple[Any, ...],
+    differentiable: tuple[Any, ...],
+    problem: RecordedProblem,
+) -> Any:
     *_, in_ts, in_t0 = perturbed
     return _pulled_back(steps, solution_bar.ys, differentiable, problem, bool(in_ts), bool(in_t0))
 
 
 @eqx.filter_jit
-def _pulled_back(steps: Steps, ys_bar: Any, differentiable: Any, problem: _Problem, in_ts: bool, in_t0: bool) -> Any:
+def _pulled_back(
+    steps: Steps,
+    ys_bar: Float[Array, "times state"],
+    differentiable: tuple[Any, ...],
+    problem: RecordedProblem,
+    in_ts: bool,
+    in_t0: bool,
+) -> Any:
     y0, args, *times = differentiable
     # The steps do not know what they owe to the times.
     differentiable = (y0, args, *eqx.internal.nondifferentiable(tuple(times), msg=_FIXED_TIMES))
     dynamic, static = eqx.partition((ys_bar, differentiable, problem), eqx.is_array)
     leaves, structure = jax.tree.flatten(dynamic)
 
-    def build(leaves: Any) -> Solved:
+    def build(leaves: list[Array]) -> Solved:
         return Solved(*eqx.combine(jax.tree.unflatten(structure, leaves), static))
 
-    def single(rows: Any, number: Any, *leaves: Any) -> Any:
+    def single(rows: Float[Array, "rows row"], number: Int[Array, ""], *leaves: Array) -> Any:
         return pull_back(Lanes(build, list(leaves), None, 1), Steps(rows, number), _CHUNK_ALONE, in_ts, in_t0)
 
-    def batched(axis_size: int, is_mapped: Any, rows: Any, number: Any, *leaves: Any) -> tuple[Any, Any]:
+    def batched(
+        axis_size: int, is_mapped: list[bool], rows: Float[Array, "..."], number: Int[Array, "..."], *leaves: Array
+    ) -> tuple[Any, Any]:
         # The steps of all lanes lie side by side, as they were written, and there are as many of each.
         rows = (
             jnp.moveaxis(rows, 0, 1)

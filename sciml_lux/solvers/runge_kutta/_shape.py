@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 
 class Shape(NamedTuple):
@@ -16,10 +16,10 @@ class Shape(NamedTuple):
     shapes: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def of(cls, tree: Any) -> "Shape":
+    def of(cls, tree: PyTree[Array]) -> "Shape":
         return cls(jax.tree.structure(tree), tuple(leaf.shape for leaf in jax.tree.leaves(tree)))
 
-    def vector(self, tree: Any) -> Float[Array, " state"]:
+    def vector(self, tree: PyTree[Array]) -> Float[Array, " state"]:
         return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(tree)])
 
     def tree(self, vector: Float[Array, " state"]) -> Any:

@@ -6,6 +6,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from ...kernels import with_batching_rule
 from ._march import Marched, march
@@ -21,16 +22,16 @@ def solve(problem: InitialValueProblem, *, records: bool) -> tuple[diffrax.Solut
     tableau = tableau_of(problem.solver)
     max_steps, saves = problem.settings["max_steps"], problem.ts is not None
 
-    def build(leaves: Any) -> InitialValueProblem:
+    def build(leaves: list[Array]) -> InitialValueProblem:
         return eqx.combine(jax.tree.unflatten(structure, leaves), static)
 
     def run(lanes: Lanes) -> Marched:
         return march(lanes, tableau, max_steps=max_steps, saves=saves, records=records)
 
-    def single(*leaves: Any) -> Any:
+    def single(*leaves: Array) -> Any:
         return run(Lanes(build, list(leaves), None, 1))
 
-    def batched(axis_size: int, is_mapped: Any, *leaves: Any) -> tuple[Any, Any]:
+    def batched(axis_size: int, is_mapped: list[bool], *leaves: Array) -> tuple[Any, Any]:
         marched = run(Lanes(build, list(leaves), [0 if mapped else None for mapped in is_mapped], axis_size))
         if marched.rows is not None:
             marched = marched._replace(rows=jnp.moveaxis(marched.rows, 1, 0))

@@ -35,7 +35,7 @@ def stages(
     h = t1 - t0
     steps = h[..., None].astype(y0.dtype)
 
-    def stage(carry: Any, row: Any) -> tuple[Any, None]:
+    def stage(carry: tuple[Array, Array | None], row: tuple[Any, ...]) -> tuple[Any, None]:
         k, last = carry
         i, a_i, c_i = row
         slope = field(_time_of(c_i, t0, t1), y0 + weighted(a_i, k)).astype(k.dtype)
@@ -50,12 +50,18 @@ def stages(
     return lax.scan(stage, (k, last), rows)[0]
 
 
-def stage_points(tableau: Tableau, t0: Any, t1: Any, y0: Any, k: Any) -> tuple[Any, Any]:
+def stage_points(
+    tableau: Tableau,
+    t0: Float[Array, " steps"],
+    t1: Float[Array, " steps"],
+    y0: Float[Array, "steps state"],
+    k: Float[Array, "stages steps state"],
+) -> tuple[Any, Any]:
     """The times and states at which the stages `k` evaluate the field, one after the other."""
     times = jnp.stack([_time_of(c_i, t0, t1) for c_i in tableau.c.astype(t0.dtype)])
     return times, y0[None] + weighted(tableau.a, k)
 
 
-def _time_of(c_i: Any, t0: Any, t1: Any) -> Any:
+def _time_of(c_i: jax.typing.ArrayLike, t0: Float[Array, "..."], t1: Float[Array, "..."]) -> Any:
     # The end itself, and not what rounding makes of it: the field may not be known beyond.
     return jnp.where(c_i == 1, t1, t0 + c_i * (t1 - t0))

@@ -5,14 +5,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Int, PyTree
 
+from ._problem import RecordedProblem
 from ._stages import stages, weighted
 from ._steps import Part
 from ._tableau import tableau_of
 
 
 def step_adjoint(
-    problem: Any, part: Part, floating: Any, rest: Any, ts: Any, ys_bar: Any, y_bar: Any, saved: Any
+    problem: RecordedProblem,
+    part: Part,
+    floating: PyTree[Array],
+    rest: PyTree,
+    ts: Float[Array, " times"],
+    ys_bar: Float[Array, "times state"],
+    y_bar: Float[Array, " state"],
+    saved: Int[Array, ""],
 ) -> tuple[Any, Any, Any, Any]:
     """The cotangents of the initial value of a step, of `args` and of `ts`, from that of its result; and the saved value to go on from.
 
@@ -24,13 +33,15 @@ def step_adjoint(
     (y1, k), pull = jax.vjp(lambda y0, floating: _step(problem, t0, t1, y0, floating, rest), y0, floating)
     direction = jnp.sign(t1 - t0)
 
-    def evaluate(t: Any, y0: Any, y1: Any, k: Any) -> Any:
+    def evaluate(
+        t: Float[Array, ""], y0: Float[Array, " state"], y1: Float[Array, " state"], k: Float[Array, "stages state"]
+    ) -> Any:
         return solver.interpolation_cls(t0=t0, t1=t1, y0=y0, y1=y1, k=k).evaluate(t)
 
-    def within(carry: Any) -> Any:
+    def within(carry: tuple[Array, Array, tuple[Array, ...]]) -> Any:
         return (carry[0] >= 0) & (direction * ts[carry[0]] > direction * t0)
 
-    def one(carry: Any) -> Any:
+    def one(carry: tuple[Array, Array, tuple[Array, ...]]) -> Any:
         i, ts_bar, bars = carry
         _, pull_saved = jax.vjp(evaluate, ts[i], y0, y1, k)
         t_bar, *more = pull_saved(ys_bar[i])
@@ -42,7 +53,14 @@ def step_adjoint(
     return y0_bar + more, args_bar, ts_bar, saved
 
 
-def _step(problem: Any, t0: Any, t1: Any, y0: Any, floating: Any, rest: Any) -> tuple[Any, Any]:
+def _step(
+    problem: RecordedProblem,
+    t0: Float[Array, ""],
+    t1: Float[Array, ""],
+    y0: Float[Array, " state"],
+    floating: PyTree[Array],
+    rest: PyTree,
+) -> tuple[Any, Any]:
     """The result of a step, and its stages."""
     tableau = tableau_of(problem.settings["solver"])
     k, _ = stages(lambda t, y: problem.derivative(t, y, floating, rest), tableau, t0, t1, y0)

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 
@@ -22,7 +23,7 @@ class Steps(NamedTuple):
     number: Int[Array, ""]
 
 
-def part_of(rows: Float[Array, "rows row"], number: Any, dtype: Any) -> Part:
+def part_of(rows: Float[Array, "rows row"], number: Int[Array, ""], dtype: np.dtype[Any]) -> Part:
     """The steps between these rows, of which the first `number` are active."""
     active = jnp.arange(len(rows) - 1, dtype=number.dtype) < number
     # Idle steps stand still where the last active one ends, in a state that was met.

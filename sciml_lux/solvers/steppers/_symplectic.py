@@ -8,6 +8,9 @@ import diffrax
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, PyTree
+
+from .._types import StateTree, TermTree, Time, Truth
 
 
 class AbstractSplitting(diffrax.AbstractSolver[Any]):
@@ -28,20 +31,20 @@ class AbstractSplitting(diffrax.AbstractSolver[Any]):
     interpolation_cls: ClassVar[Callable[..., Any]] = diffrax.ThirdOrderHermitePolynomialInterpolation
 
     @abc.abstractmethod
-    def order(self, terms: Any) -> int:
+    def order(self, terms: TermTree) -> int:
         """The order of convergence."""
 
-    def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> Any:
+    def init(self, terms: Any, t0: Time, t1: Time, y0: StateTree, args: PyTree) -> Any:
         """The force `g` at the start."""
         return terms[1].vf(t0, y0[0], args)
 
     def step(
-        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
+        self, terms: Any, t0: Any, t1: Any, y0: StateTree, args: PyTree, solver_state: Any, made_jump: Truth
     ) -> tuple[Any, None, dict[str, Any], Any, diffrax.RESULTS]:
         drift, kick = terms
         force = lax.cond(made_jump, lambda: kick.vf(t0, y0[0], args), lambda: solver_state)
 
-        def stage(carry: Any, part: Any) -> tuple[Any, None]:
+        def stage(carry: tuple[Any, ...], part: tuple[Array, ...]) -> tuple[Any, None]:
             q, p, force = carry
             start, end = (t0 + fraction * (t1 - t0) for fraction in part)
             middle = start + 0.5 * (end - start)
@@ -59,7 +62,7 @@ class AbstractSplitting(diffrax.AbstractSolver[Any]):
         k1 = drift.vf_prod(t1, p, args, control[0]), kick.prod(next_force, control[1])
         return (q, p), None, {"y0": y0, "y1": (q, p), "k0": k0, "k1": k1}, next_force, diffrax.RESULTS.successful
 
-    def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
+    def func(self, terms: Any, t0: Time, y0: StateTree, args: PyTree) -> Any:
         drift, kick = terms
         return drift.vf(t0, y0[1], args), kick.vf(t0, y0[0], args)
 
@@ -77,7 +80,7 @@ class StormerVerlet(AbstractSplitting):
 
     stages: ClassVar[tuple[float, ...]] = (1.0,)
 
-    def order(self, terms: Any) -> int:
+    def order(self, terms: TermTree) -> int:
         return 2
 
 
@@ -93,9 +96,9 @@ class Yoshida4(AbstractSplitting):
 
     stages: ClassVar[tuple[float, ...]] = (1 / (2 - 2 ** (1 / 3)), 1 - 2 / (2 - 2 ** (1 / 3)), 1 / (2 - 2 ** (1 / 3)))
 
-    def order(self, terms: Any) -> int:
+    def order(self, terms: TermTree) -> int:
         return 4
 
 
-def _sum(a: Any, b: Any) -> Any:
+def _sum(a: StateTree, b: StateTree) -> Any:
     return jax.tree.map(jnp.add, a, b)

@@ -24,7 +24,7 @@ def solve_dense(operator: Callable[[Array], Array], g: Array, wanted: Array, max
     factors, pivots, order = lax.linalg.lu(matrices)
     del pivots
 
-    def step(carry: Any) -> Any:
+    def step(carry: tuple[Array, ...]) -> Any:
         u, residual, done, num_steps, count = carry
         new = u + _solved(factors, order, residual)
         after = g - (new - operator(new))

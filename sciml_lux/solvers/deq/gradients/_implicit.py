@@ -1,5 +1,6 @@
 """`ImplicitGradient`: the gradient by the implicit function theorem."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -89,7 +90,7 @@ class ImplicitGradient(AbstractEquilibriumGradient):
         samples = len(system.g)
         return u.reshape(system.g.shape), jnp.broadcast_to(num_steps, (samples,))
 
-    def _iterated(self, operator: Any, g: Any) -> Any:
+    def _iterated(self, operator: Callable[..., Any], g: Float[Array, "samples size"]) -> Any:
         # Of norm 1 (rms), so that an absolute tolerance is a relative one.
         scale = row_lengths(g) / jnp.sqrt(jnp.asarray(g.shape[1], g.dtype))
         unit = divided(g, scale)

@@ -27,7 +27,7 @@ def gmres(
     def product(rows: Array) -> Array:
         return rows - operator(rows)
 
-    def cycle(carry: Any) -> Any:
+    def cycle(carry: tuple[Array, ...]) -> Any:
         u, residual, num_steps, taken = carry
         length = row_lengths(residual)
         relative = jnp.where(length > 0, wanted / jnp.where(length > 0, length, 1), 1)
@@ -77,7 +77,7 @@ def bicgstab(operator: Callable[[Array], Array], g: Array, wanted: Array, max_st
         # carried on.
         return 4 * eps * peak > wanted
 
-    def cycle(carry: Any) -> Any:
+    def cycle(carry: tuple[Array, ...]) -> Any:
         u, peak, num_steps, taken = carry
         residual = lax.cond(taken > 0, lambda: g - (u - operator(u)), lambda: g)
         done = ~(row_lengths(residual) > wanted) | ~(unsure(peak) | (taken == 0))

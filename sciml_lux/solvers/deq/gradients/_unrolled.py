@@ -1,9 +1,11 @@
 """`UnrolledGradient`: a fixed number of steps, differentiated as they are."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from jax import lax
+from jaxtyping import Array, Float, PyTree
 
 from ._phantom import check_steps
 
@@ -28,10 +30,10 @@ class UnrolledGradient:
     def __post_init__(self) -> None:
         check_steps("UnrolledGradient", self.steps, self.damping)
 
-    def iterate(self, cell: Any, z0: Any, inputs: Any) -> Any:
+    def iterate(self, cell: Callable[..., Any], z0: Float[Array, "samples size"], inputs: PyTree) -> Any:
         """Where the steps lead from `z0`, a matrix of samples."""
 
-        def step(z: Any, _: Any) -> Any:
+        def step(z: Float[Array, "samples size"], _: None) -> Any:
             new = cell(z, inputs)
             return (new if self.damping == 1 else (1 - self.damping) * z + self.damping * new), None
 
