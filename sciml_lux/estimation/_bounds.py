@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from .._errors import ParameterError, ShapeError, unknown_name
@@ -19,13 +20,13 @@ class Box(NamedTuple):
     lower: Float[Array, " size"]
     upper: Float[Array, " size"]
 
-    def sides(self, vector: Any) -> np.ndarray:
+    def sides(self, vector: Float[Array, " size"]) -> np.ndarray:
         """Of each number on which bound it is: -1 the lower, 1 the upper, 0 none, and 2 if both are one, so that it is fixed."""
         lower, upper, at = (np.asarray(array) for array in (self.lower, self.upper, vector))
         return np.where(lower == upper, 2, np.where(at <= lower, -1, np.where(at >= upper, 1, 0)))
 
 
-def box_of(bounds: Any, ps: FlatParams, solver: Any) -> Box | None:
+def box_of(bounds: object, ps: FlatParams, solver: object) -> Box | None:
     """`bounds = (lower, upper)` along the vector of `ps`; each is a number, or a mapping of paths to numbers or arrays.
 
     **Errors:** `ShapeError` for what is no pair or does not fit; `ParameterError` for an unknown path, a parameter that a map stores,
@@ -45,27 +46,25 @@ def box_of(bounds: Any, ps: FlatParams, solver: Any) -> Box | None:
     return Box(jnp.asarray(lower, ps.layout.dtype), jnp.asarray(upper, ps.layout.dtype))
 
 
-def pair(bounds: Any) -> list[tuple[str, Any, float]]:
+def pair(bounds: object) -> list[tuple[str, Any, float]]:
     """`bounds`, checked to be two; with their names, and what stands for no bound."""
     if not isinstance(bounds, tuple | list) or len(bounds) != 2:
         raise ShapeError(f"bounds is a pair (lower, upper) of numbers or sequences, got {bounds!r}")
     return [("lower", bounds[0], -np.inf), ("upper", bounds[1], np.inf)]
 
 
-def check_sides(name: str, start: Any, lower: Any, upper: Any) -> None:
+def check_sides(name: str, start: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> None:
     """Raises `ValueError` unless `lower <= start <= upper`."""
-    start, lower, upper = (np.asarray(value, np.float64) for value in (start, lower, upper))
-    if np.any(lower > upper):
+    at, low, high = (np.asarray(value, np.float64) for value in (start, lower, upper))
+    if np.any(low > high):
         raise ValueError(
-            f"bounds of {name}: the lower is above the upper; expected lower <= upper, got {lower.tolist()}, {upper.tolist()}"
+            f"bounds of {name}: the lower is above the upper; expected lower <= upper, got {low.tolist()}, {high.tolist()}"
         )
-    if np.any((start < lower) | (start > upper)):
-        raise ValueError(
-            f"bounds of {name}: the start {start.tolist()} is outside of [{lower.tolist()}, {upper.tolist()}]"
-        )
+    if np.any((at < low) | (at > high)):
+        raise ValueError(f"bounds of {name}: the start {at.tolist()} is outside of [{low.tolist()}, {high.tolist()}]")
 
 
-def _along(which: str, limits: Any, none: float, layout: Layout) -> np.ndarray:
+def _along(which: str, limits: object, none: float, layout: Layout) -> np.ndarray:
     vector = np.full(layout.size, none)
     if not isinstance(limits, Mapping):
         limits = {entry.path: limits for entry in layout.entries if isinstance(entry.ravel_map, Real)}
@@ -81,7 +80,7 @@ def _along(which: str, limits: Any, none: float, layout: Layout) -> np.ndarray:
     return vector
 
 
-def _entry(layout: Layout, path: Any) -> Entry:
+def _entry(layout: Layout, path: str) -> Entry:
     for entry in layout.entries:
         if entry.path == path:
             if not isinstance(entry.ravel_map, Real):
@@ -92,7 +91,7 @@ def _entry(layout: Layout, path: Any) -> Entry:
     raise ParameterError(unknown_name("parameter", path, [entry.path for entry in layout.entries]))
 
 
-def limits_of(which: str, limit: Any, names: Sequence[str]) -> np.ndarray:
+def limits_of(which: str, limit: ArrayLike, names: Sequence[str]) -> np.ndarray:
     """One for each of these names."""
     array = np.asarray(limit, np.float64)
     if array.shape not in ((), (len(names),)) or np.any(np.isnan(array)):

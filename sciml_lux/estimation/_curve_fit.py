@@ -185,7 +185,7 @@ def _checked_start(start: dict[str, Any]) -> dict[str, Any]:
     return start
 
 
-def _named_bounds(bounds: Any, start: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]] | None:
+def _named_bounds(bounds: object, start: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]] | None:
     """`bounds` by the names of the parameters, but for those that are infinite."""
     if bounds is None:
         return None

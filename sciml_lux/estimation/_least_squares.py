@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
+from jaxtyping import Array, Float
 
 from .._errors import ParameterError, ShapeError, SolveError
 from ..core import CachedFunction, State, as_state, cached_function, differentiation_mode, failure_mode, ravel_maps
@@ -89,7 +90,7 @@ def least_squares(
     return outcome
 
 
-def _check_parameters(ps: Any) -> None:
+def _check_parameters(ps: object) -> None:
     if not isinstance(ps, FlatParams):
         raise ParameterError(
             f"least squares starts from a FlatParams, got {type(ps).__name__}; write ps, st = lux.setup(key, model), "
@@ -105,7 +106,12 @@ def _check_parameters(ps: Any) -> None:
 
 @eqx.filter_jit
 def _solve(
-    cached: CachedFunction, layout: Layout, vector: Any, args: Any, max_steps: int, box: Box | None
+    cached: CachedFunction,
+    layout: Layout,
+    vector: Float[Array, " size"],
+    args: tuple[Any, Any],
+    max_steps: int,
+    box: Box | None,
 ) -> tuple[Any, Any, Any]:
     residual, solver, _ = cached.use()
     # Both spellings of forward mode: that of the solvers here and in optimistix. Solvers that know neither ignore it.

@@ -42,7 +42,7 @@ class Bounds(eqx.Module):
         return below | above | (self.lower >= self.upper)
 
 
-def _like(y: PyTree[Array], name: str, values: Any, none: float) -> Float[Array, " size"]:
+def _like(y: PyTree[Array], name: str, values: object, none: float) -> Float[Array, " size"]:
     if values is None:
         values = none
     if jax.tree.structure(values) != jax.tree.structure(y):
