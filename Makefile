@@ -21,10 +21,10 @@ examples: $(VENV)/.examples
 	$(BIN)/python examples/deq_sequence.py
 
 test: $(VENV)/.tests lint
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow"
 
 test-slow: $(VENV)/.tests $(VENV)/.oracle $(VENV)/.examples
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 # A smoke suite on each Python from 3.11 to 3.13, on JAX 0.10 and 0.11, and on the lowest versions of pyproject.toml.
 matrix:

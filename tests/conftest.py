@@ -55,9 +55,13 @@ def pytest_configure(config: pytest.Config) -> None:
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         values = getattr(item, "callspec", None)
+        # What one test has compiled the others of its file, and those of the same member, find in their own process.
+        member = getattr(values.params.get("member"), "name", None) if values is not None else None
+        item.add_marker(pytest.mark.xdist_group(member or item.nodeid.partition("::")[0]))
         if values is not None and any(getattr(value, "slow", False) is True for value in values.params.values()):
             item.add_marker(pytest.mark.slow)
 

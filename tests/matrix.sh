@@ -17,7 +17,7 @@ check() { # python, name, requirements
     "$python" -m venv "$environment"
     "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[tests]' "$@"
     echo "$name: $("$environment/bin/python" -c 'import jax, equinox, sys; print(f"Python {sys.version.split()[0]}, JAX {jax.__version__}, equinox {equinox.__version__}")')"
-    "$environment/bin/python" -m pytest -n auto -m "not slow" -o cache_dir="$environment/.cache" "${smoke[@]}"
+    "$environment/bin/python" -m pytest -n auto --dist loadgroup -m "not slow" -o cache_dir="$environment/.cache" "${smoke[@]}"
 }
 
 check python3.11 lowest "${lowest[@]}"

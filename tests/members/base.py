@@ -15,7 +15,7 @@ from sciml_lux.flatten import AbstractRavelMap
 def array(*shape: int) -> jax.Array:
     """Numbers without a pattern, away from 0 where activations have kinks."""
     count = np.arange(1.0, 1.0 + np.prod(shape, dtype=int))
-    return jnp.asarray(np.sin(count**2) + 0.01).reshape(shape)
+    return jnp.asarray((np.sin(count**2) + 0.01).reshape(shape))
 
 
 @dataclasses.dataclass(frozen=True)

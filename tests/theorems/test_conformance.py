@@ -42,7 +42,8 @@ def made(member, key):
         if not all(jnp.size(leaf) for leaf in jax.tree.leaves(st)):
             # What is known of each sample gets its shape in a first call.
             _, st = layer(member.x, ps, st)
-        MADE[member.name] = layer, ps.replace(ps.vector + 0.1 * array(ps.layout.size)), st
+        moved = np.asarray(ps.vector) + 0.1 * np.asarray(array(ps.layout.size))
+        MADE[member.name] = layer, ps.replace(jnp.asarray(moved)), st
     return MADE[member.name]
 
 
@@ -52,11 +53,11 @@ def compiled(layer, x, ps, st):
     return layer(x, ps, st)
 
 
-def total(y):
-    parts = [
-        part for leaf in jax.tree.leaves(y) for part in ([leaf.real, leaf.imag] if jnp.iscomplexobj(leaf) else [leaf])
-    ]
-    return sum((jnp.sum(jnp.sin(part + 0.3)) for part in parts), jnp.zeros(()))
+def total(y, numpy=jnp):
+    """A number of a tree; with `numpy=np` by arithmetic that compiles nothing."""
+    leaves = [numpy.asarray(leaf) for leaf in jax.tree.leaves(y)]
+    parts = [part for leaf in leaves for part in ([leaf.real, leaf.imag] if numpy.iscomplexobj(leaf) else [leaf])]
+    return sum((numpy.sum(numpy.sin(part + 0.3)) for part in parts), numpy.zeros(()))
 
 
 def is_float(leaf):
@@ -65,7 +66,8 @@ def is_float(leaf):
 
 def three(leaf):
     """Three inputs out of one; indices and masks stay what they are, in another order."""
-    return [leaf, 0.5 * leaf, -leaf] if is_float(leaf) else [leaf, jnp.flip(leaf), leaf]
+    leaf = np.asarray(leaf)
+    return [leaf, 0.5 * leaf, -leaf] if is_float(leaf) else [leaf, np.flip(leaf), leaf]
 
 
 # Layers
@@ -103,20 +105,20 @@ def test_flat_parameters_are_structured_ones(member, made):
 @of([member for member in LAYERS if member.mapped])
 def test_mapped_over_inputs_is_looped(member, made):
     layer, ps, st = made
-    xs = jax.tree.map(lambda leaf: jnp.stack(three(leaf)), member.x)
-    mapped = jax.jit(jax.vmap(lambda x: layer(x, ps, st)[0]))(xs)
-    looped = [compiled(layer, jax.tree.map(lambda leaf: leaf[i], xs), ps, st)[0] for i in range(3)]  # noqa: B023
-    assert_close(mapped, jax.tree.map(lambda *leaves: jnp.stack(leaves), *looped))
+    xs = jax.tree.map(lambda leaf: np.stack(three(leaf)), member.x)
+    mapped = jax.jit(jax.vmap(lambda x: layer(x, ps, st)[0]))(jax.tree.map(jnp.asarray, xs))
+    looped = [compiled(layer, jax.tree.map(lambda leaf: jnp.asarray(leaf[i]), xs), ps, st)[0] for i in range(3)]  # noqa: B023
+    assert_close(mapped, jax.tree.map(lambda *leaves: np.stack(leaves), *looped))
 
 
 # Those that are mapped over inputs by every run are mapped over parameters by the slow one.
 @of(LAYERS, slow=lambda member: member.mapped)
 def test_mapped_over_parameters_is_looped(member, made):
     layer, ps, st = made
-    many = ps.replace(jnp.stack([ps.vector, 0.5 * ps.vector]))
-    mapped = jax.jit(jax.vmap(lambda ps: layer(member.x, ps, st)[0], axis_size=2))(many)
-    looped = [compiled(layer, member.x, ps.replace(vector), st)[0] for vector in many.vector]
-    assert_close(mapped, jax.tree.map(lambda *leaves: jnp.stack(leaves), *looped))
+    vectors = np.stack([ps.vector, 0.5 * np.asarray(ps.vector)])
+    mapped = jax.jit(jax.vmap(lambda ps: layer(member.x, ps, st)[0], axis_size=2))(ps.replace(jnp.asarray(vectors)))
+    looped = [compiled(layer, member.x, ps.replace(jnp.asarray(vector)), st)[0] for vector in vectors]
+    assert_close(mapped, jax.tree.map(lambda *leaves: np.stack(leaves), *looped))
 
 
 @every_layer
@@ -124,17 +126,20 @@ def test_the_gradient_is_the_finite_difference(member, made):
     layer, ps, st = made
     differentiable = isinstance(member.x, jax.Array) and is_float(member.x)
     loss = lambda vector, x: total(compiled(layer, x, ps.replace(vector), st)[0])  # noqa: E731
+    value = lambda vector, x: total(compiled(layer, x, ps.replace(vector), st)[0], np)  # noqa: E731
     gradients = jax.jit(jax.grad(loss, argnums=(0, 1) if differentiable else (0,)))(ps.vector, member.x)
-    direction = jnp.cos(jnp.arange(ps.layout.size, dtype=float))
-    difference = directional_difference(lambda vector: loss(vector, member.x), ps.vector, direction)
+    gradients, direction = [np.asarray(each) for each in gradients], np.cos(np.arange(ps.layout.size, dtype=float))
+    difference = directional_difference(lambda vector: value(vector, member.x), ps.vector, direction)
     np.testing.assert_allclose(gradients[0] @ direction, difference, rtol=member.rtol, atol=1e-8)
     with differentiation_mode("forward"):  # adapters choose by it; nothing to other layers
-        tangent = jax.jit(lambda vector: jax.jvp(lambda vector: loss(vector, member.x), (vector,), (direction,))[1])
+        tangent = jax.jit(
+            lambda vector: jax.jvp(lambda vector: loss(vector, member.x), (vector,), (jnp.asarray(direction),))[1]
+        )
         np.testing.assert_allclose(gradients[0] @ direction, tangent(ps.vector), rtol=1e-10, atol=1e-12)
     if differentiable:
-        direction = jnp.cos(jnp.arange(member.x.size, dtype=float)).reshape(member.x.shape)
-        difference = directional_difference(lambda x: loss(ps.vector, x), member.x, direction)
-        np.testing.assert_allclose(jnp.sum(gradients[1] * direction), difference, rtol=member.rtol, atol=1e-8)
+        direction = np.cos(np.arange(member.x.size, dtype=float)).reshape(member.x.shape)
+        difference = directional_difference(lambda x: value(ps.vector, x), member.x, direction)
+        np.testing.assert_allclose(np.sum(gradients[1] * direction), difference, rtol=member.rtol, atol=1e-8)
 
 
 @every_layer
