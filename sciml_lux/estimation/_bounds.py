@@ -70,7 +70,7 @@ def _along(which: str, limits: object, none: float, layout: Layout) -> np.ndarra
         limits = {entry.path: limits for entry in layout.entries if isinstance(entry.ravel_map, Real)}
     for path, limit in limits.items():
         entry = _entry(layout, path)
-        values = np.asarray(limit, np.float64)
+        values = np.array(limit, np.float64)
         if np.any(np.isnan(values)) or values.shape not in ((), entry.spec.shape):
             raise ShapeError(
                 f"the {which} bounds of {path} are one number or one for each of its {entry.spec.shape}, got {limit!r}; write inf where "
@@ -91,9 +91,9 @@ def _entry(layout: Layout, path: str) -> Entry:
     raise ParameterError(unknown_name("parameter", path, [entry.path for entry in layout.entries]))
 
 
-def limits_of(which: str, limit: ArrayLike, names: Sequence[str]) -> np.ndarray:
+def limits_of(which: str, limit: object, names: Sequence[str]) -> np.ndarray:
     """One for each of these names."""
-    array = np.asarray(limit, np.float64)
+    array = np.array(limit, np.float64)
     if array.shape not in ((), (len(names),)) or np.any(np.isnan(array)):
         raise ShapeError(
             f"the {which} bounds are one number or one for each of {', '.join(names)}, got {limit!r}; write inf where there is none"

@@ -22,11 +22,11 @@ def curve_fit(
     f: Callable[..., Any],
     x: Any,
     y: Any,
-    p0: Sequence[Any] | Mapping[str, Any] | Any,
+    p0: Sequence[Any] | Mapping[str, Any] | Any = None,
     sigma: Any = None,
+    absolute_sigma: bool = False,
     bounds: tuple[Any, Any] | None = None,
     *,
-    absolute_sigma: bool = False,
     solver: Any = None,
     max_steps: int = 2000,
     throw: bool = True,
@@ -38,14 +38,13 @@ def curve_fit(
         result = lux.estimation.curve_fit(lambda x, a, b: a * jnp.exp(-b * x), x, y, p0=(1.0, 0.1))
         print(result); result.values.a; result.stderr.b
 
-    **Arguments:** `f(x, *p)`: written with `jax.numpy`; the names of its arguments name the parameters. `x`: an array whose
-    first or last axis is that of `y`, or a mapping of names to such arrays. `y`: shape `(n,)`. `p0`: the starting values in
-    order, or a mapping from the names of the arguments to them; each a number, or a declaration such as
-    `lux.positive(0.5, unit="1/s")`. `sigma`: standard deviations of `y`, shape `(n,)` or one number. `bounds=(lower, upper)`:
-    numbers or sequences of them, infinite where there is none; they are closed, and where they are equal a parameter is fixed.
-    `absolute_sigma`: whether `sigma` is
-    the true size of the errors, rather than their size relative to each other (as in SciPy). `solver`, `max_steps`, `throw`:
-    see `least_squares`.
+    **Arguments:** `f(x, *p)`: written with `jax.numpy`; the names of its arguments name the parameters. `x`: an array whose first or
+    last axis is that of `y`, or a mapping of names to such arrays. `y`: shape `(n,)`. `p0`: the starting values in order, or a mapping
+    from the names of the arguments to them; each a number, or a declaration such as `lux.positive(0.5, unit="1/s")`; by default
+    SciPy's: 1, or the middle of the bounds, or 1 inside of the one there is. `sigma`: standard deviations of `y`, shape `(n,)` or one
+    number. `bounds=(lower, upper)`: numbers or sequences of them, infinite where there is none; they are closed, and where they are
+    equal a parameter is fixed. `absolute_sigma`: whether `sigma` is the true size of the errors, rather than their size relative to
+    each other (as in SciPy). `solver`, `max_steps`, `throw`: see `least_squares`.
 
     **Returns:** a `LeastSquaresResult`; `popt, pcov = result` as in SciPy. Numbers are of JAX's default float: SciPy's digits need
     `jax.config.update("jax_enable_x64", True)`, and the report says so where that is off. Calling it again with the same shapes, other
@@ -65,7 +64,7 @@ def curve_fit(
     weights = None if sigma is None else 1.0 / _deviations(sigma, y.size)
     if not callable(f):
         raise ParameterError(f"f is a function f(x, *p), got {type(f).__name__}; write curve_fit(f, x, y, p0)")
-    start = _checked_start(_name_parameters(f, p0))
+    start = _checked_start(_default_start(f, bounds) if p0 is None else _name_parameters(f, p0))
     ps = flatten({name: value if isinstance(value, Parameter) else real(value) for name, value in start.items()})
     return least_squares(
         _CurveResidual(f),
@@ -131,9 +130,26 @@ def _deviations(value: Any, length: int) -> jax.Array:
     return jnp.broadcast_to(sigma, (length,))
 
 
+def _default_start(f: Callable[..., Any], bounds: Any) -> dict[str, float]:
+    """SciPy's: 1, or where there are bounds, their middle, or 1 beside the one that there is."""
+    names, required, _ = _arguments(f)
+    if not required:
+        raise ParameterError(
+            "how many parameters f has is not seen in its arguments; write p0, a starting value for each"
+        )
+    lower, upper = (
+        limits_of(which, limit, required) for which, limit, _ in pair((-np.inf, np.inf) if bounds is None else bounds)
+    )
+    with np.errstate(invalid="ignore"):
+        middle = lower + (upper - lower) / 2
+    one_sided = np.where(np.isfinite(lower), lower + 1, np.where(np.isfinite(upper), upper - 1, 1.0))
+    start = np.where(np.isfinite(lower) & np.isfinite(upper), middle, one_sided)
+    return dict(zip([name for name in names if name in required], start.tolist(), strict=True))
+
+
 def _name_parameters(f: Callable[..., Any], p0: Any) -> dict[str, Any]:
     """`p0` by the names of the arguments of `f`, in their order."""
-    if p0 is None or isinstance(p0, str):
+    if isinstance(p0, str):
         raise ParameterError(f"p0 holds a starting value for each parameter of f, got {p0!r}")
     names, required, open_ended = _arguments(f)
     if isinstance(p0, Mapping):
