@@ -26,6 +26,11 @@ CASES = [
         ({"curve_fit": lux.estimation.curve_fit, "f": lambda x, a: a * x, "x": TS, "y": 2 * TS, "p0": (1.0,)}, None),
     ),
     (
+        "estimation/_curve_fit.py: write p0, a starting value for each",
+        lambda: lux.estimation.curve_fit(lambda x, *p: p[0] * x, TS, 2 * TS),
+        lambda: lux.estimation.curve_fit(lambda x, *p: p[0] * x, TS, 2 * TS, (1.0,)),
+    ),
+    (
         "estimation/_bounds.py: write inf",
         lambda: limits_of("upper", np.nan, ["a"]),
         lambda: limits_of("upper", np.inf, ["a"]),
