@@ -132,6 +132,13 @@ def test_where_all_are_fixed_there_is_nothing_to_do():
     np.testing.assert_array_equal(point, np.arange(6.0))
 
 
+def test_where_no_parameter_changes_anything_nothing_says_that_it_is_a_minimum():
+    constant = lambda y, data: 0.0 * y + data  # noqa: E731
+    free = jnp.full(2, jnp.inf)
+    _, successful, _ = solve(constant, jnp.ones(2), -free, free, jnp.array([1.0, 2.0]))
+    assert not successful
+
+
 @pytest.mark.parametrize("start", [[1.0, 1.0], [3.0, 0.5], [-9.0, 40.0]], ids=["on a bound", "on both", "outside"])
 def test_any_start_will_do(start):
     lower, upper = jnp.array([1.0, 0.5]), jnp.array([3.0, 4.0])
