@@ -67,7 +67,9 @@ def check_sides(name: str, start: ArrayLike, lower: ArrayLike, upper: ArrayLike)
 def _along(which: str, limits: object, none: float, layout: Layout) -> np.ndarray:
     vector = np.full(layout.size, none)
     if not isinstance(limits, Mapping):
-        limits = {entry.path: limits for entry in layout.entries if isinstance(entry.ravel_map, Real)}
+        # One that is none may be given beside parameters that a map keeps within bounds of their own.
+        unbounded = isinstance(limits, int | float) and limits == none
+        limits = {} if unbounded else {entry.path: limits for entry in layout.entries if entry.size}
     for path, limit in limits.items():
         entry = _entry(layout, path)
         values = np.array(limit, np.float64)

@@ -132,7 +132,7 @@ def _deviations(value: Any, length: int) -> jax.Array:
 
 def _default_start(f: Callable[..., Any], bounds: Any) -> dict[str, float]:
     """SciPy's: 1, or where there are bounds, their middle, or 1 beside the one that there is."""
-    names, required, _ = _arguments(f)
+    _, required, _ = _arguments(f)
     if not required:
         raise ParameterError(
             "how many parameters f has is not seen in its arguments; write p0, a starting value for each"
@@ -144,7 +144,7 @@ def _default_start(f: Callable[..., Any], bounds: Any) -> dict[str, float]:
         middle = lower + (upper - lower) / 2
     one_sided = np.where(np.isfinite(lower), lower + 1, np.where(np.isfinite(upper), upper - 1, 1.0))
     start = np.where(np.isfinite(lower) & np.isfinite(upper), middle, one_sided)
-    return dict(zip([name for name in names if name in required], start.tolist(), strict=True))
+    return dict(zip(required, start.tolist(), strict=True))
 
 
 def _name_parameters(f: Callable[..., Any], p0: Any) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def _outcome(
         found = Uncertainty(np.full((len(names), len(names)), np.nan), nan, np.zeros(len(names), bool))
         result = optx.RESULTS.where(jnp.asarray(result == optx.RESULTS.successful), optx.RESULTS.nonfinite, result)
     unidentified = tuple(name for name, bad in zip(names, found.unidentified, strict=True) if bad)
-    active = _active(ps.layout, sides)
+    active, converged = _active(ps.layout, sides), bool(result == optx.RESULTS.successful)
     return LeastSquaresResult(
         values=ps.params,
         stderr=_structured(found.stderr, ps),
@@ -171,7 +171,7 @@ def _outcome(
         absolute_sigma=absolute_sigma,
         num_steps=num_steps,
         result=result,
-        warnings=_warnings(ps, unidentified, where, degrees_of_freedom, absolute_sigma, end, active),
+        warnings=_warnings(ps, unidentified, where, degrees_of_freedom, absolute_sigma, end, active, converged),
     )
 
 
@@ -194,11 +194,12 @@ def _warnings(
     absolute_sigma: bool,
     end: Evaluation,
     active: dict[str, str],
+    converged: bool,
 ) -> tuple[str, ...]:
     flat = _without_influence(ps.layout, where)
     others = tuple(name for name in unidentified if name.partition("[")[0] not in flat)
     jacobian, residual = (np.asarray(array, np.float64) for array in (end.jacobian, end.residual))
-    sentences = find_warnings(ps, others, degrees_of_freedom, absolute_sigma, jacobian, residual)
+    sentences = find_warnings(ps, others, degrees_of_freedom, absolute_sigma, jacobian, residual, converged)
     pressed = [f"{name} ({side})" for name, side in active.items() if side != "fixed"]
     if pressed:
         sentences = (

@@ -15,6 +15,7 @@ def find_warnings(
     absolute_sigma: bool,
     jacobian: np.ndarray,
     residual: np.ndarray,
+    converged: bool,
 ) -> tuple[str, ...]:
     """Whole sentences, most serious first."""
     sentences = []
@@ -28,7 +29,7 @@ def find_warnings(
             f"the data do not determine {_listed(unidentified)}: the Jacobian is rank deficient, so {theirs} infinite; "
             f"fix {which} with lux.fixed(...)"
         )
-    at_bound = _at_bound(ps, jacobian, residual)
+    at_bound = _at_bound(ps, jacobian, residual) if converged else []
     if at_bound:
         sentences.append(f"at a bound, where standard errors mean little: {_listed(at_bound)}")
     if ps.layout.dtype.itemsize < 8 and ps.layout.size:

@@ -123,5 +123,14 @@ def test_bounds_by_path_on_arrays_beside_maps():
     ]:
         with pytest.raises(error, match=message):
             least_squares(residual, ps, data=jnp.array(2.0), bounds=bounds)
+    with pytest.raises(lux.ParameterError, match="rate has bounds and a map"):  # one number is for all
+        least_squares(residual, ps, data=jnp.array(2.0), bounds=(-1.0, np.inf))
     with pytest.raises(lux.ParameterError, match="LevenbergMarquardt, and not by Dogleg"):
         least_squares(residual, ps, data=jnp.array(2.0), bounds=(-1.0, 1.0), solver=optimistix.Dogleg(1e-6, 1e-6))
+
+
+def test_what_has_not_converged_is_not_said_to_be_at_the_edge_of_a_map():
+    start = {"a": lux.positive(30.0), "b": lux.positive(5.0), "c": 0.0}
+    result = curve_fit(decay, X, Y, start, max_steps=2, throw=False)
+    assert result.outcome == "stalled"
+    assert "at a bound" not in str(result)

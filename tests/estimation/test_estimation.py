@@ -532,11 +532,11 @@ def test_what_is_held_by_the_edge_of_any_map_is_flagged_in_any_units(name, scale
         level = beyond * scale if flagged else float(jnp.ravel(ps["b"])[-1])
         found = evaluate(cached_function((constant, None, ())), ps, lux.State(), jnp.asarray(level + noise))
         jacobian, residual = np.asarray(found.jacobian), np.asarray(found.residual)
-        sentences = find_warnings(ps, (), 29, False, jacobian, residual)
+        sentences = find_warnings(ps, (), 29, False, jacobian, residual, True)
         assert ("at a bound, where standard errors mean little: b" in " ".join(sentences)) == flagged
 
 
 def test_a_number_without_bounds_is_never_at_one():
     ps = lux.flatten.flatten({"b": lux.real(1.0), "m": lux.flatten.symmetric(np.eye(2))})
     jacobian, residual = np.zeros((30, 4)), np.ones(30)
-    assert find_warnings(ps, (), 26, False, jacobian, residual) == ()
+    assert find_warnings(ps, (), 26, False, jacobian, residual, True) == ()

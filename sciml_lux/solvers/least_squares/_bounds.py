@@ -28,9 +28,11 @@ class Bounds(eqx.Module):
         """Those of the options `lower` and `upper`, trees like `y` of arrays that broadcast to it; `None` where there are none."""
         if options.get("lower") is None and options.get("upper") is None:
             return None
-        return cls(
-            *(_like(y, name, options.get(name), none) for name, none in (("lower", -jnp.inf), ("upper", jnp.inf)))
+        lower, upper = (
+            _like(y, name, options.get(name), none) for name, none in (("lower", -jnp.inf), ("upper", jnp.inf))
         )
+        # Of bounds the wrong way round, which may be traced, there is no point: a solve starts at NaN, and says so.
+        return cls(jnp.where(lower <= upper, lower, jnp.nan), upper)
 
     def clip(self, point: Float[Array, " size"]) -> Float[Array, " size"]:
         return jnp.clip(point, self.lower, self.upper)

@@ -73,9 +73,10 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
     **Options** of `optimistix.least_squares`: `autodiff_mode`, `"fwd"` (one Jacobian-vector product a parameter) or `"bwd"` (one
     vector-Jacobian product a residual); by default `"bwd"` if there are more than four times as many parameters as residuals.
     `lower`, `upper`: closed bounds on `y`, numbers or trees like it of arrays that broadcast to it; where they are equal a parameter
-    is fixed. A start outside is put on the bound. A parameter on a bound against which the gradient presses it is held: the others are
-    minimised over, and what was said of columns is said of theirs (first-order optimality with bounds). What a step takes beyond a bound
-    is put on it and the rest minimised again; iterates on a bound are so exactly. Bounds are data: others compile nothing.
+    is fixed; where they are the wrong way round the result is `nonfinite`. A start outside is put on the bound. A parameter on a bound
+    against which the gradient presses it is held: the others are minimised over, and what was said of columns is said of theirs
+    (first-order optimality with bounds). A step goes as far as the first bound, on from there along it, and nine tenths of the way only
+    until the parameter was kept from going farther twice; iterates on a bound are so exactly. Bounds are data: others compile nothing.
 
     **Source:** J. J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory", Lecture Notes in Mathematics 630
     (1978), 105-116. Rounding near the minimum: Conn, Gould and Toint, "Trust-Region Methods" (2000), section 17.4.2. The

@@ -185,13 +185,8 @@ def _resolved(s: Float[Array, " rank"], shape: tuple[int, ...]) -> Bool[Array, "
 def propose(model: LinearModel, point: Float[Array, " size"], radius: Float[Array, ""]) -> Trial:
     """The minimiser of the model within the radius."""
     (unit, s), c = _of_order_one(model.singular_values, model.residual_norm), model.projected
-    undamped = model.newton_length <= 1.1 * radius
-    damping = jnp.where(undamped, 0.0, _damping(s, c, jnp.where(undamped, 1.0, radius / unit)))
-    denominator = s**2 + damping
-    damped = -s * c / jnp.where(denominator > 0, denominator, 1.0)
-    newton = jnp.where(model.resolved, -c / jnp.where(model.resolved, s, 1.0), 0.0)
-    weights = jnp.where(undamped, newton, damped)
-    step = jnp.where(undamped, model.newton, model.directions.T @ (unit * damped) / model.scale)
+    weights, damping, undamped = _weights(s, c, _newton(s, c, model.resolved), model.newton_length, radius, unit)
+    step = jnp.where(undamped, model.newton, model.directions.T @ (unit * weights) / model.scale)
     step = jnp.where(model.held, 0.0, step)
     length = jnp.where(undamped, model.newton_length, unit * jnp.linalg.norm(weights))
     linear = jnp.sum((s * weights) ** 2)
@@ -208,13 +203,31 @@ def minimiser_within(
 ) -> tuple[Float[Array, " rank"], Bool[Array, ""]]:
     """The minimiser of `||projected |r| + S q||` within the radius, in the directions of `S`, and whether the radius leaves it as it is."""
     (unit, s), c = _of_order_one(singular_values, residual_norm), projected
-    resolved = _resolved(s, (num_data, 1))
-    newton = jnp.where(resolved, -c / jnp.where(resolved, s, 1.0), 0.0)
-    undamped = unit * jnp.linalg.norm(newton) <= 1.1 * radius
+    newton = _newton(s, c, _resolved(s, (num_data, 1)))
+    weights, _, undamped = _weights(s, c, newton, unit * jnp.linalg.norm(newton), radius, unit)
+    return unit * weights, undamped
+
+
+def _newton(
+    s: Float[Array, " rank"], c: Float[Array, " rank"], resolved: Bool[Array, " rank"]
+) -> Float[Array, " rank"]:
+    return jnp.where(resolved, -c / jnp.where(resolved, s, 1.0), 0.0)
+
+
+def _weights(
+    s: Float[Array, " rank"],
+    c: Float[Array, " rank"],
+    newton: Float[Array, " rank"],
+    newton_length: Float[Array, ""],
+    radius: Float[Array, ""],
+    unit: Float[Array, ""],
+) -> tuple[Float[Array, " rank"], Float[Array, ""], Bool[Array, ""]]:
+    """The minimiser in units of `unit`, its damping, and whether that is none: whether the Gauss-Newton step is within the radius."""
+    undamped = newton_length <= 1.1 * radius
     damping = jnp.where(undamped, 0.0, _damping(s, c, jnp.where(undamped, 1.0, radius / unit)))
     denominator = s**2 + damping
     damped = -s * c / jnp.where(denominator > 0, denominator, 1.0)
-    return unit * jnp.where(undamped, newton, damped), undamped
+    return jnp.where(undamped, newton, damped), damping, undamped
 
 
 def _of_order_one(

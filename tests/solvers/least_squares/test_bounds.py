@@ -149,6 +149,11 @@ def test_any_start_will_do(start):
     assert point[0] == 3.0
 
 
+def test_bounds_the_wrong_way_round_are_no_minimum():
+    _, successful, _ = solve(half_products, jnp.ones(2), jnp.array([1.0, 5.0]), jnp.array([3.0, 4.0]), 5.0)
+    assert not successful
+
+
 def test_other_bounds_compile_nothing_and_none_change_nothing():
     traces = []
 
