@@ -39,7 +39,7 @@ gc.set_threshold(50_000, 20, 20)
 # and those of the slow one as a user's are.
 QUICK_COMPILATION = "--xla_backend_optimization_level=0"
 if jax.__version_info__ < (0, 11):  # which knows one way only, and aborts at the name of the other
-    QUICK_COMPILATION += " --xla_cpu_use_fusion_emitters=false"
+    QUICK_COMPILATION += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 
 
 def pytest_configure(config: pytest.Config) -> None:
