@@ -15,7 +15,8 @@ from ..core import CachedFunction, State, as_state, cached_function, differentia
 from ..flatten import FlatParams, Layout, Params, as_array
 from ..kernels import is_compiling, is_traced
 from ..solvers import LevenbergMarquardt
-from ._bounds import Box, box_of
+from ._bounds import Box
+from ._coordinates import Coordinates, coordinates_of
 from ._evaluate import Evaluation, check_start, describe_point, evaluate, residual_vector
 from ._labels import estimated_names, shown
 from ._optimality import Optimality, optimality
@@ -38,8 +39,8 @@ def least_squares(
 ) -> LeastSquaresResult:
     r"""The parameters that minimise the sum of squares of a residual, with their standard errors.
 
-    Minimises `sum(r**2)` over the one vector of `ps`, within closed `bounds`; constrained parameters stay within theirs, since the vector
-    holds them through their maps. The covariance is that of the linearised model at the minimum, carried through the constraint maps
+    Minimises `sum(r**2)` over the one vector of `ps`, within closed `bounds`; those of `lux.bounded` are closed here as well, and other
+    constrained parameters stay within theirs, since the vector holds them through their maps. The covariance is that of the linearised model at the minimum, carried through the constraint maps
     to the parameters as they are declared (the delta method): `s^2 G (J^T J)^-1 G^T`, with `J` the Jacobian of `r` and `G`
     that of the parameters, both by the vector, and `s^2 = sum(r**2) / (num_data - size)`. The residual is differentiated in
     forward mode, for which solvers inside it, such as `NeuralODE`, choose their adjoint by themselves.
@@ -47,8 +48,8 @@ def least_squares(
     **Arguments:** `residual(ps, st, data) -> (r, st)`, with `r` an array of any shape or a tree of them: model minus data,
     divided by the standard deviation of each if they differ; `ps`: the start, from `lux.setup` or `lux.flatten.flatten`;
     `st`: the state, constant during the solve and advanced once, at the minimum; `data`: handed to `residual`; `bounds`: `(lower, upper)`
-    of parameters that are declared as plain numbers: each one number for all of them, or a mapping of paths to numbers or
-    arrays. A start or a minimum may lie on a bound, and a parameter whose bounds are equal is fixed: these are data, and compile
+    in the units in which parameters are shown, for those whose map keeps the order (`real`, `positive`, `bounded`): each one number for
+    all of them, or a mapping of paths to numbers or arrays. A start or a minimum may lie on a bound, and a parameter whose bounds are equal is fixed: these are data, and compile
     nothing. `solver`: any
     least-squares solver or minimiser of optimistix (default: `lux.solvers.LevenbergMarquardt()`); `max_steps`;
     `absolute_sigma`: whether the residuals are in units of standard deviations that are known, so that `s^2` is 1;
@@ -71,7 +72,8 @@ def least_squares(
     _check_parameters(ps)
     st = State() if st is None else as_state(st)
     solver = LevenbergMarquardt() if solver is None else solver
-    box = box_of(bounds, ps, solver)
+    coordinates = coordinates_of(bounds, ps, solver)
+    ps, box = coordinates.start, coordinates.box
     data = jax.tree.map(lambda leaf: as_array(leaf, what="data") if isinstance(leaf, np.ndarray) else leaf, data)
     cached = cached_function((residual, solver, ravel_maps(ps.layout)))
     with cached, differentiation_mode("forward"), failure_mode("nan"):
@@ -84,7 +86,7 @@ def least_squares(
         fitted = ps.replace(vector)
         end = evaluate(cached, fitted, st, data)
         where, result = optimality(cached, ps, fitted, end, (st, data), result)
-    outcome = _outcome(end, fitted, num_steps, result, where, absolute_sigma, box)
+    outcome = _outcome(end, fitted, num_steps, result, where, absolute_sigma, coordinates)
     if throw and not outcome.successful:
         raise SolveError(_explain(outcome, start, where, max_steps))
     return outcome
@@ -136,8 +138,9 @@ def _outcome(
     result: optx.RESULTS,
     where: Optimality,
     absolute_sigma: bool,
-    box: Box | None,
+    coordinates: Coordinates,
 ) -> LeastSquaresResult:
+    box = coordinates.box
     jacobian, value_jacobian = (np.asarray(matrix, np.float64) for matrix in (end.jacobian, end.value_jacobian))
     names = estimated_names(ps.layout)
     sides = np.zeros(ps.layout.size, int) if box is None else box.sides(ps.vector)
@@ -160,10 +163,10 @@ def _outcome(
         names=names,
         unidentified=unidentified,
         active=active,
-        ps=ps,
+        ps=coordinates.declared(ps.vector),
         st=end.st,
         residuals=end.returned,
-        jacobian=end.jacobian,
+        jacobian=end.jacobian * jnp.asarray(coordinates.rates(ps.vector)[None], end.jacobian.dtype),
         num_data=jacobian.shape[0],
         degrees_of_freedom=degrees_of_freedom,
         chi_square=chi_square,

@@ -29,7 +29,7 @@ class Bounds(eqx.Module):
         if options.get("lower") is None and options.get("upper") is None:
             return None
         lower, upper = (
-            _like(y, name, options.get(name), none) for name, none in (("lower", -jnp.inf), ("upper", jnp.inf))
+            along(y, name, options.get(name), none) for name, none in (("lower", -jnp.inf), ("upper", jnp.inf))
         )
         # Of bounds the wrong way round, which may be traced, there is no point: a solve starts at NaN, and says so.
         return cls(jnp.where(lower <= upper, lower, jnp.nan), upper)
@@ -44,7 +44,8 @@ class Bounds(eqx.Module):
         return below | above | (self.lower >= self.upper)
 
 
-def _like(y: PyTree[Array], name: str, values: object, none: float) -> Float[Array, " size"]:
+def along(y: PyTree[Array], name: str, values: object, none: float) -> Float[Array, " size"]:
+    """The option `name`, one number or a tree like `y`, end to end."""
     if values is None:
         values = none
     if jax.tree.structure(values) != jax.tree.structure(y):

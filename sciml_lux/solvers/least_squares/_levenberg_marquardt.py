@@ -12,7 +12,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
-from ._bounds import Bounds, propose_within
+from ._bounds import Bounds, along, propose_within
 from ._convergence import Evidence, gather, improves, no_evidence, verdict
 from ._linear_model import LinearModel, Trial, empty_model, jacobian_of, linear_model, norm_of
 
@@ -26,12 +26,14 @@ _CAUTION = 0.1
 
 class _State(eqx.Module):
     """What is carried between steps. `unit`: that of all residuals here, the largest at the start, so that no square leaves the range of
-    the dtype; 0 before it is known. `fresh`: whether the next point is taken as a start, whatever its sum of squares."""
+    the dtype; 0 before it is known. `fresh`: whether the next point is taken as a start, whatever its sum of squares. `objective`: of the
+    option of that name, at the last accepted point."""
 
     model: LinearModel
     trial: Trial
     evidence: Evidence
     unit: Float[Array, ""]
+    objective: Float[Array, ""]
     radius: Float[Array, ""]
     caution: Float[Array, ""]
     fresh: Bool[Array, ""]
@@ -77,6 +79,11 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
     against which the gradient presses it is held: the others are minimised over, and what was said of columns is said of theirs
     (first-order optimality with bounds). A step goes as far as the first bound, on from there along it, and nine tenths of the way only
     until the parameter was kept from going farther twice; iterates on a bound are so exactly. Bounds are data: others compile nothing.
+    `sizes`: numbers or a tree like `y`, in place of the magnitude of `y` where steps are chosen, for numbers whose origin means nothing, such
+    as logarithms (1: a factor of e).
+    `objective`: a function of the `aux` of `fn`: what is minimised in place of `||r||^2 / 2`, such as a negative logarithm of a likelihood.
+    Then `r` and `J` stand for its gradient, `J^T r`, and its curvature, `J^T J`, such as Fisher's information (the method of scoring), and
+    what was said of the sum of squares is said of the objective, with changes relative to `||r||^2 / 2`; a residual of 0 is a gradient of 0.
 
     **Source:** J. J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory", Lecture Notes in Mathematics 630
     (1978), 105-116. Rounding near the minimum: Conn, Gould and Toint, "Trust-Region Methods" (2000), section 17.4.2. The
@@ -113,6 +120,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
             Trial(point, zero, zero, zero, jnp.asarray(False), jnp.zeros(point.shape, bool)),
             no_evidence(point.dtype),
             unit=zero,
+            objective=zero,
             radius=zero,
             caution=jnp.full((), _CAUTION, point.dtype),
             fresh=jnp.asarray(True),
@@ -142,11 +150,14 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
         residual, tangent_map, aux = jax.linearize(residual_of, state.trial.point, has_aux=True)
         unit = jnp.where(state.unit > 0, state.unit, _unit_of(residual))
         residual, tangents = residual / unit, lambda direction: tangent_map(direction) / unit
-        ratio, actual, hidden = _gain_ratio(state, norm_of(residual))
-        accepted, improved, model = self._judge(options, bounds, tangents, residual, ratio, hidden, state)
+        objective = _objective(options, aux, unit)
+        sizes = None if options.get("sizes") is None else along(y, "sizes", options["sizes"], 0.0)
+        ratio, actual, hidden = _gain_ratio(state, norm_of(residual), objective)
+        accepted, improved, model = self._judge(options, bounds, tangents, residual, objective, sizes, ratio, hidden, state)
         evidence = gather(state.evidence, state.model, state.trial, actual, accepted, improved, model)
         point = jnp.where(accepted, state.trial.point, point)
-        radius = self._radius(jnp.where(accepted | (ratio < _REFUSED), ratio, -1.0), accepted, model, point, state)
+        ratio = jnp.where(accepted | (ratio < _REFUSED), ratio, -1.0)
+        radius = self._radius(ratio, accepted, model, jnp.abs(point) if sizes is None else sizes, state)
         pressed = jnp.where(accepted, jnp.where(state.trial.pressed, state.pressed + 1, 0), state.pressed)
         trial = propose_within(model, point, radius, bounds, pressed)
         done, result = verdict(evidence, model, point, trial, (self.rtol, self.atol, self.norm), residual.size)
@@ -162,7 +173,8 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
             ),
             eqx.tree_at(lambda evidence: evidence.futile, evidence, jnp.where(again, 0, evidence.futile)),
             unit,
-            radius,
+            objective=state.objective if objective is None else jnp.where(accepted, objective, state.objective),
+            radius=radius,
             caution=jnp.where(again, jnp.zeros_like(state.caution), state.caution),
             fresh=again,
             pressed=pressed,
@@ -180,12 +192,14 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
         bounds: Bounds | None,
         tangent_map: Callable[[Array], Array],
         residual: Float[Array, " residuals"],
+        objective: Float[Array, ""] | None,
+        sizes: Float[Array, " size"] | None,
         ratio: Float[Array, ""],
         hidden: Bool[Array, ""],
         state: _State,
     ) -> tuple[Bool[Array, ""], Bool[Array, ""], LinearModel]:
         """Whether the proposed point is accepted; whether it is closer by gradient or step; and the model there (or the old one)."""
-        finite = jnp.isfinite(norm_of(residual))
+        finite = jnp.isfinite(norm_of(residual)) & (True if objective is None else jnp.isfinite(objective))
         promising = finite & (state.fresh | (ratio >= _REFUSED))
 
         def rebuild() -> Any:
@@ -196,7 +210,9 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
             first = ~jnp.isfinite(state.evidence.reference)
             point = state.trial.point
             held = jnp.zeros(point.shape, bool) if bounds is None else bounds.hold(point, residual @ jacobian)
-            return okay, linear_model(jacobian, residual, state.model, point, state.caution, first, held)
+            size = jnp.abs(point) if sizes is None else sizes
+            model = linear_model(jacobian, residual, state.model, point, state.caution, first, held, size)
+            return okay, model if objective is None else _rounded(model, objective)
 
         okay, model = lax.cond(promising, rebuild, lambda: (jnp.asarray(False), state.model))
         improved = okay & improves(state.evidence, model)
@@ -208,7 +224,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
         ratio: Float[Array, ""],
         accepted: Bool[Array, ""],
         model: LinearModel,
-        point: Float[Array, " size"],
+        sizes: Float[Array, " size"],
         state: _State,
     ) -> Float[Array, ""]:
         """The next radius: Moré (1978), algorithm 7.1 (c)."""
@@ -220,7 +236,7 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
         shrunk = shrink * jnp.minimum(radius, 10.0 * length)
         grown = jnp.where((ratio >= _GOOD) | state.trial.undamped, 2.0 * length, radius)
         later = jnp.where(accepted & (ratio > _POOR), grown, shrunk)
-        start = norm_of(model.scale * point)
+        start = norm_of(model.scale * sizes)
         start = self.initial_radius * jnp.where(start > 0, start, model.residual_norm)
         return jnp.where(state.fresh, start, later)
 
@@ -261,11 +277,31 @@ def _perturbed(point: Float[Array, " size"], model: LinearModel, bounds: Bounds 
     return nearby if bounds is None else jnp.where(model.held, point, bounds.clip(nearby))
 
 
-def _gain_ratio(state: _State, norm: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""], Bool[Array, ""]]:
-    """Actual over predicted decrease of the sum of squares; the actual one; and whether both are too small for rounding to tell."""
-    relative = norm / state.model.residual_norm
+def _objective(options: dict[str, Any], aux: Any, unit: Float[Array, ""]) -> Float[Array, ""] | None:
+    """The value of the option `objective`, in the unit of the squares; `None` for half the sum of squares."""
+    function = options.get("objective")
+    return None if function is None else jnp.asarray(function(aux), unit.dtype) / unit / unit
+
+
+def _rounded(model: LinearModel, objective: Float[Array, ""]) -> LinearModel:
+    """The model of an objective that is no sum of squares: its own rounding hides changes too."""
+    norm = jnp.where(model.residual_norm > 0, model.residual_norm, 1.0)
+    rounding = model.rounding + 20 * jnp.finfo(norm.dtype).eps * jnp.abs(objective) / norm / norm
+    return eqx.tree_at(lambda model: model.rounding, model, rounding)
+
+
+def _gain_ratio(
+    state: _State, norm: Float[Array, ""], objective: Float[Array, ""] | None
+) -> tuple[Float[Array, ""], Float[Array, ""], Bool[Array, ""]]:
+    """Actual over predicted decrease of what is minimised, relative to the sum of squares; the actual one; and whether both are too
+    small for rounding to tell."""
+    before = state.model.residual_norm
+    relative = norm / before
     # An increase beyond 10 times the norm, or to something not finite, counts as the worst ratio there is.
     actual = jnp.where(relative < 10.0, 1.0 - relative**2, -99.0)
+    if objective is not None:
+        decrease = 2.0 * (state.objective - objective) / before / before
+        actual = jnp.where(decrease > -99.0, decrease, -99.0)
     predicted, rounding = state.trial.predicted, state.model.rounding
     hidden = (predicted <= rounding) & (jnp.abs(actual) <= rounding) & ~state.fresh
     ratio = jnp.where(predicted > 0, actual / predicted, -1.0)

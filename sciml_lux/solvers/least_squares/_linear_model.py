@@ -116,8 +116,10 @@ def linear_model(
     caution: float | Array,
     first: Bool[Array, ""],
     held: Bool[Array, " size"],
+    sizes: Float[Array, " size"],
 ) -> LinearModel:
-    """The model at `point`, the start if `first`, of the parameters that are not `held`.
+    """The model at `point`, the start if `first`, of the parameters that are not `held`, of these `sizes`: their magnitudes, unless another is
+    known.
 
     No parameter may move, relative to its magnitude, more than `1 / caution` times as far as the most influential one: one that hardly
     matters where the solve starts would otherwise be thrown to where it never matters again. One that is 0 there, or contributes
@@ -128,16 +130,16 @@ def linear_model(
     norms = norm_of(jacobian, axis=0)
     unit = jnp.where(norms > 0, norms, 1.0)
     largest_norms = jnp.maximum(norms, previous.largest_norms)
-    magnitude = jnp.maximum(jnp.abs(point), previous.magnitude)
+    magnitude = jnp.maximum(sizes, previous.magnitude)
     scale = jnp.where(largest_norms > 0, largest_norms, 1.0)
     contributions = jnp.abs(jacobian) @ jnp.abs(point)
     contribution = norm_of(contributions)
-    parts = norms * jnp.abs(point)
+    parts = norms * sizes
     rounded = (parts <= jnp.sqrt(eps) * contribution) & (parts > eps**1.25 * contribution)
     # Of the product of a number and its column the number must be the small one.
-    rounded = rounded & (jnp.abs(point) <= jnp.sqrt(eps) * jnp.max(jnp.abs(point), initial=0.0))
-    cautious = jnp.where(first, (point != 0) & ~rounded, previous.cautious)
-    floor = caution * jnp.max(scale * jnp.abs(point))
+    rounded = rounded & (sizes <= jnp.sqrt(eps) * jnp.max(sizes, initial=0.0))
+    cautious = jnp.where(first, (sizes != 0) & ~rounded, previous.cautious)
+    floor = caution * jnp.max(scale * sizes)
     scale = jnp.maximum(scale, floor / jnp.where(cautious & (magnitude > 0), magnitude, jnp.inf))
     # The triangle of [J / norms, r] has Q^T r in its last column, so that Q is never formed.
     columns = jacobian / unit[None, :]
