@@ -1,5 +1,21 @@
-"""Estimation of parameters: least squares, curves, and how sure to be of the result."""
+"""Estimation of parameters: experiments, noise, problems, fits, and how sure to be of the result."""
 
+from . import noise as noise
+from . import priors as priors
 from ._curve_fit import curve_fit as curve_fit
 from ._least_squares import least_squares as least_squares
 from ._result import LeastSquaresResult as LeastSquaresResult
+from .fitting import Bootstrap as Bootstrap
+from .fitting import Budget as Budget
+from .fitting import Derived as Derived
+from .fitting import Fit as Fit
+from .fitting import Laplace as Laplace
+from .fitting import Multistart as Multistart
+from .fitting import Prediction as Prediction
+from .fitting import Profile as Profile
+from .fitting import fit as fit
+from .fitting import multistart as multistart
+from .fitting import sample_starts as sample_starts
+from .problem import Data as Data
+from .problem import Experiment as Experiment
+from .problem import Problem as Problem

@@ -1,9 +1,10 @@
-"""The coordinates in which an estimate is searched: those of the vector, but linear and with closed ends where a logistic map has open ones."""
+"""The coordinates in which an estimate is searched: those of the vector, but linear and with closed ends where a logistic map has open
+ones."""
 
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +13,8 @@ from jaxtyping import Array, Float
 from .._errors import ParameterError, ShapeError, unknown_name
 from ..flatten import Entry, FlatParams, Layout
 from ..flatten.maps import AbstractRavelMap, Bounded, Positive, PositiveSoftplus, Real, ScaledMap
-from ..solvers import LevenbergMarquardt
 from ._bounds import Box, check_sides, pair
+from ._labels import shown
 
 
 class Coordinates(NamedTuple):
@@ -37,6 +38,13 @@ class Coordinates(NamedTuple):
             stored[part] = np.clip(low - high, -far, far)
         return FlatParams(jnp.asarray(stored), self.layout)
 
+    def at(self, ps: FlatParams) -> Float[Array, " size"]:
+        """The vector of other parameters, as they were declared, in these coordinates."""
+        vector = np.array(ps.vector)
+        for part, ravel_map in self._replaced():
+            vector[part] = np.asarray(ravel_map.forward(ps.vector[part]))
+        return jnp.asarray(vector)
+
     def rates(self, vector: Float[Array, " size"]) -> Float[np.ndarray, " size"]:
         """The derivative of each coordinate by what is stored for it."""
         rates = np.ones(len(vector))
@@ -54,43 +62,39 @@ class Coordinates(NamedTuple):
         ]
 
 
-def coordinates_of(bounds: object, ps: FlatParams, solver: object) -> Coordinates:
+def coordinates_of(bounds: object, ps: FlatParams, check_start: bool = True) -> Coordinates:
     """The coordinates for a search from `ps`; `bounds = (lower, upper)` are numbers, or mappings of paths to numbers or arrays, in the
-    units in which parameters are shown.
+    units in which parameters are shown. `check_start`: whether a start outside of them is an error; it is put on them if not.
 
-    **Errors:** `ShapeError` for what is no pair or does not fit; `ParameterError` for an unknown path, a parameter whose map has no order,
-    or a solver that knows no bounds; `ValueError` for bounds the wrong way round or NaN, and a start outside of them.
+    **Errors:** `ShapeError` for what is no pair or does not fit; `ParameterError` for an unknown path, or a parameter whose map has no
+    order; `ValueError` for bounds the wrong way round or NaN, and a start outside of them.
     """
-    if not isinstance(solver, LevenbergMarquardt):
-        if bounds is not None:
-            raise ParameterError(
-                f"bounds are kept by lux.solvers.LevenbergMarquardt, and not by {type(solver).__name__}; write solver=None, or no bounds"
-            )
-        return Coordinates(ps, None, ps.layout)
     given = [] if bounds is None else [_by_path(*side, ps.layout) for side in pair(bounds)]
     closed = {entry.path: entry.ravel_map for entry in ps.layout.entries if _has_two_ends(entry.ravel_map)}
     if not closed and not given:
         return Coordinates(ps, None, ps.layout)
-    layout = ps.layout.with_entries(
-        {path: dataclasses.replace(ps.layout[path], ravel_map=Real()) for path in closed}
-    )
+    layout = ps.layout.with_entries({path: dataclasses.replace(ps.layout[path], ravel_map=Real()) for path in closed})
     vector = np.array(ps.vector, np.float64)
     lower, upper = np.full(layout.size, -np.inf), np.full(layout.size, np.inf)
     for entry in ps.layout.entries:
         part, ravel_map = part_of(entry), entry.ravel_map
         if entry.path in closed:
             assert isinstance(ravel_map, Bounded)
-            shown = np.asarray(ravel_map.forward(ps.vector[part]), np.float64)
-            vector[part], lower[part], upper[part] = shown, ravel_map.lower, ravel_map.upper
+            vector[part] = np.asarray(ravel_map.forward(ps.vector[part]), np.float64)
+            lower[part], upper[part] = ravel_map.lower, ravel_map.upper
         if any(entry.path in side for side in given):
-            ends = _ends(entry, np.asarray(ps[entry.path], np.float64).reshape(-1), given)
+            ends = _ends(entry, np.asarray(ps[entry.path], np.float64).reshape(-1), given, check_start)
             if entry.path in closed:
                 _check_within(entry.path, ends, ravel_map)
                 lower[part], upper[part] = np.maximum(ends[0], lower[part]), np.minimum(ends[1], upper[part])
             else:
-                lower[part], upper[part] = _sorted_ends(*(stored(entry.path, ravel_map, end) for end in ends))
-                # The start is within what the user sees; in rounding of a logarithm it may not be.
-                vector[part] = np.clip(vector[part], lower[part], upper[part])
+                inside = [_inside(entry, end, side, ps.layout.dtype) for end, side in zip(ends, (1, -1), strict=True)]
+                # Equal ends fix; one that was moved inside would cross the other.
+                equal = ends[0] == ends[1]
+                inside[1] = np.where(equal, inside[0], inside[1])
+                lower[part], upper[part] = np.minimum(*inside), np.maximum(*inside)
+            # The start is within what the user sees; in rounding of a logarithm it may not be.
+            vector[part] = np.clip(vector[part], lower[part], upper[part])
     dtype = ps.layout.dtype
     box = Box(jnp.asarray(lower, dtype), jnp.asarray(upper, dtype))
     return Coordinates(FlatParams(jnp.asarray(vector, dtype), layout), box, ps.layout)
@@ -98,6 +102,21 @@ def coordinates_of(bounds: object, ps: FlatParams, solver: object) -> Coordinate
 
 def part_of(entry: Entry) -> slice:
     return slice(entry.offset, entry.offset + entry.size)
+
+
+def positions(layout: Layout) -> dict[str, int]:
+    """Where each number lies that has a coordinate of its own: by its name, its index in the vector."""
+    found: dict[str, int] = {}
+    for array in shown(layout):
+        if array.size == array.entry.size and has_order(array.entry.ravel_map):
+            found |= {label: array.entry.offset + i for i, label in enumerate(array.labels)}
+    return found
+
+
+def has_order(ravel_map: AbstractRavelMap) -> bool:
+    """Whether a map acts on each number by itself, and in order."""
+    inner = ravel_map.inner if isinstance(ravel_map, ScaledMap) else ravel_map
+    return isinstance(inner, Real | Positive | PositiveSoftplus | Bounded)
 
 
 def _has_two_ends(ravel_map: AbstractRavelMap) -> bool:
@@ -116,7 +135,9 @@ def _by_path(which: str, limits: object, none: float, layout: Layout) -> dict[st
             raise ParameterError(unknown_name("parameter", path, [entry.path for entry in layout.entries]))
         entry, values = layout[path], np.array(limit, np.float64)
         if not entry.size:
-            raise ParameterError(f"{path} takes no room in the vector, so that there is nothing to bound: it is fixed or tied")
+            raise ParameterError(
+                f"{path} takes no room in the vector, so that there is nothing to bound: it is fixed or tied"
+            )
         stored(path, entry.ravel_map, np.zeros(0))  # raises for a map that has no order
         if np.any(np.isnan(values)) or values.shape not in ((), entry.spec.shape):
             raise ShapeError(
@@ -127,10 +148,16 @@ def _by_path(which: str, limits: object, none: float, layout: Layout) -> dict[st
     return found
 
 
-def _ends(entry: Entry, shown: np.ndarray, given: list[dict[str, np.ndarray]]) -> list[np.ndarray]:
+def _ends(entry: Entry, start: np.ndarray, given: list[dict[str, np.ndarray]], check_start: bool) -> list[np.ndarray]:
     """The two ends of one entry as the user sees them, checked against each other and the start."""
-    ends = [side.get(entry.path, np.full(shown.size, none)) for side, none in zip(given, (-np.inf, np.inf), strict=True)]
-    check_sides(entry.path, shown.reshape(entry.spec.shape), *(end.reshape(entry.spec.shape) for end in ends))
+    ends = [
+        side.get(entry.path, np.full(start.size, none)) for side, none in zip(given, (-np.inf, np.inf), strict=True)
+    ]
+    check_sides(
+        entry.path,
+        start.reshape(entry.spec.shape) if check_start else ends[0].reshape(entry.spec.shape),
+        *(end.reshape(entry.spec.shape) for end in ends),
+    )
     return ends
 
 
@@ -144,7 +171,7 @@ def _check_within(path: str, ends: list[np.ndarray], ravel_map: AbstractRavelMap
             )
 
 
-def stored(path: str, ravel_map: AbstractRavelMap, shown: np.ndarray) -> np.ndarray:
+def stored(path: str, ravel_map: AbstractRavelMap, value: np.ndarray) -> np.ndarray:
     """What is stored for a bound as the user sees it, which may be at or beyond the end of what the map can show.
 
     **Errors:** `ParameterError` for a map that does not act on each number by itself, and in order.
@@ -152,20 +179,20 @@ def stored(path: str, ravel_map: AbstractRavelMap, shown: np.ndarray) -> np.ndar
     with np.errstate(divide="ignore"):
         match ravel_map:
             case Real():
-                return shown
+                return value
             case ScaledMap(inner, scale):
-                return stored(path, inner, shown / scale)
+                return stored(path, inner, value / scale)
             case Positive():
-                return np.log(np.maximum(shown, 0.0))
+                return np.log(np.maximum(value, 0.0))
             case PositiveSoftplus():
-                value = np.maximum(shown, 0.0)
+                value = np.maximum(value, 0.0)
                 return value + np.log(-np.expm1(-value))
             case Bounded(lower, upper) if math.isfinite(lower):
-                return np.log(np.maximum(shown - lower, 0.0))
+                return np.log(np.maximum(value - lower, 0.0))
             case Bounded(lower, upper) if math.isfinite(upper):
-                return np.log(np.maximum(upper - shown, 0.0))
+                return np.log(np.maximum(upper - value, 0.0))
             case Bounded():
-                return shown
+                return value
             case _:
                 raise ParameterError(
                     f"{path} is stored through {type(ravel_map).__name__}, whose numbers have no bounds of their own; bound it by a "
@@ -173,6 +200,17 @@ def stored(path: str, ravel_map: AbstractRavelMap, shown: np.ndarray) -> np.ndar
                 )
 
 
-def _sorted_ends(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """In the order of what is stored, which a map such as `upper - exp(u)` turns round."""
-    return np.minimum(one, other), np.maximum(one, other)
+def _inside(entry: Entry, end: np.ndarray, side: int, dtype: np.dtype[Any]) -> np.ndarray:
+    """What is stored for a bound, moved by the rounding of the map until what it shows is not beyond: above a lower one (`side` 1), or
+    below an upper one (-1)."""
+    at = stored(entry.path, entry.ravel_map, end).astype(dtype)
+    finite = np.isfinite(at)
+    increasing = stored(entry.path, entry.ravel_map, end + np.abs(end) * 1e-3) >= at
+    for _ in range(8):
+        shown_there = np.asarray(entry.ravel_map.unravel(jnp.asarray(at), entry.spec), np.float64).reshape(-1)
+        beyond = finite & (side * shown_there < side * end.astype(dtype).astype(np.float64))
+        if not np.any(beyond):
+            break
+        outward = np.where(increasing, side, -side) * np.inf
+        at = np.where(beyond, np.nextafter(at, outward.astype(dtype)), at)
+    return at.astype(np.float64)

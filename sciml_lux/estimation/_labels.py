@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from ..flatten import ArraySpec, Entry, Layout, leaf_paths
+from ..flatten import ArraySpec, Entry, FlatParams, Layout, Params, leaf_paths
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,24 @@ def shown(layout: Layout) -> Iterator[Shown]:
 def estimated_names(layout: Layout) -> tuple[str, ...]:
     """One label for each scalar that is estimated: constants are left out."""
     return tuple(label for array in shown(layout) if array.estimated for label in array.labels)
+
+
+def active_names(layout: Layout, sides: np.ndarray) -> dict[str, str]:
+    """The names of parameters on a bound, and which it is."""
+    words, found = {-1: "lower", 1: "upper", 2: "fixed"}, {}
+    for array in shown(layout):
+        # A map that is none stores what is shown; others have no bounds.
+        if array.size == array.entry.size:
+            part = sides[array.entry.offset : array.entry.offset + array.entry.size]
+            found |= {label: words[side] for label, side in zip(array.labels, part.tolist(), strict=True) if side}
+    return found
+
+
+def structured(numbers: np.ndarray, ps: FlatParams) -> Params:
+    """Numbers for the estimated scalars in the shape of the parameters, 0 for the constants."""
+    leaves, offset = [], 0
+    for array in shown(ps.layout):
+        chunk = numbers[offset : offset + array.size] if array.estimated else np.zeros(array.size)
+        offset += array.size if array.estimated else 0
+        leaves.append(jnp.asarray(chunk.reshape(array.shape), ps.layout.dtype))
+    return jax.tree.unflatten(jax.tree.structure(ps.params), leaves)

@@ -12,13 +12,13 @@ from jaxtyping import Array, Float
 
 from .._errors import ParameterError, ShapeError, SolveError
 from ..core import CachedFunction, State, as_state, cached_function, differentiation_mode, failure_mode, ravel_maps
-from ..flatten import FlatParams, Layout, Params, as_array
+from ..flatten import FlatParams, Layout, as_array
 from ..kernels import is_compiling, is_traced
 from ..solvers import LevenbergMarquardt
 from ._bounds import Box
 from ._coordinates import Coordinates, coordinates_of
 from ._evaluate import Evaluation, check_start, describe_point, evaluate, residual_vector
-from ._labels import estimated_names, shown
+from ._labels import active_names, estimated_names, structured
 from ._optimality import Optimality, optimality
 from ._result import LeastSquaresResult
 from ._uncertainty import Uncertainty, uncertainty
@@ -40,17 +40,17 @@ def least_squares(
     r"""The parameters that minimise the sum of squares of a residual, with their standard errors.
 
     Minimises `sum(r**2)` over the one vector of `ps`, within closed `bounds`; those of `lux.bounded` are closed here as well, and other
-    constrained parameters stay within theirs, since the vector holds them through their maps. The covariance is that of the linearised model at the minimum, carried through the constraint maps
-    to the parameters as they are declared (the delta method): `s^2 G (J^T J)^-1 G^T`, with `J` the Jacobian of `r` and `G`
-    that of the parameters, both by the vector, and `s^2 = sum(r**2) / (num_data - size)`. The residual is differentiated in
-    forward mode, for which solvers inside it, such as `NeuralODE`, choose their adjoint by themselves.
+    constrained parameters stay within theirs, since the vector holds them through their maps. The covariance is that of the linearised
+    model at the minimum, carried through the constraint maps to the parameters as they are declared (the delta method): `s^2 G (J^T J)^-1
+    G^T`, with `J` the Jacobian of `r` and `G` that of the parameters, both by the vector, and `s^2 = sum(r**2) / (num_data - size)`. The
+    residual is differentiated in forward mode, for which solvers inside it, such as `NeuralODE`, choose their adjoint by themselves.
 
     **Arguments:** `residual(ps, st, data) -> (r, st)`, with `r` an array of any shape or a tree of them: model minus data,
     divided by the standard deviation of each if they differ; `ps`: the start, from `lux.setup` or `lux.flatten.flatten`;
     `st`: the state, constant during the solve and advanced once, at the minimum; `data`: handed to `residual`; `bounds`: `(lower, upper)`
     in the units in which parameters are shown, for those whose map keeps the order (`real`, `positive`, `bounded`): each one number for
-    all of them, or a mapping of paths to numbers or arrays. A start or a minimum may lie on a bound, and a parameter whose bounds are equal is fixed: these are data, and compile
-    nothing. `solver`: any
+    all of them, or a mapping of paths to numbers or arrays. A start or a minimum may lie on a bound, and a parameter whose bounds are
+    equal is fixed: these are data, and compile nothing. `solver`: any
     least-squares solver or minimiser of optimistix (default: `lux.solvers.LevenbergMarquardt()`); `max_steps`;
     `absolute_sigma`: whether the residuals are in units of standard deviations that are known, so that `s^2` is 1;
     `throw`: whether a solve that fails raises.
@@ -72,7 +72,7 @@ def least_squares(
     _check_parameters(ps)
     st = State() if st is None else as_state(st)
     solver = LevenbergMarquardt() if solver is None else solver
-    coordinates = coordinates_of(bounds, ps, solver)
+    coordinates = _coordinates(bounds, ps, solver)
     ps, box = coordinates.start, coordinates.box
     data = jax.tree.map(lambda leaf: as_array(leaf, what="data") if isinstance(leaf, np.ndarray) else leaf, data)
     cached = cached_function((residual, solver, ravel_maps(ps.layout)))
@@ -90,6 +90,17 @@ def least_squares(
     if throw and not outcome.successful:
         raise SolveError(_explain(outcome, start, where, max_steps))
     return outcome
+
+
+def _coordinates(bounds: object, ps: FlatParams, solver: object) -> Coordinates:
+    """Closed bounds are for the solver that keeps them; to others parameters are as they are declared."""
+    if isinstance(solver, LevenbergMarquardt):
+        return coordinates_of(bounds, ps)
+    if bounds is not None:
+        raise ParameterError(
+            f"bounds are kept by lux.solvers.LevenbergMarquardt, and not by {type(solver).__name__}; write solver=None, or no bounds"
+        )
+    return Coordinates(ps, None, ps.layout)
 
 
 def _check_parameters(ps: object) -> None:
@@ -155,10 +166,10 @@ def _outcome(
         found = Uncertainty(np.full((len(names), len(names)), np.nan), nan, np.zeros(len(names), bool))
         result = optx.RESULTS.where(jnp.asarray(result == optx.RESULTS.successful), optx.RESULTS.nonfinite, result)
     unidentified = tuple(name for name, bad in zip(names, found.unidentified, strict=True) if bad)
-    active, converged = _active(ps.layout, sides), bool(result == optx.RESULTS.successful)
+    active, converged = active_names(ps.layout, sides), bool(result == optx.RESULTS.successful)
     return LeastSquaresResult(
         values=ps.params,
-        stderr=_structured(found.stderr, ps),
+        stderr=structured(found.stderr, ps),
         covariance=found.covariance,
         names=names,
         unidentified=unidentified,
@@ -176,17 +187,6 @@ def _outcome(
         result=result,
         warnings=_warnings(ps, unidentified, where, degrees_of_freedom, absolute_sigma, end, active, converged),
     )
-
-
-def _active(layout: Layout, sides: np.ndarray) -> dict[str, str]:
-    """The names of parameters on a bound, and which it is."""
-    words, found = {-1: "lower", 1: "upper", 2: "fixed"}, {}
-    for array in shown(layout):
-        # A map that is none stores what is shown; others have no bounds.
-        if array.size == array.entry.size:
-            part = sides[array.entry.offset : array.entry.offset + array.entry.size]
-            found |= {label: words[side] for label, side in zip(array.labels, part.tolist(), strict=True) if side}
-    return found
 
 
 def _warnings(
@@ -229,16 +229,6 @@ def _them(paths: list[str]) -> str:
 
 def _cure(paths: list[str]) -> str:
     return f"start {_them(paths)} elsewhere, or fix {_them(paths)} with lux.fixed(...) if it never does"
-
-
-def _structured(numbers: np.ndarray, ps: FlatParams) -> Params:
-    """Numbers for the estimated scalars in the shape of the parameters, 0 for the constants."""
-    leaves, offset = [], 0
-    for array in shown(ps.layout):
-        chunk = numbers[offset : offset + array.size] if array.estimated else np.zeros(array.size)
-        offset += array.size if array.estimated else 0
-        leaves.append(jnp.asarray(chunk.reshape(array.shape), ps.layout.dtype))
-    return jax.tree.unflatten(jax.tree.structure(ps.params), leaves)
 
 
 def _explain(outcome: LeastSquaresResult, start: Evaluation, where: Optimality, max_steps: int) -> str:

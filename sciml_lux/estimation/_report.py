@@ -15,7 +15,15 @@ _CORRELATED = 0.9
 def report(result: Any) -> str:
     """The table of estimates, the quality of the fit, correlations, warnings."""
     return "\n".join(
-        [_headline(result), "", *_table(result), "", *_quality(result), *_correlations(result), *_notes(result)]
+        [
+            _headline(result),
+            "",
+            *_table(result),
+            "",
+            *_quality(result),
+            *pairs_above(result.names, result.correlation),
+            *_notes(result),
+        ]
     )
 
 
@@ -42,8 +50,13 @@ def _table(result: Any) -> list[str]:
         )
     if not any(row[-1] for row in rows[1:]):
         rows = [row[:-1] for row in rows]
+    return aligned(rows)
+
+
+def aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """A table: numbers to the right, names and units to the left; the first row is its head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    left = (0, len(widths) - 1 if len(widths) == 5 else 0)
+    left = {i for i, word in enumerate(rows[0]) if word in ("name", "unit")}
     return [
         "  "
         + "  ".join(
@@ -62,12 +75,12 @@ def _rows(array: Shown, value: np.ndarray, error: np.ndarray, active: dict[str, 
         return "fixed" if not array.estimated else said[active[label]] if label in active else f"{error:.3g}"
 
     return [
-        (label, _estimate(v, e), deviation(label, e), "" if label in active else _relative(v, e, array), unit)
+        (label, estimate_text(v, e), deviation(label, e), "" if label in active else _relative(v, e, array), unit)
         for label, v, e in zip(array.labels, value, error, strict=True)
     ]
 
 
-def _estimate(value: float, error: float) -> str:
+def estimate_text(value: float, error: float) -> str:
     """As many digits as the standard error makes worth printing, three more than it leaves certain."""
     if not (np.isfinite(value) and np.isfinite(error) and error > 0 and value != 0):
         return f"{value:.8g}"
@@ -99,16 +112,15 @@ def _quality(result: Any) -> list[str]:
     ]
 
 
-def _correlations(result: Any) -> list[str]:
+def pairs_above(names: tuple[str, ...], correlation: np.ndarray) -> list[str]:
+    """The pairs of estimates that are strongly correlated, the strongest first."""
     # Thousands of weights have millions of pairs, of which nobody wants a list.
-    correlation = np.triu(np.nan_to_num(result.correlation), k=1) if len(result.names) <= 500 else np.zeros((0, 0))
+    correlation = np.triu(np.nan_to_num(correlation), k=1) if len(names) <= 500 else np.zeros((0, 0))
     pairs = np.argwhere(np.abs(correlation) > _CORRELATED)
     if not len(pairs):
         return []
     order = np.argsort([-abs(correlation[i, j]) for i, j in pairs])
-    lines = [
-        f"    {result.names[i]}, {result.names[j]}: {correlation[i, j]:+.4f}" for i, j in pairs[order][:_MOST_PAIRS]
-    ]
+    lines = [f"    {names[i]}, {names[j]}: {correlation[i, j]:+.4f}" for i, j in pairs[order][:_MOST_PAIRS]]
     more = [f"    and {len(pairs) - _MOST_PAIRS} more"] if len(pairs) > _MOST_PAIRS else []
     return [f"  correlations above {_CORRELATED}:", *lines, *more]
 

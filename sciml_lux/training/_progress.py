@@ -5,13 +5,14 @@ from typing import Any
 
 
 class Progress:
-    """A bar with the number of steps, the rate and the loss; nothing at all if it is not wanted.
+    """A bar with the number of steps, the rate and the loss, or whatever else is lowered; nothing at all if it is not wanted.
 
     **Errors:** `ImportError`, naming the extra, if it is wanted and tqdm is not installed.
     """
 
-    def __init__(self, wanted: bool, title: str, steps: int | None) -> None:
+    def __init__(self, wanted: bool, title: str, steps: int | None, of: str = "loss") -> None:
         self._bar: Any = None
+        self._of = of
         if wanted:
             try:
                 from tqdm.auto import tqdm  # an extra
@@ -31,5 +32,5 @@ class Progress:
     def update(self, steps: int, loss: float) -> None:
         """Draws `steps` more steps, the last with this loss."""
         if self._bar is not None:
-            self._bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
+            self._bar.set_postfix_str(f"{self._of} {loss:.4g}", refresh=False)
             self._bar.update(steps)

@@ -216,7 +216,7 @@ def test_permissions_and_links_stay(path):
 
 FORKING_WRITER = """
 import os, pathlib, random, signal, sys, time
-from sciml_lux.flatten.files._file import _write_atomically
+from sciml_lux.flatten.files._file import write_atomically
 path, *contents = [pathlib.Path(argument) for argument in sys.argv[1:]]
 contents = [content.read_bytes() for content in contents]
 dice = random.Random(0)
@@ -226,7 +226,7 @@ for _ in range(100):
     if child == 0:
         while True:
             for content in contents:
-                _write_atomically(path, content)
+                write_atomically(path, content)
     time.sleep(dice.uniform(0, 0.06))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)

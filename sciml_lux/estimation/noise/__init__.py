@@ -1,9 +1,9 @@
 """How measurements scatter around what a model predicts: the densities of noise, each a small class.
 
-    noise={"hare": 2.0}                              # normal, of a standard deviation that is known
-    noise={"hare": "sigma_hare"}                     # normal, of one that is estimated: the parameter of that name
-    noise={"hare": est.noise.LogNormal("sigma")}
-    noise={"hare": est.noise.Normal(lambda predicted, ps: ps.floor + ps.share * predicted)}
+noise={"hare": 2.0}                              # normal, of a standard deviation that is known
+noise={"hare": "sigma_hare"}                     # normal, of one that is estimated: the parameter of that name
+noise={"hare": est.noise.LogNormal("sigma")}
+noise={"hare": est.noise.Normal(lambda predicted, ps: ps.floor + ps.share * predicted)}
 """
 
 from ._families import Laplace as Laplace

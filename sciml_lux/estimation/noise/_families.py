@@ -57,7 +57,8 @@ class LogNormal(AbstractNoise):
 
 @dataclass(frozen=True)
 class Laplace(AbstractNoise):
-    """`-log(2 spread) - |observed - predicted| / spread`, whose fits are of least absolute deviation; standard deviation `sqrt(2) spread`."""
+    """`-log(2 spread) - |observed - predicted| / spread`, whose fits are of least absolute deviation; standard deviation `sqrt(2)
+    spread`."""
 
     def log_density(self, observed: Numbers, predicted: Numbers, spread: Numbers) -> Numbers:
         return -jnp.log(2 * spread) - jnp.abs(observed - predicted) / spread
@@ -128,8 +129,8 @@ class Poisson(AbstractNoise):
 
 @dataclass(frozen=True)
 class NegativeBinomial(AbstractNoise):
-    """Counts of the mean `predicted` and the variance `predicted + predicted**2 / spread`: `spread` is the number of failures, the larger the
-    nearer to Poisson's.
+    """Counts of the mean `predicted` and the variance `predicted + predicted**2 / spread`: `spread` is the number of failures, the larger
+    the nearer to Poisson's.
 
     The information on the spread is approximate: that of the gamma distribution of the means, as far as counts show it.
     """

@@ -22,10 +22,10 @@ Spread = float | str | Callable[..., Any] | None
 class AbstractNoise(abc.ABC):
     """Measurements are independent, with the density `exp(log_density(observed, predicted, spread))`.
 
-    A subclass writes that density, the two numbers of Fisher's information, and how to draw: all act on each element by itself. Location and
-    spread are those in which the information matrix is diagonal: what `link` makes of the prediction (by default itself), and the logarithm
-    of the spread. Where no closed form is known, `information` is a positive approximation: it shapes steps and standard errors, never what
-    is maximised.
+    A subclass writes that density, the two numbers of Fisher's information, and how to draw: all act on each element by itself. Location
+    and spread are those in which the information matrix is diagonal: what `link` makes of the prediction (by default itself), and the
+    logarithm of the spread. Where no closed form is known, `information` is a positive approximation: it shapes steps and standard errors,
+    never what is maximised.
 
     **Arguments:** `spread`: see `Spread`.
 

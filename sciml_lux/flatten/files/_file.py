@@ -69,7 +69,7 @@ def save(path: str | os.PathLike[str], ps: FlatParams) -> None:
         raise LayoutError(f"a file holds a vector of {', '.join(VECTOR_DTYPES.values())}, got {ps.layout.dtype}")
     vector = np.asarray(ps.vector, order="C")
     tensors = {**_named_tensors(ps), VECTOR: vector}
-    _write_atomically(Path(path), safetensors.numpy.save(tensors, {METADATA: _metadata(ps.layout, vector)}))
+    write_atomically(Path(path), safetensors.numpy.save(tensors, {METADATA: _metadata(ps.layout, vector)}))
 
 
 def load(path: str | os.PathLike[str], dtype: Any = None, like: Any = None) -> FlatParams:
@@ -170,7 +170,8 @@ def _metadata(layout: Layout, vector: np.ndarray) -> str:
     return text
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all, also where the process or the machine stops; a symbolic link stays one."""
     target = Path(os.path.realpath(path))  # replacing a symbolic link would cut it off from its target
     mode = target.stat().st_mode if target.exists() else None
     if mode is not None and not stat.S_ISREG(mode):

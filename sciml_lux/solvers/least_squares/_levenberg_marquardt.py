@@ -79,11 +79,12 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
     against which the gradient presses it is held: the others are minimised over, and what was said of columns is said of theirs
     (first-order optimality with bounds). A step goes as far as the first bound, on from there along it, and nine tenths of the way only
     until the parameter was kept from going farther twice; iterates on a bound are so exactly. Bounds are data: others compile nothing.
-    `sizes`: numbers or a tree like `y`, in place of the magnitude of `y` where steps are chosen, for numbers whose origin means nothing, such
-    as logarithms (1: a factor of e).
+    `sizes`: numbers or a tree like `y`, in place of the magnitude of `y` where steps are chosen, for numbers whose origin means nothing,
+    such as logarithms (1: a factor of e).
     `objective`: a function of the `aux` of `fn`: what is minimised in place of `||r||^2 / 2`, such as a negative logarithm of a likelihood.
     Then `r` and `J` stand for its gradient, `J^T r`, and its curvature, `J^T J`, such as Fisher's information (the method of scoring), and
-    what was said of the sum of squares is said of the objective, with changes relative to `||r||^2 / 2`; a residual of 0 is a gradient of 0.
+    what was said of the sum of squares is said of the objective, with changes relative to `||r||^2 / 2`; a residual of 0 is a gradient of
+    0.
 
     **Source:** J. J. Moré, "The Levenberg-Marquardt algorithm: implementation and theory", Lecture Notes in Mathematics 630
     (1978), 105-116. Rounding near the minimum: Conn, Gould and Toint, "Trust-Region Methods" (2000), section 17.4.2. The
@@ -153,7 +154,9 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
         objective = _objective(options, aux, unit)
         sizes = None if options.get("sizes") is None else along(y, "sizes", options["sizes"], 0.0)
         ratio, actual, hidden = _gain_ratio(state, norm_of(residual), objective)
-        accepted, improved, model = self._judge(options, bounds, tangents, residual, objective, sizes, ratio, hidden, state)
+        accepted, improved, model = self._judge(
+            options, bounds, tangents, residual, objective, sizes, ratio, hidden, state
+        )
         evidence = gather(state.evidence, state.model, state.trial, actual, accepted, improved, model)
         point = jnp.where(accepted, state.trial.point, point)
         ratio = jnp.where(accepted | (ratio < _REFUSED), ratio, -1.0)

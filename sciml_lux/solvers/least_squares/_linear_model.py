@@ -118,8 +118,8 @@ def linear_model(
     held: Bool[Array, " size"],
     sizes: Float[Array, " size"],
 ) -> LinearModel:
-    """The model at `point`, the start if `first`, of the parameters that are not `held`, of these `sizes`: their magnitudes, unless another is
-    known.
+    """The model at `point`, the start if `first`, of the parameters that are not `held`, of these `sizes`: their magnitudes, unless
+    another is known.
 
     No parameter may move, relative to its magnitude, more than `1 / caution` times as far as the most influential one: one that hardly
     matters where the solve starts would otherwise be thrown to where it never matters again. One that is 0 there, or contributes

@@ -1,0 +1,13 @@
+"""Fits of a problem: one, or from many starts, and what is to be said of them."""
+
+from ._bootstrap import Bootstrap as Bootstrap
+from ._derived import Derived as Derived
+from ._fit import fit as fit
+from ._fitted import Fit as Fit
+from ._laplace import Laplace as Laplace
+from ._multistart import Multistart as Multistart
+from ._multistart import multistart as multistart
+from ._predict import Prediction as Prediction
+from ._profile import Profile as Profile
+from ._search import Budget as Budget
+from ._starts import sample_starts as sample_starts

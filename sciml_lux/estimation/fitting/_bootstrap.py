@@ -1,0 +1,67 @@
+"""The parametric bootstrap."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from ..._errors import ParameterError
+from .._evaluate import estimated_values
+from ..problem import Arrays
+from ._box import box_of
+from ._estimate import Estimate
+from ._search import Budget
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Estimates from data that were drawn: `values`, a row for each set and a column for each of `names`; `successful`: which fits
+    converged."""
+
+    names: tuple[str, ...]
+    values: Float[np.ndarray, "n names"]
+    successful: np.ndarray
+
+    @property
+    def stderr(self) -> Float[np.ndarray, " names"]:
+        """The standard deviations over the sets."""
+        return np.std(self.values, axis=0, ddof=1)
+
+    def interval(self, level: float = 0.95) -> dict[str, tuple[float, float]]:
+        """By name, the quantiles between which this share of the estimates lies."""
+        low, high = np.quantile(self.values, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        return {name: (float(one), float(other)) for name, one, other in zip(self.names, low, high, strict=True)}
+
+
+def bootstrap(estimate: Estimate, n: int, key: Key[Array, ""]) -> Bootstrap:
+    """Each set has the points that were observed, and no others; each fit starts at the estimate. Nothing is compiled."""
+    if not isinstance(n, int) or n < 2:
+        raise ParameterError(f"a bootstrap draws 2 sets of data or more, got n={n!r}")
+    box, values, successful = box_of(estimate.coordinates), [], []
+    for own in jax.random.split(key, n):
+        found = estimate.task.run(estimate.point.vector, box, drawn(estimate, own), Budget(steps=500))
+        if np.all(np.isfinite(found.point)) and np.isfinite(found.summary.objective):
+            values.append(np.asarray(estimated_values(estimate.point.layout, jnp.asarray(found.point)), np.float64))
+            successful.append(found.successful)
+    return Bootstrap(estimate.names, np.stack(values), np.array(successful))
+
+
+def drawn(estimate: Estimate, key: Any) -> Arrays:
+    """The data of the problem, with measurements that are drawn around what the estimate predicts."""
+    arrays, summary = estimate.problem.arrays, estimate.found.summary
+    observed = {}
+    for name, noise in estimate.problem.function.simulation.noise:
+        key, own = jax.random.split(key)
+        one = arrays.observed[name]
+        location = jnp.where(one.mask, jnp.asarray(summary.location[name])[:, None, :], 1.0)
+        spread = one.sigma if one.sigma is not None else summary.spread[name]
+        if spread is None:
+            spread = jnp.ones_like(location)
+        elif one.sigma is None:
+            spread = jnp.where(one.mask, jnp.asarray(spread)[:, None, :], 1.0)
+        value = noise.sample(own, location, jnp.asarray(spread))
+        observed[name] = one._replace(value=np.where(one.mask, np.asarray(value), 1.0).astype(location.dtype))
+    return arrays._replace(observed=observed)

@@ -1,0 +1,92 @@
+"""`Fit`: an estimate, and what is to be said of it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from jaxtyping import Array, Key
+
+from ...flatten import Params
+from ._bootstrap import Bootstrap, bootstrap
+from ._derived import Derived, derived
+from ._estimate import Estimate
+from ._intervals import Intervals, profile_intervals, wald_intervals
+from ._laplace import Laplace, laplace
+from ._plot import draw
+from ._predict import Prediction, predict
+from ._profile import Profile, profiles
+from ._save import as_dict, save
+from ._table import table
+
+
+class Fit(Estimate):
+    """What `est.fit` found; `print` it for a report.
+
+    **Attributes:** `outcome`: `"converged"`; `"stalled"`, at the best point that was found, which is not known to be an optimum; or
+    `"failed"`, without any finite point; `reason`: why, in words. In the units in which parameters are shown: `values`, their standard
+    errors `stderr` in the same structure (0 for a constant, infinite for what the data do not determine, NaN on a bound, where they mean
+    nothing), `covariance` with a row for each of `names`, and `correlation`; `unidentified`; `active`: by name the bound on which a
+    parameter lies, `"lower"`, `"upper"`, or `"fixed"`. They come from Fisher's information, to which priors and penalties add theirs.
+    `ps`: the parameters as one vector, as they were declared; `st`: the state, as it was given; `initial`: where the fit began.
+
+    Of what is summed: `log_likelihood`, with all constants; `log_prior`; `penalty`; `chi_square`: of the data alone, in their standard
+    deviations. `num_data`: numbers that were observed; `num_parameters`: that are free, `degrees_of_freedom`: the difference; `aic`,
+    `aicc`, `bic`. `num_steps`.
+    """
+
+    def derived(self, function: Callable[[Params], Any]) -> Derived:
+        """Quantities that follow from the parameters, with standard errors by the delta method: `fit.derived(lambda p: {"R0": p.beta /
+        p.gamma})`.
+
+        **Arguments:** `function(values) -> number`, array, or tree of them, written with `jax.numpy`. **Returns:** `values` and `stderr` of
+        the same structure.
+        """
+        return derived(self, function)
+
+    def predict(self, ts: Any, level: float = 0.95) -> Prediction:
+        """Every observable of every experiment at other times, with bands; see `Prediction`."""
+        return predict(self, ts, level)
+
+    def profile(self, names: str | Sequence[str] | None = None, *, level: float = 0.95, points: int = 20) -> Profile:
+        """The profile likelihood: each parameter held at values to both sides of its estimate, and all others fitted anew.
+
+        **Arguments:** `names`: of numbers that are estimated (default: all that are free); `level`: profiles go on until the likelihood has
+        fallen to the end of the confidence interval of this level, or a bound; `points`: at most so many to each side.
+        """
+        return profiles(self, names, level, points)
+
+    def conf_interval(
+        self, level: float = 0.95, method: Literal["wald", "profile"] = "wald", names: Sequence[str] | None = None
+    ) -> Intervals:
+        """Confidence intervals by name, `{name: (lower, upper)}`, in the units in which parameters are shown.
+
+        **Arguments:** `level`; `method`: `"wald"`: the estimate and so many standard errors to both sides, of the logarithm for parameters
+        that are stored as one; `"profile"`: where twice the fall of the log-likelihood, all others fitted anew, is the quantile of
+        chi-square with one degree of freedom: it needs no symmetry, costs fits, and is infinite where the likelihood does not fall far
+        enough.
+        """
+        return wald_intervals(self, level, names) if method == "wald" else profile_intervals(self, level, names, method)
+
+    def bootstrap(self, n: int, key: Key[Array, ""]) -> Bootstrap:
+        """The parametric bootstrap: `n` data sets drawn from the noise around what is predicted, each fitted from here."""
+        return bootstrap(self, n, key)
+
+    def laplace(self) -> Laplace:
+        """The normal approximation of the posterior of the vector, around the estimate."""
+        return laplace(self)
+
+    # Shown, kept
+
+    def __repr__(self) -> str:
+        return table(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that the report says, in plain Python: numbers, strings, lists, mappings."""
+        return as_dict(self)
+
+    def save(self, path: Any) -> None:
+        """Writes `to_dict()` as JSON, or the table of parameters as CSV, by the ending of `path`; whole or not at all."""
+        save(self, path)
+
+    def plot(self, kind: str = "fit", **options: Any) -> Any:
+        """A figure of matplotlib: `"fit"`, `"residuals"`, `"profiles"`, `"correlation"`, `"bands"`; see `docs/estimation.md`."""
+        return draw(self, kind, **options)

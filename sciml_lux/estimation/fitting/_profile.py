@@ -1,0 +1,128 @@
+"""Profile likelihoods: each parameter held at values to both sides of its estimate, all others fitted anew."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+from jaxtyping import Float
+
+from ..._errors import ParameterError
+from .._bounds import Box
+from .._coordinates import positions
+from .._names import resolve
+from ._box import box_of
+from ._estimate import Estimate
+from ._laplace import coordinate_covariance
+from ._search import Budget
+
+# A fit of all others from the neighbouring point, which is near.
+_BUDGET = Budget(steps=200)
+
+
+@dataclass(frozen=True)
+class Line:
+    """The profile of one parameter: its `values`, increasing; `drop`: by how much the best objective there is above that of the estimate;
+    `vectors`: the points; `converged`."""
+
+    values: Float[np.ndarray, " points"]
+    drop: Float[np.ndarray, " points"]
+    vectors: Float[np.ndarray, "points size"]
+    converged: np.ndarray
+    best: float
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Where twice the drop is the quantile of chi-square with one degree of freedom; infinite where it does not get so far."""
+        root = np.sign(self.values - self.best) * np.sqrt(2 * np.maximum(self.drop, 0.0))
+        limit = scipy.special.ndtri((1 + level) / 2)
+        found = []
+        for sign in (-1.0, 1.0):
+            side = sign * (self.values - self.best) >= 0
+            order = np.argsort(sign * self.values[side])
+            height, values = np.maximum.accumulate(sign * root[side][order]), self.values[side][order]
+            found.append(float(np.interp(limit, height, values)) if height[-1] >= limit else sign * np.inf)
+        return found[0], found[1]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """`lines` by name; `better`: the names on whose profiles a point was found that explains the data better than the estimate does: it
+    was no maximum, and a fit from there goes on."""
+
+    lines: dict[str, Line]
+    better: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> Line:
+        return self.lines[resolve(name, self.lines, "profile")]
+
+    def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
+        """The confidence interval; see `Line.interval`."""
+        return self[name].interval(level)
+
+
+def profiles(estimate: Estimate, names: str | Sequence[str] | None, level: float, points: int) -> Profile:
+    """**Errors:** `ParameterError` for a name of no number that could be held."""
+    where = positions(estimate.coordinates.start.layout)
+    free = [name for name in where if estimate.sides[where[name]] != 2]
+    asked = free if names is None else [names] if isinstance(names, str) else list(names)
+    asked = [resolve(name, free, "profile") for name in asked]
+    if not 0 < level < 1:
+        raise ValueError(f"a level is between 0 and 1, got {level}")
+    if estimate.outcome == "failed":
+        raise ParameterError("a fit that failed has no profiles: it has no point to go from")
+    errors = np.sqrt(np.diag(coordinate_covariance(estimate)))
+    lines = {name: _line(estimate, where[name], errors[where[name]], level, points) for name in asked}
+    better = tuple(name for name, line in lines.items() if np.min(line.drop) < -1e-3)
+    return Profile(lines, better)
+
+
+def _line(estimate: Estimate, index: int, error: float, level: float, points: int) -> Line:
+    """Outwards to both sides, in steps that raise the root of twice the drop by about the same."""
+    limit = float(scipy.special.ndtri((1 + level) / 2))
+    centre = estimate.point.vector
+    size = float(estimate.task.sizes[index])
+    first = (error if np.isfinite(error) and error > 0 else 0.1 * size) * 1.5 * limit / points
+    found = [(np.asarray(centre, np.float64), 0.0, True)]
+    for sign in (-1.0, 1.0):
+        found += _side(estimate, index, sign * first, limit, points)
+    vectors = np.stack([vector for vector, _, _ in found])
+    order = np.argsort(vectors[:, index])
+    shown = np.array([_shown(estimate, vector, index) for vector in vectors[order]])
+    drops, converged = (np.array([one[i] for one in found])[order] for i in (1, 2))
+    ascending = np.argsort(shown)  # a map may turn the order round
+    best = _shown(estimate, vectors[0], index)
+    return Line(shown[ascending], drops[ascending], vectors[order][ascending], converged[ascending], best)
+
+
+def _side(
+    estimate: Estimate, index: int, step: float, limit: float, points: int
+) -> list[tuple[np.ndarray, float, bool]]:
+    box, arrays = box_of(estimate.coordinates), estimate.problem.arrays
+    vector, root, found = estimate.point.vector, 0.0, []
+    low, high = float(box.lower[index]), float(box.upper[index])
+    for _ in range(points):
+        at = float(np.clip(float(vector[index]) + step, low, high))
+        if at == float(vector[index]):
+            break
+        held = Box(box.lower.at[index].set(at), box.upper.at[index].set(at))
+        search = estimate.task.run(vector.at[index].set(at), held, arrays, _BUDGET)
+        drop = float(search.summary.objective) - estimate.objective
+        if not np.isfinite(drop):
+            break
+        found.append((np.asarray(search.point, np.float64), drop, search.successful))
+        vector, before, root = jnp.asarray(search.point), root, float(np.sqrt(2 * max(drop, 0.0)))
+        if root >= 1.05 * limit:
+            break
+        gained = (root - before) * points / (1.5 * limit)
+        step *= float(np.clip(1.0 / max(gained, 1e-3), 0.5, 3.0))
+    return found
+
+
+def _shown(estimate: Estimate, vector: np.ndarray, index: int) -> float:
+    """One number of the vector as the user sees it."""
+    params = estimate.point.layout.unravel(jnp.asarray(vector, estimate.point.layout.dtype))
+    for entry in estimate.point.layout.entries:
+        if entry.offset <= index < entry.offset + entry.size:
+            return float(np.ravel(params[entry.path])[index - entry.offset])
+    raise IndexError(index)

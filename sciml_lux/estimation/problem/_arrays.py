@@ -1,0 +1,117 @@
+"""Experiments as arrays of one shape: ragged ones are padded, and what is padded is marked."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ..._errors import ParameterError
+from ..noise import AbstractNoise
+from ._experiment import Data, Experiment
+
+
+class Observed(NamedTuple):
+    """One observable, `(experiments, replicates, times)`: the numbers, with a harmless one where there is none; which were observed; and
+    their standard deviations, if experiments brought any."""
+
+    value: Any
+    mask: Any
+    sigma: Any
+
+
+class Arrays(NamedTuple):
+    """All that differs between experiments, each with a leading axis for them. `overrides`: numbers by path, of which those that are not
+    overridden by a number are not read."""
+
+    ts: Any
+    t0: Any
+    y0: Any
+    observed: dict[str, Observed]
+    overrides: dict[str, Any]
+
+
+def arrays_of(
+    data: Data, noise: dict[str, AbstractNoise], references: dict[str, tuple[str | None, ...]], dtype: Any
+) -> Arrays:
+    """**Errors:** those of `_observed`."""
+    experiments = tuple(data.experiments)
+    longest = max(one.ts.size for one in experiments)
+    first = experiments[0]
+
+    def stacked(values: list[Any]) -> Any:
+        return jax.tree.map(lambda *leaves: np.stack(leaves).astype(dtype), *values)
+
+    overrides = {
+        path: stacked(
+            [np.float64(value if isinstance(value := named(one).get(path, 0.0), float) else 0.0) for one in experiments]
+        )
+        for path in references
+    }
+    return Arrays(
+        # The last time again: no step is taken for it.
+        ts=stacked([np.pad(one.ts, (0, longest - one.ts.size), mode="edge") for one in experiments]),
+        t0=None if first.t0 is None else stacked([np.float64(one.t0) for one in experiments]),
+        y0=None if first.y0 is None else stacked([one.y0 for one in experiments]),
+        observed={name: _observed(name, experiments, noise[name], longest, dtype) for name in data.observables},
+        overrides=overrides,
+    )
+
+
+def named(experiment: Experiment) -> dict[str, float | str]:
+    """The overrides, numbers as floats."""
+    return {
+        name: value if isinstance(value, str) else float(value) for name, value in (experiment.overrides or {}).items()
+    }
+
+
+def _observed(
+    name: str, experiments: tuple[Experiment, ...], noise: AbstractNoise, longest: int, dtype: Any
+) -> Observed:
+    """One observable of all experiments.
+
+    **Errors:** `ValueError` for observations that the noise gives no density; `ParameterError` where a standard deviation is missing, or
+    given twice.
+    """
+    replicates = max(one.observations[name].shape[0] for one in experiments if name in one.observations)
+    value = np.full((len(experiments), replicates, longest), np.nan)
+    sigma = np.ones(value.shape)
+    for i, one in enumerate(experiments):
+        if name not in one.observations:
+            continue
+        array = one.observations[name]
+        value[i, : array.shape[0], : array.shape[1]] = array
+        _check_support(one, name, array, noise)
+        if (name in (one.sigma or {})) != (noise.has_spread and noise.spread is None):
+            raise ParameterError(_which_sigma(one, name, noise))
+        if noise.spread is None and noise.has_spread:
+            assert one.sigma is not None
+            sigma[i, : array.shape[0], : array.shape[1]] = one.sigma[name]
+    mask = ~np.isnan(value)
+    own = noise.spread is None and noise.has_spread
+    return Observed(
+        np.where(mask, value, 1.0).astype(dtype), mask, np.where(mask, sigma, 1.0).astype(dtype) if own else None
+    )
+
+
+def _check_support(one: Experiment, name: str, array: np.ndarray, noise: AbstractNoise) -> None:
+    seen = array[~np.isnan(array)]
+    kind = type(noise).__name__
+    if np.any(seen <= noise.lowest):
+        limit = "0 or more" if noise.whole else f"above {noise.lowest:g}"
+        raise ValueError(f"experiment {one.name!r}: {name} is {limit} under {kind} noise, got {float(np.min(seen)):g}")
+    if noise.whole and np.any(seen != np.round(seen)):
+        raise ValueError(
+            f"experiment {one.name!r}: {name} holds counts under {kind} noise, got {float(seen[seen != np.round(seen)][0]):g}"
+        )
+
+
+def _which_sigma(one: Experiment, name: str, noise: AbstractNoise) -> str:
+    if name in (one.sigma or {}):
+        return (
+            f"experiment {one.name!r} brings a sigma of {name}, and its noise says {noise!r}; write one of the two, such as "
+            f"noise={{{name!r}: est.noise.{type(noise).__name__}()}}"
+        )
+    return (
+        f"experiment {one.name!r} brings no sigma of {name}, and its noise says none; write sigma={{{name!r}: ...}} there, or a number "
+        "or the name of a parameter as noise"
+    )

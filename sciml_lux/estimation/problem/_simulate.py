@@ -1,0 +1,117 @@
+"""What a model predicts for each experiment, and how widely measurements scatter around it."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..._errors import LayerError, ParameterError, ShapeError
+from ...core import AbstractLayer, State
+from ...flatten import Params
+from ...solvers import AbstractODE
+from ..noise import AbstractNoise
+from ._arrays import Arrays
+from ._observe import Observation
+
+
+class Predicted(NamedTuple):
+    """One observable: what is predicted, and the spread around it, or `None` where experiments bring their own."""
+
+    location: Any
+    spread: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Simulation:
+    """The model under each experiment.
+
+    `references`: by the path of each parameter that some experiment overrides, for each experiment: the path of the parameter that stands
+    for it, `""` for a number, or `None` where nothing does. `noise`: pairs of observables and densities, names in them resolved to paths.
+    """
+
+    model: AbstractLayer
+    observation: Observation
+    initial: Any
+    references: tuple[tuple[str, tuple[str | None, ...]], ...]
+    noise: tuple[tuple[str, AbstractNoise], ...]
+
+    def __call__(self, params: Params, st: State, arrays: Arrays) -> tuple[dict[str, Predicted], State]:
+        """By observable, arrays `(experiments, times)`; and the state that the first experiment leaves."""
+        overridden = {path: self._values(path, whose, params, arrays) for path, whose in self.references}
+
+        def one(ts: Any, t0: Any, y0: Any, values: dict[str, Any]) -> tuple[dict[str, Predicted], State]:
+            own = params
+            for path, value in values.items():
+                own = own.set(path, value)
+            ys, new = self._states(ts, t0, y0, own, st)
+            return self._observables(ts, ys, own), new
+
+        varying = (arrays.ts, arrays.t0, arrays.y0, overridden)
+        if arrays.ts.shape[0] == 1:  # one solve compiles in less time than a batch of one
+            found = one(*jax.tree.map(lambda leaf: leaf[0], varying))
+            return jax.tree.map(lambda leaf: leaf[None], found[0]), found[1]
+        predicted, new = jax.vmap(one)(*varying)
+        return predicted, jax.tree.map(lambda leaf: leaf[0], new)
+
+    def _values(self, path: str, whose: tuple[str | None, ...], params: Params, arrays: Arrays) -> Any:
+        """What the parameter at `path` is in each experiment."""
+        own, numbers = jnp.asarray(params[path]), arrays.overrides[path]
+        values = [
+            own
+            if other is None
+            else jnp.broadcast_to(numbers[i], own.shape)
+            if other == ""
+            else jnp.asarray(params[other])
+            for i, other in enumerate(whose)
+        ]
+        return jnp.stack([value.astype(own.dtype) for value in values])
+
+    def _states(self, ts: Any, t0: Any, y0: Any, params: Params, st: State) -> tuple[Any, State]:
+        """The states at all times."""
+        if not isinstance(self.model, AbstractODE):
+            return self.model(ts, params, st)
+        start = self._start(y0, params, ts.dtype)
+        node = dataclasses.replace(self.model, batching="joint")
+        solution, new = node.solve(start, params, st, ts=ts, t0=t0)
+        # A batch of experiments counts its failures in a state that one experiment has not.
+        return solution.ys, State({**st, **{name: new[name] for name in st if name != "solution"}})
+
+    def _start(self, y0: Any, params: Params, dtype: Any) -> Any:
+        if self.initial is None:
+            if y0 is None:
+                raise ParameterError(
+                    "a differential equation starts somewhere: give each experiment its y0, or the problem initial=lambda ps: ..."
+                )
+            return y0
+        start = params[self.initial] if isinstance(self.initial, str) else self.initial(params)
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), start)
+
+    def _observables(self, ts: Any, ys: Any, params: Params) -> dict[str, Predicted]:
+        if any(jnp.shape(leaf)[:1] != ts.shape for leaf in jax.tree.leaves(ys)):
+            shapes = jax.tree.map(jnp.shape, ys)
+            raise ShapeError(
+                f"a model that is no differential equation is called on the times, shape {ts.shape}, and returns "
+                f"one row for each, got {shapes}"
+            )
+        locations = self.observation(ts, ys, params)
+        return {
+            name: Predicted(locations[name], _spread(name, noise, locations[name], params))
+            for name, noise in self.noise
+        }
+
+
+def _spread(name: str, noise: AbstractNoise, location: Any, params: Params) -> Any:
+    spread = noise.spread
+    if spread is None or not noise.has_spread:
+        return None
+    if isinstance(spread, str):
+        spread = params[spread]
+    elif callable(spread):
+        spread = spread(location, params)
+    spread = jnp.asarray(spread, location.dtype)
+    if spread.shape not in ((), location.shape):
+        raise LayerError(
+            f"the spread of {name} is one number, or one for each time, {location.shape}, got shape {spread.shape}"
+        )
+    return jnp.broadcast_to(spread, location.shape)
