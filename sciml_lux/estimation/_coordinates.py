@@ -205,12 +205,11 @@ def _inside(entry: Entry, end: np.ndarray, side: int, dtype: np.dtype[Any]) -> n
     below an upper one (-1)."""
     at = stored(entry.path, entry.ravel_map, end).astype(dtype)
     finite = np.isfinite(at)
-    increasing = stored(entry.path, entry.ravel_map, end + np.abs(end) * 1e-3) >= at
+    turned = isinstance(entry.ravel_map, Bounded) and math.isfinite(entry.ravel_map.upper)  # upper - exp(u)
     for _ in range(8):
         shown_there = np.asarray(entry.ravel_map.unravel(jnp.asarray(at), entry.spec), np.float64).reshape(-1)
         beyond = finite & (side * shown_there < side * end.astype(dtype).astype(np.float64))
         if not np.any(beyond):
             break
-        outward = np.where(increasing, side, -side) * np.inf
-        at = np.where(beyond, np.nextafter(at, outward.astype(dtype)), at)
+        at = np.where(beyond, np.nextafter(at, at.dtype.type(-side if turned else side) * np.inf), at)
     return at.astype(np.float64)

@@ -1,7 +1,6 @@
 """The parametric bootstrap."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +48,7 @@ def bootstrap(estimate: Estimate, n: int, key: Key[Array, ""]) -> Bootstrap:
     return Bootstrap(estimate.names, np.stack(values), np.array(successful))
 
 
-def drawn(estimate: Estimate, key: Any) -> Arrays:
+def drawn(estimate: Estimate, key: Key[Array, ""]) -> Arrays:
     """The data of the problem, with measurements that are drawn around what the estimate predicts."""
     arrays, summary = estimate.problem.arrays, estimate.found.summary
     observed = {}

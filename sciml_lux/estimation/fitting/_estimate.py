@@ -3,7 +3,7 @@
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -173,6 +173,6 @@ class Estimate:
 
 
 @eqx.filter_jit
-def _value_jacobian(layout: Layout, vector: Any) -> Float[Array, "names size"]:
+def _value_jacobian(layout: Layout, vector: Float[Array, " size"]) -> Float[Array, "names size"]:
     """The derivative of the scalars that are estimated, as they are shown, by the vector."""
     return jax.jacfwd(lambda vector: estimated_values(layout, vector))(vector)

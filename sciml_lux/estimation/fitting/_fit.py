@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from jaxtyping import PyTree
+
 from ..._errors import ParameterError, ShapeError
 from ...core import as_state
 from ...flatten import FlatParams
@@ -16,7 +18,7 @@ from ._search import Budget, Task
 def fit(
     problem: Problem,
     ps: FlatParams,
-    st: Any = None,
+    st: PyTree = None,
     *,
     budget: Budget | None = None,
     progress: bool = False,

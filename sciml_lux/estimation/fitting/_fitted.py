@@ -1,9 +1,11 @@
 """`Fit`: an estimate, and what is to be said of it."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
-from jaxtyping import Array, Key
+from jax.typing import ArrayLike
+from jaxtyping import Array, Key, PyTree
 
 from ...flatten import Params
 from ._bootstrap import Bootstrap, bootstrap
@@ -42,7 +44,7 @@ class Fit(Estimate):
         """
         return derived(self, function)
 
-    def predict(self, ts: Any, level: float = 0.95) -> Prediction:
+    def predict(self, ts: ArrayLike, level: float = 0.95) -> Prediction:
         """Every observable of every experiment at other times, with bands; see `Prediction`."""
         return predict(self, ts, level)
 
@@ -83,10 +85,10 @@ class Fit(Estimate):
         """Everything that the report says, in plain Python: numbers, strings, lists, mappings."""
         return as_dict(self)
 
-    def save(self, path: Any) -> None:
+    def save(self, path: str | Path) -> None:
         """Writes `to_dict()` as JSON, or the table of parameters as CSV, by the ending of `path`; whole or not at all."""
         save(self, path)
 
-    def plot(self, kind: str = "fit", **options: Any) -> Any:
+    def plot(self, kind: str = "fit", **options: PyTree) -> Any:
         """A figure of matplotlib: `"fit"`, `"residuals"`, `"profiles"`, `"correlation"`, `"bands"`; see `docs/estimation.md`."""
         return draw(self, kind, **options)

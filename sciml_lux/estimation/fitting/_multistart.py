@@ -2,11 +2,12 @@
 
 import concurrent.futures
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import PyTree
 
 from ..._errors import ParameterError, ShapeError
 from ...core import as_state
@@ -79,7 +80,7 @@ class Multistart:
 def multistart(
     problem: Problem,
     starts: FlatParams,
-    st: Any = None,
+    st: PyTree = None,
     *,
     executor: concurrent.futures.Executor | None = None,
     budget: Budget | None = None,
@@ -107,7 +108,7 @@ def multistart(
         return Fit(problem, coordinates[i], tasks[i], found)
 
     results = [one(0)]  # compiles, which others would wait for
-    own = concurrent.futures.ThreadPoolExecutor(os.cpu_count()) if executor is None else None
+    own = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
     try:
         with Progress(progress, "starts", len(tasks), of="objective") as bar:
             bar.update(1, results[0].objective)
@@ -115,10 +116,9 @@ def multistart(
                 results.append(found)
                 bar.update(1, found.objective)
     finally:
-        if own is not None:
-            own.shutdown(cancel_futures=True)
+        own.shutdown(cancel_futures=True)
     return Multistart(tuple(results))
 
 
-def _in_order(executor: Any, one: Any, indices: range) -> Iterator[Fit]:
+def _in_order(executor: concurrent.futures.Executor, one: Callable[[int], Fit], indices: range) -> Iterator[Fit]:
     yield from executor.map(one, indices)

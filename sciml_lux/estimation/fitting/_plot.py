@@ -1,24 +1,26 @@
 """Pictures of a fit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
+from scipy.special import ndtri
 
 from ._estimate import Estimate
 from ._predict import predict
 from ._profile import profiles
 
 
-def draw(estimate: Estimate, kind: str, **options: Any) -> Any:
+def draw(estimate: Estimate, kind: str, **options: PyTree) -> Any:
     """**Errors:** `ValueError` for an unknown kind, `ImportError`, naming the extra, without matplotlib."""
     if kind not in _KINDS:
         raise ValueError(f"a fit is drawn as one of {', '.join(map(repr, _KINDS))}, got {kind!r}")
     return _KINDS[kind](estimate, **options)
 
 
-def figure_of(columns: int, rows: int = 1, **options: Any) -> tuple[Any, list[Any]]:
+def figure_of(columns: int, rows: int = 1, **options: PyTree) -> tuple[Any, list[Any]]:
     """A figure that stays out of pyplot's list, with its axes in one list."""
     try:
         from matplotlib.figure import Figure
@@ -66,8 +68,6 @@ def _bands(estimate: Estimate, level: float = 0.95, points: int = 200) -> Any:
 
 def _residuals(estimate: Estimate) -> Any:
     """Standardised residuals over time, and their quantiles beside those of a normal density."""
-    from scipy.special import ndtri
-
     figure, (left, right) = figure_of(2)
     every = []
     for name, ts, numbers in standardised(estimate):
@@ -106,12 +106,10 @@ def standardised(estimate: Estimate) -> list[tuple[str, np.ndarray, np.ndarray]]
     return found
 
 
-def _profiles(estimate: Estimate, names: Any = None, level: float = 0.95) -> Any:
+def _profiles(estimate: Estimate, names: str | Sequence[str] | None = None, level: float = 0.95) -> Any:
     found = profiles(estimate, names, level, 15)
     columns = min(4, len(found.lines))
     figure, axes = figure_of(columns, -(-len(found.lines) // columns))
-    from scipy.special import ndtri
-
     limit = 0.5 * ndtri((1 + level) / 2) ** 2
     for axis, (name, line) in zip(axes, found.lines.items(), strict=False):
         axis.plot(line.values, line.drop, "o-", markersize=3)

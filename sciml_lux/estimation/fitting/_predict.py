@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from ...core import CachedFunction, cached_function, differentiation_mode, failure_mode
+from ...core import CachedFunction, State, cached_function, differentiation_mode, failure_mode
 from ...flatten import Layout
+from .._types import Numbers
 from ..noise import AbstractNoise
-from ..problem import Data, Problem
+from ..problem import Arrays, Data, Problem
 from ._estimate import Estimate
 from ._laplace import coordinate_covariance
 
@@ -33,7 +35,7 @@ class Prediction(NamedTuple):
     prediction: dict[str, Band]
 
 
-def predict(estimate: Estimate, ts: Any, level: float) -> Prediction:
+def predict(estimate: Estimate, ts: ArrayLike, level: float) -> Prediction:
     """**Errors:** those of an `Experiment` for the times; `ValueError` for a level that is none."""
     if not 0 < level < 1:
         raise ValueError(f"a level is between 0 and 1, got {level}")
@@ -58,7 +60,7 @@ def predict(estimate: Estimate, ts: Any, level: float) -> Prediction:
     return Prediction(np.asarray(arrays.ts[0]), names, values, confidence, prediction)
 
 
-def _at(problem: Problem, ts: Any) -> Problem:
+def _at(problem: Problem, ts: ArrayLike) -> Problem:
     """The problem, with every observable at these times in every experiment: numbers that any noise allows stand for measurements."""
     simulation = problem.function.simulation
     own = {name: 1.0 for name, noise in simulation.noise if noise.has_spread and noise.spread is None}
@@ -71,7 +73,7 @@ def _at(problem: Problem, ts: Any) -> Problem:
     return dataclasses.replace(problem, data=Data(experiments))
 
 
-def _scatter(noise: AbstractNoise, location: Any, spread: Any) -> np.ndarray:
+def _scatter(noise: AbstractNoise, location: Numbers, spread: Numbers | None) -> np.ndarray:
     """The variance of a measurement, of what the noise links to."""
     if spread is None and noise.has_spread:
         return np.full(np.shape(location), np.nan)
@@ -79,7 +81,7 @@ def _scatter(noise: AbstractNoise, location: Any, spread: Any) -> np.ndarray:
     return 1.0 / np.asarray(information, np.float64)
 
 
-def _band(noise: AbstractNoise, linked: Any, width: np.ndarray) -> Band:
+def _band(noise: AbstractNoise, linked: Numbers, width: np.ndarray) -> Band:
     lower, upper = (
         np.asarray(noise.unlink(jnp.asarray(np.asarray(linked) + sign * width)), np.float64) for sign in (-1, 1)
     )
@@ -87,12 +89,14 @@ def _band(noise: AbstractNoise, linked: Any, width: np.ndarray) -> Band:
 
 
 @eqx.filter_jit
-def _predicted(cached: CachedFunction, layout: Layout, vector: Float[Array, " size"], args: Any) -> Any:
+def _predicted(
+    cached: CachedFunction, layout: Layout, vector: Float[Array, " size"], args: tuple[State, Arrays]
+) -> Any:
     """By observable, prediction, what the noise links it to, and spread; and the derivative of the second by the vector."""
     function, (st, arrays) = cached.use()[0], args
     noise = dict(function.simulation.noise)
 
-    def linked(vector: Any) -> Any:
+    def linked(vector: Float[Array, " size"]) -> Any:
         predicted, _ = function.simulation(layout.unravel(vector), st, arrays)
         found = {name: noise[name].link(one.location) for name, one in predicted.items()}
         return found, {name: (one.location, found[name], one.spread) for name, one in predicted.items()}

@@ -59,7 +59,7 @@ def _rows(estimate: Estimate) -> list[dict[str, Any]]:
     return rows
 
 
-def _plain(number: Any) -> float | None:
+def _plain(number: float | np.ndarray | np.generic) -> float | None:
     value = float(number)
     return value if math.isfinite(value) else None
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, PyTree
 
 from ...core import CachedFunction, State, cached_function, differentiation_mode, failure_mode, number_of
 from ...flatten import FlatParams, Layout
@@ -34,6 +34,10 @@ class Budget:
     def __post_init__(self) -> None:
         if (self.seconds is not None and not self.seconds > 0) or not self.steps > 0:
             raise ValueError(f"a budget is above 0, got {self}")
+
+
+Given = tuple[State, Arrays, Box, Float[Array, " size"]]
+"""What a search is given beside the point: the state, the data, the bounds, and what a large change of each coordinate is."""
 
 
 class Summary(NamedTuple):
@@ -111,7 +115,7 @@ class Task:
         return _found(point, state, num_steps, result, reason)
 
 
-def _found(point: Any, state: Any, num_steps: int, result: optx.RESULTS, reason: str) -> Search:
+def _found(point: Float[Array, " size"], state: PyTree, num_steps: int, result: optx.RESULTS, reason: str) -> Search:
     model, summary = state.model, jax.tree.map(np.asarray, state.aux)
     root = model.singular_values[:, None] * model.directions * model.scale[None, :] * state.unit
     successful = not reason and bool(result == optx.RESULTS.successful)
@@ -152,7 +156,7 @@ def _function(cached: CachedFunction, layout: Layout) -> Callable[[Any, Any], An
     """The rows of a point, and the summary, as solvers want them."""
     function = cached.use()[0]
 
-    def rows(vector: Any, args: Any) -> Any:
+    def rows(vector: Float[Array, " size"], args: Given) -> Any:
         st, arrays, *_ = args
         terms = function(FlatParams(vector, layout).params, st, arrays)
         location = {name: one.location for name, one in terms.predicted.items()}
@@ -163,25 +167,32 @@ def _function(cached: CachedFunction, layout: Layout) -> Callable[[Any, Any], An
     return rows
 
 
-def _options(args: Any) -> dict[str, Any]:
+def _options(args: Given) -> dict[str, Any]:
     _, _, box, sizes = args
     objective = lambda summary: summary.objective  # noqa: E731
     return {"autodiff_mode": "fwd", "lower": box.lower, "upper": box.upper, "sizes": sizes, "objective": objective}
 
 
 @eqx.filter_jit
-def _begin(cached: CachedFunction, layout: Layout, vector: Any, args: Any) -> Any:
+def _begin(cached: CachedFunction, layout: Layout, vector: Float[Array, " size"], args: Given) -> Any:
     solver, rows = cached.use()[1], _function(cached, layout)
     residual, summary = jax.eval_shape(rows, vector, args)
     return solver.init(rows, vector, args, _options(args), residual, summary, frozenset())
 
 
 @eqx.filter_jit
-def _advance(cached: CachedFunction, layout: Layout, point: Any, state: Any, args: Any, steps: Any) -> Any:
+def _advance(
+    cached: CachedFunction,
+    layout: Layout,
+    point: Float[Array, " size"],
+    state: PyTree,
+    args: Given,
+    steps: Int[Array, ""],
+) -> Any:
     """Some steps more, or fewer if the search ends before."""
     solver, rows, options = cached.use()[1], _function(cached, layout), _options(args)
 
-    def step(carry: Any) -> Any:
+    def step(carry: tuple[PyTree, ...]) -> Any:
         point, state, _, _, taken = carry
         point, state, _ = solver.step(rows, point, args, options, state, frozenset())
         done, result = solver.terminate(rows, point, args, options, state, frozenset())

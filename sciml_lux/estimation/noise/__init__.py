@@ -12,6 +12,5 @@ from ._families import NegativeBinomial as NegativeBinomial
 from ._families import Normal as Normal
 from ._families import Poisson as Poisson
 from ._families import StudentT as StudentT
+from ._families import as_noise as as_noise
 from ._noise import AbstractNoise as AbstractNoise
-from ._noise import Spread as Spread
-from ._noise import as_noise as as_noise

@@ -8,7 +8,8 @@ import numpy as np
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Key
 
-from ._noise import AbstractNoise, Numbers
+from .._types import Numbers
+from ._noise import AbstractNoise
 
 _LOG_2_PI = float(np.log(2 * np.pi))
 
@@ -153,3 +154,10 @@ class NegativeBinomial(AbstractNoise):
 
     def standardized(self, observed: Numbers, predicted: Numbers, spread: Numbers) -> Numbers:
         return (observed - predicted) / jnp.sqrt(predicted + predicted**2 / spread)
+
+
+def as_noise(noise: object) -> AbstractNoise:
+    """What was given as noise: a density, or the spread of a normal one."""
+    if isinstance(noise, AbstractNoise):
+        return noise
+    return Normal(noise)  # type: ignore[arg-type]

@@ -7,11 +7,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from ..._errors import ParameterError
-
-Numbers = Float[Array, "..."]
+from .._types import Numbers
 
 Spread = float | str | Callable[..., Any] | None
 """How widely a measurement scatters: a number above 0; the name of a parameter, which is then estimated; a function
@@ -77,12 +76,3 @@ class AbstractNoise(abc.ABC):
 
     whole = False
     """Whether measurements are whole numbers."""
-
-
-def as_noise(noise: object) -> AbstractNoise:
-    """What was given as noise: a density, or the spread of a normal one."""
-    if isinstance(noise, AbstractNoise):
-        return noise
-    from ._families import Normal
-
-    return Normal(noise)  # type: ignore[arg-type]

@@ -2,7 +2,6 @@
 
 import abc
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Float
@@ -24,7 +23,7 @@ class AbstractPrior(abc.ABC):
         """The values below which so much of the probability lies."""
 
 
-def above_zero(kind: type, **numbers: Any) -> None:
+def above_zero(kind: type, **numbers: float) -> None:
     """**Errors:** `ValueError` for a number of `kind` that is not above 0 and finite."""
     for name, number in numbers.items():
         if not (np.isfinite(number) and number > 0):

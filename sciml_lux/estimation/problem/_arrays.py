@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import PyTree
 
 from ..._errors import ParameterError
 from ..noise import AbstractNoise
@@ -31,14 +33,14 @@ class Arrays(NamedTuple):
 
 
 def arrays_of(
-    data: Data, noise: dict[str, AbstractNoise], references: dict[str, tuple[str | None, ...]], dtype: Any
+    data: Data, noise: dict[str, AbstractNoise], references: dict[str, tuple[str | None, ...]], dtype: DTypeLike
 ) -> Arrays:
     """**Errors:** those of `_observed`."""
     experiments = tuple(data.experiments)
     longest = max(one.ts.size for one in experiments)
     first = experiments[0]
 
-    def stacked(values: list[Any]) -> Any:
+    def stacked(values: list[PyTree]) -> Any:
         return jax.tree.map(lambda *leaves: np.stack(leaves).astype(dtype), *values)
 
     overrides = {
@@ -65,7 +67,7 @@ def named(experiment: Experiment) -> dict[str, float | str]:
 
 
 def _observed(
-    name: str, experiments: tuple[Experiment, ...], noise: AbstractNoise, longest: int, dtype: Any
+    name: str, experiments: tuple[Experiment, ...], noise: AbstractNoise, longest: int, dtype: DTypeLike
 ) -> Observed:
     """One observable of all experiments.
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from ..._errors import LayerError, ParameterError
+from ...flatten import Params
 
 Observe = Callable[..., Mapping[str, Any]] | Mapping[str, int | Callable[..., Any]]
 """`observe(t, y, ps) -> {name: number}` of one time; or, by name, the index of a component of the state, or such a function."""
@@ -39,11 +40,11 @@ class Observation:
                 f"{self.observe!r}; write observe={{{self.names[0]!r}: 0}}"
             )
 
-    def __call__(self, ts: Float[Array, " times"], ys: Any, params: Any) -> dict[str, Float[Array, " times"]]:
+    def __call__(self, ts: Float[Array, " times"], ys: PyTree, params: Params) -> dict[str, Float[Array, " times"]]:
         """All observables at all times; `ys` has a leading axis for them."""
         return jax.vmap(lambda t, y: self._at(t, y, params))(ts, ys)
 
-    def _at(self, t: Any, y: Any, params: Any) -> dict[str, Any]:
+    def _at(self, t: Float[Array, ""], y: PyTree, params: Params) -> dict[str, Any]:
         if isinstance(self.observe, Mapping):
             found = {name: y[one] if isinstance(one, int) else one(t, y, params) for name, one in self.observe.items()}
         else:

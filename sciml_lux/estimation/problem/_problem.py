@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from ..._errors import ParameterError, ShapeError
 from ...core import (
@@ -26,7 +26,7 @@ from ...core import (
     ravel_maps,
     setup,
 )
-from ...flatten import FlatParams, Layout
+from ...flatten import FlatParams, Layout, Parameters, Params
 from .._names import resolve
 from ..noise import AbstractNoise, as_noise
 from ..priors import AbstractPrior
@@ -163,14 +163,14 @@ class Problem:
             one, overrides={resolve(name, paths, where): value for name, value in named(one).items()}
         )
 
-    def terms(self, ps: Any, st: Any = None) -> Terms:
+    def terms(self, ps: Parameters, st: PyTree = None) -> Terms:
         """All terms at one point, compiled; `ps`: parameters of the model, which may be traced."""
         params = as_params(ps)
         st = self.state if st is None else as_state(st)
         with cached_function(self._key(ps)) as cached, failure_mode("nan"):
             return terms_of(cached, params, st, self.arrays)
 
-    def _key(self, ps: Any) -> Any:
+    def _key(self, ps: Parameters) -> Any:
         return self.function, ravel_maps(ps.layout) if isinstance(ps, FlatParams) else ()
 
     @functools.cached_property
@@ -178,13 +178,13 @@ class Problem:
         """The state of a model that was set up anew, for calls that are given none."""
         return setup(jax.random.key(0), self.model)[1]
 
-    def log_likelihood(self, ps: Any, st: Any = None) -> Float[Array, ""]:
+    def log_likelihood(self, ps: Parameters, st: PyTree = None) -> Float[Array, ""]:
         """The logarithm of the probability of the data, with all constants, as PEtab defines it; -inf where the model has no finite
         result."""
         value = self.terms(ps, st).log_likelihood
         return jnp.where(jnp.isfinite(value), value, -jnp.inf)
 
-    def log_density(self, vector: Float[Array, " size"], st: Any = None) -> Float[Array, ""]:
+    def log_density(self, vector: Float[Array, " size"], st: PyTree = None) -> Float[Array, ""]:
         """The logarithm of the posterior density of the vector, but for a constant: what a sampler wants.
 
         `log_likelihood + log_prior - penalty + log |det d values / d vector|`; -inf beyond the bounds, and where the model has no finite
@@ -201,14 +201,14 @@ class Problem:
             inside &= jnp.all((ps.params[path] >= lower) & (ps.params[path] <= upper))
         return inside
 
-    def check_gradient(self, ps: FlatParams, st: Any = None) -> GradientCheck:
+    def check_gradient(self, ps: FlatParams, st: PyTree = None) -> GradientCheck:
         """The gradient of what a fit minimises by automatic differentiation, beside finite differences, name by name; `print` it."""
         if not isinstance(ps, FlatParams):
             raise ParameterError(
                 f"check_gradient takes a FlatParams, got {type(ps).__name__}; write ps, st = lux.setup(key, model)"
             )
 
-        def objective(vector: Any) -> Any:
+        def objective(vector: Float[Array, " size"]) -> Any:
             return self.terms(ps.replace(vector), st).objective
 
         with differentiation_mode("forward"):
@@ -216,6 +216,6 @@ class Problem:
 
 
 @eqx.filter_jit
-def terms_of(cached: CachedFunction, params: Any, st: State, arrays: Arrays) -> Terms:
+def terms_of(cached: CachedFunction, params: Params, st: State, arrays: Arrays) -> Terms:
     """All terms at one point; the function that sums them is the first of what is cached."""
     return cached.use()[0](params, st, arrays)

@@ -5,11 +5,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import PyTree
 
 from ..._errors import LayerError, ParameterError, ShapeError
 from ...core import AbstractLayer, State
 from ...flatten import Params
 from ...solvers import AbstractODE
+from .._types import Numbers
 from ..noise import AbstractNoise
 from ._arrays import Arrays
 from ._observe import Observation
@@ -40,7 +43,9 @@ class Simulation:
         """By observable, arrays `(experiments, times)`; and the state that the first experiment leaves."""
         overridden = {path: self._values(path, whose, params, arrays) for path, whose in self.references}
 
-        def one(ts: Any, t0: Any, y0: Any, values: dict[str, Any]) -> tuple[dict[str, Predicted], State]:
+        def one(
+            ts: Numbers, t0: Numbers | None, y0: PyTree, values: dict[str, Numbers]
+        ) -> tuple[dict[str, Predicted], State]:
             own = params
             for path, value in values.items():
                 own = own.set(path, value)
@@ -67,7 +72,7 @@ class Simulation:
         ]
         return jnp.stack([value.astype(own.dtype) for value in values])
 
-    def _states(self, ts: Any, t0: Any, y0: Any, params: Params, st: State) -> tuple[Any, State]:
+    def _states(self, ts: Numbers, t0: Numbers | None, y0: PyTree, params: Params, st: State) -> tuple[Any, State]:
         """The states at all times."""
         if not isinstance(self.model, AbstractODE):
             return self.model(ts, params, st)
@@ -77,7 +82,7 @@ class Simulation:
         # A batch of experiments counts its failures in a state that one experiment has not.
         return solution.ys, State({**st, **{name: new[name] for name in st if name != "solution"}})
 
-    def _start(self, y0: Any, params: Params, dtype: Any) -> Any:
+    def _start(self, y0: PyTree, params: Params, dtype: DTypeLike) -> Any:
         if self.initial is None:
             if y0 is None:
                 raise ParameterError(
@@ -87,7 +92,7 @@ class Simulation:
         start = params[self.initial] if isinstance(self.initial, str) else self.initial(params)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), start)
 
-    def _observables(self, ts: Any, ys: Any, params: Params) -> dict[str, Predicted]:
+    def _observables(self, ts: Numbers, ys: PyTree, params: Params) -> dict[str, Predicted]:
         if any(jnp.shape(leaf)[:1] != ts.shape for leaf in jax.tree.leaves(ys)):
             shapes = jax.tree.map(jnp.shape, ys)
             raise ShapeError(
@@ -101,7 +106,7 @@ class Simulation:
         }
 
 
-def _spread(name: str, noise: AbstractNoise, location: Any, params: Params) -> Any:
+def _spread(name: str, noise: AbstractNoise, location: Numbers, params: Params) -> Any:
     spread = noise.spread
     if spread is None or not noise.has_spread:
         return None

@@ -280,7 +280,7 @@ def _perturbed(point: Float[Array, " size"], model: LinearModel, bounds: Bounds 
     return nearby if bounds is None else jnp.where(model.held, point, bounds.clip(nearby))
 
 
-def _objective(options: dict[str, Any], aux: Any, unit: Float[Array, ""]) -> Float[Array, ""] | None:
+def _objective(options: dict[str, Any], aux: PyTree, unit: Float[Array, ""]) -> Float[Array, ""] | None:
     """The value of the option `objective`, in the unit of the squares; `None` for half the sum of squares."""
     function = options.get("objective")
     return None if function is None else jnp.asarray(function(aux), unit.dtype) / unit / unit
