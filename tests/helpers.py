@@ -92,3 +92,9 @@ def refused(function, kind, *parts):
 
 def setup(layer, **options):
     return lux.setup(jax.random.key(0), layer, **options)
+
+
+def call(layer, x, ps=None):
+    """What a layer gives, with the state of its setup and its parameters unless others are given."""
+    start, st = setup(layer)
+    return layer(x, start if ps is None else ps, st)[0]

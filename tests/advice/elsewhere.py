@@ -4,7 +4,7 @@
 ELSEWHERE = {
     "core/_call.py: write jax.shard_map(..., check_vma=False)": "test_sharding.py::test_the_advice_where_a_solver_does_not_say_what_varies_works",  # noqa: E501
     "_moved.py: write {}": "test_architecture.py::test_names_that_have_moved_answer_with_a_warning_that_says_where_they_are",
-    "core/_traced.py: write": "test_estimation.py::test_a_curve_that_needs_numbers_is_told_where_and_what_to_write",
+    "core/_traced.py: write": "test_estimation_refused.py::test_a_curve_that_needs_numbers_is_told_where_and_what_to_write",
     "flatten/files/_file.py: write lux.save(path, fitted.ps)": "test_not_arrays.py::test_what_is_saved_is_parameters_in_a_folder_that_there_is",  # noqa: E501
     "flatten/files/_file.py: write os.makedirs({}, exist_ok=True)": "test_not_arrays.py::test_what_is_saved_is_parameters_in_a_folder_that_there_is",  # noqa: E501
     "flatten/files/_file.py: write ps, report = lux.flatten.transplant": "test_other_parameters.py::test_a_file_is_that_of_the_model",

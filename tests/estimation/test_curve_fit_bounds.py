@@ -8,6 +8,7 @@ import scipy.optimize
 
 import sciml_lux as lux
 from sciml_lux.estimation import curve_fit, least_squares
+from sciml_lux.estimation._uncertainty import uncertainty
 
 X = np.linspace(0.0, 4.0, 40)
 Y = 2.5 * np.exp(-1.3 * X) + 0.5 + np.random.default_rng(0).normal(scale=0.05, size=X.size)
@@ -70,6 +71,14 @@ def test_a_minimum_on_a_bound_is_that_of_the_others_with_it_held(upper):
     np.testing.assert_allclose(numbers(result.stderr)[1:], ratio * numbers(held.stderr), rtol=1e-6)
     assert np.isnan(result.stderr.a)
     assert "at a bound: a (upper)" in str(result)
+
+
+@pytest.mark.parametrize(("side", "own"), [(-1, np.nan), (1, np.nan), (2, 0.0)], ids=["lower", "upper", "fixed"])
+def test_what_is_held_is_a_constant_to_the_others(side, own):
+    """Of a slope beside a level that is held, the standard error is that of a line through one point."""
+    design = np.stack([X, np.ones_like(X)], axis=1)
+    found = uncertainty(design, np.eye(2), 0.25, 1e-16, np.array([0, side]))
+    np.testing.assert_allclose(found.stderr, [0.5 / np.linalg.norm(X), own])
 
 
 def test_equal_bounds_fix_a_parameter():

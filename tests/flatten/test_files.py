@@ -118,6 +118,14 @@ def test_the_precision_may_be_another(path):
     assert loaded["a.weight"].dtype == jnp.float32
 
 
+def test_arrays_that_one_map_stores_have_the_other_precision_too(path):
+    make = lambda dtype: lux.flatten.flatten(  # noqa: E731
+        Parameter(lux.Params(left=jnp.arange(2, dtype=dtype), right=jnp.ones(2, dtype)), Interleaved()), dtype
+    )
+    lux.save(path, make(jnp.float64))
+    assert_same(lux.load(path, jnp.float32), make(jnp.float32))
+
+
 def test_double_precision_that_is_switched_off_is_named(path):
     lux.save(path, small())
     with jax.enable_x64(False):

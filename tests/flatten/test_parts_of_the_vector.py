@@ -288,3 +288,11 @@ def test_the_log_determinant_of_a_layout_is_that_of_its_jacobian():
     direction = flatten({"orientation": {"axis": lux.flatten.unit_vector(jnp.array([0.6, 0.8]))}})
     with pytest.raises(lux.ParameterError, match=r"orientation\.axis"):
         direction.layout.log_abs_det_jacobian(direction.vector)
+
+
+def test_of_two_paths_to_rename_the_longer_one_says_where_a_part_goes():
+    source = flatten({"block": {"a": np.ones(2), "b": np.zeros(3)}})
+    target = flatten({"moved": {"b": np.ones(3)}, "alone": np.zeros(2)})
+    moved, report = transplant(source, target, rename={"block": "moved", "block.a": "alone"})
+    assert report.matched == ("moved.b", "alone")
+    np.testing.assert_array_equal(moved.vector, [0.0, 0.0, 0.0, 1.0, 1.0])

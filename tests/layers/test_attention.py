@@ -60,6 +60,14 @@ def test_a_query_that_may_look_at_nothing_gets_zeros_and_no_gradient():
     np.testing.assert_array_equal(gradients[0][0, 1], 0.0)
 
 
+def test_a_query_that_may_look_at_nothing_gets_zeros_whatever_stands_there():
+    query, key, value = heads(), heads(), jnp.cos(heads())
+    mask = jnp.ones((2, 1, 3, 3), bool).at[0, 0, 1].set(False)
+    expected = attend(query, key, value, mask)
+    for bad in (jnp.nan, jnp.inf):
+        np.testing.assert_array_equal(attend(query.at[0, 1].set(bad), key, value, mask), expected)
+
+
 def test_what_is_masked_out_does_not_matter():
     query, key, value = heads(), heads(5), jnp.cos(heads(5))
     valid = jnp.array([[True, True, False, True, False], [False, True, True, True, True]])

@@ -10,6 +10,7 @@ from members.equilibria import two_scales
 
 import sciml_lux as lux
 from sciml_lux.solvers import Anderson, ImplicitGradient, PhantomGradient, ReversibleAdjoint, UnrolledGradient
+from sciml_lux.solvers._both_modes import isolated
 from sciml_lux.solvers._linear_map import linear_map
 
 START = jnp.array([1.0, 0.5])
@@ -252,3 +253,11 @@ def test_a_linear_map_is_mapped_transposed_and_differentiated_as_what_it_stands_
     np.testing.assert_array_equal(for_all(ours)(x), for_all(jnp.matmul)(x))
     with pytest.raises(lux.LayerError, match="once"):
         jax.grad(lambda a: jnp.sum(ours(a, x)))(a)
+
+
+def test_what_is_not_okay_has_no_derivative_in_either_mode():
+    """Though that of the square root at 0 is infinite, which no selection afterwards would take out of the way back."""
+    rows = lambda x: jax.vmap(lambda x: isolated(lambda x: (jnp.sqrt(x), x > 0), x, "once")[0])(x)  # noqa: E731
+    x = jnp.array([4.0, 0.0])
+    np.testing.assert_array_equal(jax.jvp(rows, (x,), (jnp.ones(2),))[1], [0.25, 0.0])
+    np.testing.assert_array_equal(jax.vjp(rows, x)[1](jnp.ones(2))[0], [0.25, 0.0])

@@ -1,4 +1,4 @@
-"""Models of other libraries as layers: values and gradients are the original's, names are its own."""
+"""Modules of other libraries as layers: values and gradients are the original's, names are its own; trees are in test_foreign_trees.py."""
 
 import sys
 
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen, nnx
+from foreign_layers import assert_works, loss, usual_promotion  # noqa: F401  a fixture for all tests here
 from helpers import Counted, bits, refused
 from members import array
 
@@ -15,36 +16,6 @@ import sciml_lux as lux
 from sciml_lux import LayerError, LayoutError
 
 KEY = jax.random.key(3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def usual_promotion():
-    """Other libraries, and those who write for them, rely on JAX's usual rules."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
-
-
-def loss(y):
-    return jnp.sum(jnp.sin(y))
-
-
-def assert_works(layer, ps, st, x, expected):
-    """What every foreign layer promises; `expected` is the gradient of the model itself by path."""
-    y, new = layer(x, ps, st)
-    assert jax.tree.structure(new) == jax.tree.structure(st)
-    np.testing.assert_allclose(jax.jit(layer)(x, ps, st)[0], y, rtol=1e-12)
-    gradient = jax.jit(jax.grad(lambda ps: loss(layer(x, ps, st)[0])))(ps)
-    assert set(expected) == set(lux.flatten.leaf_paths(gradient.params))
-    for path, value in expected.items():
-        np.testing.assert_allclose(gradient[path], value, rtol=1e-10, atol=1e-13, err_msg=path)
-    assert bits(ps.layout.ravel(ps.params)) == bits(ps.vector)
-    assert lux.layout_of(layer) is ps.layout
-    assert lux.parameter_length(layer) == ps.vector.size
-    many = ps.replace(jnp.stack([ps.vector, 0.5 * ps.vector]))
-    mapped = jax.jit(jax.vmap(lambda ps: layer(x, ps, st)[0]))(many)
-    np.testing.assert_allclose(mapped[1], layer(x, ps.replace(0.5 * ps.vector), st)[0], rtol=1e-10)
-    assert hash(layer) == hash(layer)
-    assert type(layer).__name__ in repr(layer)
 
 
 def by_path(tree) -> dict:
@@ -268,66 +239,6 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "flax", None)
     with pytest.raises(ImportError, match=r"sciml-lux\[flax\]"):
         lux.tools.from_flax(None)
-
-
-# Trees
-
-
-def apply(tree, x, offset=0.0):
-    y = x @ tree["layer_10"][0] + tree["layer_9"]["shift"]
-    return tree["function"](y * tree["scale"])[..., tree["picked"]] + offset
-
-
-def make_tree():
-    return {
-        "layer_10": (array(3, 2), np.arange(2.0)),
-        "layer_9": {"shift": array(2)},
-        "scale": 0.5,
-        "picked": jnp.array([1, 0, 1]),
-        "function": jnp.tanh,
-        "odd name/1": array(1),
-    }
-
-
-def test_a_tree_of_dicts_lists_and_tuples():
-    tree, x = make_tree(), array(4, 3)
-    layer, ps, st = lux.tools.from_pytree(tree, apply)
-    assert bits(layer(x, ps, st)[0]) == bits(apply(tree, x))
-    assert bits(layer(x, ps, st, offset=1.0)[0]) == bits(apply(tree, x, 1.0))
-    trained = {name: tree[name] for name in ("layer_10", "layer_9", "scale", "odd name/1")}
-    trained["layer_10"] = (trained["layer_10"][0], jnp.asarray(trained["layer_10"][1]))
-    gradient = jax.jit(jax.grad(lambda trained: loss(apply({**tree, **trained}, x))))(trained)
-    expected = {
-        "layer_10.0": gradient["layer_10"][0],
-        "layer_10.1": gradient["layer_10"][1],
-        "layer_9.shift": gradient["layer_9"]["shift"],
-        "scale": gradient["scale"],
-        "odd_name_1": gradient["odd name/1"],
-    }
-    assert_works(layer, ps, st, x, expected)
-    assert list(ps) == ["layer_10", "layer_9", "scale", "odd_name_1"]
-    assert bits(st) == bits({"picked": tree["picked"]})
-
-
-def test_complex_leaves_are_parameters():
-    layer, ps, st = lux.tools.from_pytree([array(2) + 1j * array(2)[::-1]], lambda tree, x: jnp.real(tree[0] * x))
-    assert ps.vector.size == 4
-    x = array(2) + 0j
-    np.testing.assert_allclose(layer(x, ps, st)[0], jnp.real((array(2) + 1j * array(2)[::-1]) * x))
-
-
-def test_a_bare_array_and_a_tree_of_numbers():
-    layer, ps, st = lux.tools.from_pytree(array(2), lambda w, x: w * x)
-    assert list(ps) == ["value"]
-    assert bits(layer(array(2), ps, st)[0]) == bits(array(2) * array(2))
-    _, ps, _ = lux.tools.from_pytree([1.0, 2.0], lambda tree, x: x)
-    assert bits(ps.vector) == bits(jnp.array([1.0, 2.0]))
-
-
-def test_the_same_array_twice_in_a_tree_is_two_parameters():
-    zeros = jnp.zeros(2)
-    _, ps, _ = lux.tools.from_pytree({"a": zeros, "b": zeros}, lambda tree, x: x)
-    assert ps.vector.size == 4
 
 
 # In a model of this package

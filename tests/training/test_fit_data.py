@@ -81,6 +81,11 @@ def test_a_loader_is_looped_over_once_or_as_often_as_there_are_steps(steps):
     assert loader.passes == -(-len(expected) // 5)
 
 
+def test_the_value_is_the_loss_on_the_last_batch():
+    for data in (iter(rows(5)), Loader(rows(5))):
+        assert lux.fit(first, PS, {}, SGD, data=data, throw=False).value == 4.0
+
+
 def test_the_last_batch_of_a_loader_may_have_fewer_rows():
     batches = [*rows(3), {"x": np.full((1, 2), 3.0)}]
     np.testing.assert_array_equal(losses(Loader(batches), steps=9), np.resize(np.arange(4.0), 9))

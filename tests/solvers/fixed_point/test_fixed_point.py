@@ -41,15 +41,18 @@ def test_anderson_is_exact_on_linear_problems_after_memory_plus_one_steps(size, 
     np.testing.assert_allclose(solution.value, exact, rtol=1e-7)
 
 
-def test_anderson_steps_are_those_of_dense_least_squares():
+@pytest.mark.parametrize("kind", [1, 2])
+def test_anderson_steps_are_those_of_dense_least_squares(kind):
+    """Type II makes the residual orthogonal to the differences of residuals, type I to those of iterates."""
     A, b, _ = linear(12, 0, radius=0.9)
     memory, mixing, z, points = 3, 0.7, np.zeros(12), []
     for _ in range(9):
         r = A @ z + b - z
-        points.append((r, z + mixing * r))
-        R, G = (np.diff(np.stack(rows, axis=1)) for rows in zip(*points[-memory - 1 :], strict=True))
-        z = points[-1][1] - (G @ np.linalg.lstsq(R, r)[0] if R.size else 0.0)
-    solver = Anderson(rtol=0.0, atol=0.0, memory=memory, mixing=mixing, regularization=0.0)
+        points.append((z, r, z + mixing * r))
+        Z, R, G = (np.diff(np.stack(rows, axis=1)) for rows in zip(*points[-memory - 1 :], strict=True))
+        tests = Z if kind == 1 else R
+        z = points[-1][2] - G @ np.linalg.solve(tests.T @ R, tests.T @ r)
+    solver = Anderson(rtol=0.0, atol=0.0, memory=memory, mixing=mixing, regularization=0.0, kind=kind)
     state = optx.fixed_point(lambda z, _: A @ z + b, solver, jnp.zeros(12), max_steps=10, throw=False).state
     np.testing.assert_allclose(state.memory.residual[0], A @ z + b - z, rtol=1e-6, atol=1e-9)
 

@@ -95,6 +95,19 @@ def test_mapped_over_balls_is_looped():
     np.testing.assert_allclose(mapped[0][2], [40.0 - 9.81 * 0.9**2 / 2, -9.81 * 0.9], rtol=1e-9)
 
 
+@pytest.mark.parametrize(("upwards", "time"), [(True, np.pi / 2), (False, 3 * np.pi / 2)])
+def test_a_crossing_the_other_way_does_not_count_and_is_not_the_last(upwards, time):
+    """Of `-cos t`, which starts below."""
+    swing = lux.WrappedFunction(lambda y: jnp.stack([y[1], -y[0]]))
+    node = lux.JumpODE(
+        swing, condition=height, direction=upwards, jump=lambda t, y, ps: 2 * y, max_jumps=2, t1=6.0, **TIGHT
+    )
+    ps, st = setup(node)
+    solution, st = node.solve(jnp.asarray([-1.0, 0.0]), ps, st, ts=[6.0])
+    np.testing.assert_allclose(solution.stats["jump_times"], [time, np.inf], rtol=1e-8)
+    np.testing.assert_allclose(solution.ys, [[-2 * np.cos(6.0), 2 * np.sin(6.0)]], rtol=1e-8)
+
+
 def test_a_reset_need_not_leave_from_where_the_condition_is_0():
     # An integrator that fires at 1 and is reset to 0: dy/dt = rate, spikes at k / rate.
     node = lux.JumpODE(

@@ -224,6 +224,16 @@ class Noisy(lux.AbstractLayer):
         return jax.random.normal(now) + st.mean - y, new
 
 
+def test_a_sample_that_fails_does_not_count_in_what_the_model_keeps():
+    node = lux.NeuralODE(Noisy(), t1=1.0, batching="each", throw=False)
+    ps, st = setup(node)
+    starts = np.array(STARTS)
+    starts[1] = np.nan
+    _, after = node(starts, ps, st)
+    assert after.solution.num_failed == 1
+    np.testing.assert_allclose(after.model.mean, 0.5 * np.nanmean(starts, axis=0), rtol=1e-12)
+
+
 def test_the_model_is_held_during_a_solve_and_advanced_once_for_all_samples():
     node = lux.NeuralODE(Noisy(), batching="each", **TIGHT)
     ps, st = setup(node)

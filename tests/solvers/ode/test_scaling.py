@@ -31,6 +31,16 @@ def test_a_solve_in_physical_units_is_the_dimensionless_one(solver):
     assert st2.solution.num_steps == st.solution.num_steps > 3
 
 
+def test_the_first_step_is_chosen_in_the_same_units():
+    network = lux.MLP(2, (4,), 2, jnp.tanh)
+    plain, ps, st = made(lux.NeuralODE(network, t1=4.0, rtol=1e-5, atol=1e-7))
+    atol = tuple(1e-7 * scale for scale in SCALE)
+    physical, _, st2 = made(lux.NeuralODE(lux.Scaled(network, SCALE), t1=4.0, rtol=1e-5, atol=atol))
+    y0 = jnp.asarray([0.8, -1.2])
+    got, _ = physical(y0 * jnp.asarray(SCALE), {"model": {"model": ps.model}}, st2)
+    np.testing.assert_allclose(got, plain(y0, ps, st)[0] * np.asarray(SCALE), rtol=1e-12)
+
+
 def test_the_formula():
     class Square(lux.AbstractLayer):
         def __call__(self, x, ps, st):

@@ -283,6 +283,22 @@ def test_the_gradient_of_a_weight_is_its_loss_at_a_weight_of_zero_too():
     np.testing.assert_array_equal(gradient, [1.0, 9.0])
 
 
+def test_the_gradient_of_a_target_is_what_it_multiplies_at_a_target_of_zero_too():
+    """Every one of these losses is linear in its targets."""
+    p, t = np.array([0.0, 1.0, -2.0]), jnp.asarray([1.0, 0.0, 0.0])
+    logarithms = p - np.log(np.sum(np.exp(p)))
+    cases = {
+        "cross_entropy": -logarithms,
+        "focal": -((1 - np.exp(logarithms)) ** 2) * logarithms,
+        "binary_cross_entropy": -p,
+        "poisson": -p,
+    }
+    for name, expected in cases.items():
+        options = {"log_rates": True} if name == "poisson" else {}
+        gradient = jax.grad(lambda t: getattr(losses, name)(jnp.asarray(p), t, agg="sum", **options))(t)  # noqa: B023
+        np.testing.assert_allclose(gradient, expected, rtol=1e-12, atol=1e-14, err_msg=name)
+
+
 # Variances
 
 

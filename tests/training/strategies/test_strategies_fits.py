@@ -20,6 +20,7 @@ from sciml_lux.training.strategies import (
     series,
     windows,
 )
+from sciml_lux.training.strategies._augmented_lagrangian import _raised
 
 
 class Oscillator(lux.AbstractLayer):
@@ -124,6 +125,14 @@ def test_an_augmented_lagrangian_joins_the_segments_at_the_best_trajectory():
     best = optimistix.minimise(lambda v, _: misfit(v), optimistix.BFGS(rtol=1e-9, atol=1e-12), reached).value
     np.testing.assert_allclose(reached, best, atol=2e-4)
     np.testing.assert_allclose(plain["model.rate"], 2.0, atol=0.03)
+
+
+def test_multipliers_rise_by_the_penalty_that_was_minimised_before_it_grows():
+    defects = np.cos(np.arange(ST["defects"].size)).reshape(ST["defects"].shape)
+    before = ST.set("defects", jnp.asarray(defects)).set("multipliers", jnp.full(defects.shape, 0.5))
+    after = _raised(before.set("penalty", jnp.asarray(3.0)), 10.0)
+    np.testing.assert_allclose(after["multipliers"], 0.5 + 3.0 * defects, rtol=1e-14)
+    assert after["penalty"] == 30.0
 
 
 @pytest.mark.slow
