@@ -431,7 +431,7 @@ PUBLIC = {
         "Derived",
         "Experiment",
         "Fit",
-        "Laplace",
+        "LaplaceApproximation",
         "LeastSquaresResult",
         "Multistart",
         "Prediction",
@@ -447,7 +447,6 @@ PUBLIC = {
     ],
     "sciml_lux.estimation.noise": [
         "AbstractNoise",
-        "Laplace",
         "LogNormal",
         "NegativeBinomial",
         "Normal",

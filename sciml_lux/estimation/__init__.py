@@ -9,7 +9,7 @@ from .fitting import Bootstrap as Bootstrap
 from .fitting import Budget as Budget
 from .fitting import Derived as Derived
 from .fitting import Fit as Fit
-from .fitting import Laplace as Laplace
+from .fitting import LaplaceApproximation as LaplaceApproximation
 from .fitting import Multistart as Multistart
 from .fitting import Prediction as Prediction
 from .fitting import Profile as Profile

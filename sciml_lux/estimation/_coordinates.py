@@ -83,7 +83,7 @@ def coordinates_of(bounds: object, ps: FlatParams, check_start: bool = True) -> 
             vector[part] = np.asarray(ravel_map.forward(ps.vector[part]), np.float64)
             lower[part], upper[part] = ravel_map.lower, ravel_map.upper
         if any(entry.path in side for side in given):
-            ends = _ends(entry, np.asarray(ps[entry.path], np.float64).reshape(-1), given, check_start)
+            ends = _ends(entry, np.asarray(ps[entry.path], np.float64).reshape(-1), given, check_start, ps.layout.dtype)
             if entry.path in closed:
                 _check_within(entry.path, ends, ravel_map)
                 lower[part], upper[part] = np.maximum(ends[0], lower[part]), np.minimum(ends[1], upper[part])
@@ -148,16 +148,20 @@ def _by_path(which: str, limits: object, none: float, layout: Layout) -> dict[st
     return found
 
 
-def _ends(entry: Entry, start: np.ndarray, given: list[dict[str, np.ndarray]], check_start: bool) -> list[np.ndarray]:
+def _ends(
+    entry: Entry, start: np.ndarray, given: list[dict[str, np.ndarray]], check_start: bool, dtype: np.dtype[Any]
+) -> list[np.ndarray]:
     """The two ends of one entry as the user sees them, checked against each other and the start."""
     ends = [
         side.get(entry.path, np.full(start.size, none)) for side, none in zip(given, (-np.inf, np.inf), strict=True)
     ]
-    check_sides(
-        entry.path,
-        start.reshape(entry.spec.shape) if check_start else ends[0].reshape(entry.spec.shape),
-        *(end.reshape(entry.spec.shape) for end in ends),
-    )
+    # A start beyond by the rounding of its map is on the bound; equal bounds fix at their own value, wherever the start is.
+    near = 16 * float(jnp.finfo(dtype).eps)
+    for end in ends:
+        with np.errstate(invalid="ignore"):
+            start = np.where(np.isfinite(end) & (np.abs(start - end) <= near * np.abs(end)), end, start)
+    start = ends[0] if not check_start else np.where(ends[0] == ends[1], ends[0], start)
+    check_sides(entry.path, *(array.reshape(entry.spec.shape) for array in (start, *ends)))
     return ends
 
 

@@ -112,11 +112,13 @@ def test_the_wrong_side_of_a_bounded_sine():
 
 
 def test_bounds_by_path_on_arrays_beside_maps():
-    ps = lux.flatten.flatten({"level": jnp.zeros(2), "rate": lux.positive(0.5)})
+    ps = lux.flatten.flatten(
+        {"level": jnp.zeros(2), "rate": lux.positive(0.5), "shares": lux.flatten.simplex([0.5, 0.5])}
+    )
 
     def residual(ps, st, data):
         level, rate = ps.params.level, ps.params.rate
-        return jnp.concatenate([level - jnp.array([3.0, -3.0]), (rate - data)[None]]), st
+        return jnp.concatenate([level - jnp.array([3.0, -3.0]), (rate - data)[None], ps.params.shares - 0.5]), st
 
     result = least_squares(
         residual, ps, data=jnp.array(2.0), bounds=({"level": jnp.array([-1.0, -np.inf])}, {"level": 1.0})
@@ -125,14 +127,15 @@ def test_bounds_by_path_on_arrays_beside_maps():
     np.testing.assert_allclose(result.values.rate, 2.0, rtol=1e-9)
     assert result.active == {"level[0]": "upper"}
     for bounds, error, message in [
-        (({"rate": 0.0}, {}), lux.ParameterError, "rate has bounds and a map"),
+        (({"shares": 0.0}, {}), lux.ParameterError, "shares is stored through Simplex, whose numbers have no bounds"),
         (({"levle": 0.0}, {}), lux.ParameterError, "no parameter 'levle'; nearest: level"),
         (({"level": np.zeros(3)}, {}), lux.ShapeError, r"one for each of its \(2,\)"),
         (({"level": 1.0}, {"level": 2.0}), ValueError, r"the start \[0.0, 0.0\] is outside"),
+        (({"rate": 1.0}, {}), ValueError, "the start 0.5 is outside"),
     ]:
         with pytest.raises(error, match=message):
             least_squares(residual, ps, data=jnp.array(2.0), bounds=bounds)
-    with pytest.raises(lux.ParameterError, match="rate has bounds and a map"):  # one number is for all
+    with pytest.raises(lux.ParameterError, match="shares is stored through Simplex"):  # one number is for all
         least_squares(residual, ps, data=jnp.array(2.0), bounds=(-1.0, np.inf))
     with pytest.raises(lux.ParameterError, match="LevenbergMarquardt, and not by Dogleg"):
         least_squares(residual, ps, data=jnp.array(2.0), bounds=(-1.0, 1.0), solver=optimistix.Dogleg(1e-6, 1e-6))

@@ -59,7 +59,6 @@ BAD = {
     "p0 outside": (lambda: declare((1, 9, 0), bounds=(-2.0, 5.0)), ValueError, "bounds of b: the start 9.0 is outside"),
     "bounds length": (lambda: declare((1, 1, 0), bounds=([0, 0], 5)), ValueError, "lower bounds .* a, b, c"),
     "bounds alone": (lambda: declare((1, 1, 0), bounds=5.0), ValueError, "pair"),
-    "bounds twice": (lambda: declare((lux.positive(1.0), 1, 0), bounds=(0, 5)), TypeError, "one of the two"),
     "sigma": (lambda: declare((1, 1, 0), sigma=np.zeros(30)), ValueError, "above 0"),
     "sigma shape": (lambda: declare((1, 1, 0), sigma=np.eye(30)), ValueError, r"expected shape \(30,\)"),
     "constant": (lambda: curve_fit(lambda x, a: a, X, Y, (1.0,)), ValueError, "ones_like"),

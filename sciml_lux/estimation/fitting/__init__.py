@@ -4,7 +4,7 @@ from ._bootstrap import Bootstrap as Bootstrap
 from ._derived import Derived as Derived
 from ._fit import fit as fit
 from ._fitted import Fit as Fit
-from ._laplace import Laplace as Laplace
+from ._laplace import LaplaceApproximation as LaplaceApproximation
 from ._multistart import Multistart as Multistart
 from ._multistart import multistart as multistart
 from ._predict import Prediction as Prediction

@@ -12,7 +12,7 @@ from ._bootstrap import Bootstrap, bootstrap
 from ._derived import Derived, derived
 from ._estimate import Estimate
 from ._intervals import Intervals, profile_intervals, wald_intervals
-from ._laplace import Laplace, laplace
+from ._laplace import LaplaceApproximation, laplace
 from ._plot import draw
 from ._predict import Prediction, predict
 from ._profile import Profile, profiles
@@ -72,7 +72,7 @@ class Fit(Estimate):
         """The parametric bootstrap: `n` data sets drawn from the noise around what is predicted, each fitted from here."""
         return bootstrap(self, n, key)
 
-    def laplace(self) -> Laplace:
+    def laplace(self) -> LaplaceApproximation:
         """The normal approximation of the posterior of the vector, around the estimate."""
         return laplace(self)
 

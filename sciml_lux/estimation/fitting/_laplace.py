@@ -13,7 +13,7 @@ from .._uncertainty import uncertainty
 from ._estimate import Estimate
 
 
-class Laplace(NamedTuple):
+class LaplaceApproximation(NamedTuple):
     """A normal density over the vector of `point`: `covariance`, with rows of 0 for numbers on a bound, which it leaves where they are."""
 
     point: FlatParams
@@ -27,14 +27,14 @@ class Laplace(NamedTuple):
         return self.point.replace(self.point.vector[None, :] + normal @ root.T)
 
 
-def laplace(estimate: Estimate) -> Laplace:
+def laplace(estimate: Estimate) -> LaplaceApproximation:
     """**Errors:** `SolveError` where the data do not determine some parameter, so that there is no such density."""
     if estimate.unidentified or estimate.outcome == "failed":
         raise SolveError(
             f"there is no normal approximation: {', '.join(estimate.unidentified) or 'the fit failed, and nothing'} is not determined; "
             "give it a prior, or fix it by equal bounds"
         )
-    return Laplace(estimate.point, coordinate_covariance(estimate))
+    return LaplaceApproximation(estimate.point, coordinate_covariance(estimate))
 
 
 def coordinate_covariance(estimate: Estimate) -> Float[np.ndarray, "size size"]:

@@ -51,7 +51,8 @@ class Summary(NamedTuple):
     spread: dict[str, Any]
 
     @property
-    def objective(self) -> Float[Array, ""]:
+    def objective(self) -> Any:
+        """What is minimised."""
         return self.penalty - self.log_likelihood - self.log_prior
 
 
@@ -119,7 +120,7 @@ def _found(point: Float[Array, " size"], state: PyTree, num_steps: int, result: 
     model, summary = state.model, jax.tree.map(np.asarray, state.aux)
     root = model.singular_values[:, None] * model.directions * model.scale[None, :] * state.unit
     successful = not reason and bool(result == optx.RESULTS.successful)
-    if not np.isfinite(state.evidence.reference):  # of the first point that was finite, which there was not
+    if not model.rounding > 0:  # as in every model of a point that was finite, which there was not
         summary = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), summary)
         reason = "the model, or its derivative, is not finite at the start"
     elif not successful and not reason:

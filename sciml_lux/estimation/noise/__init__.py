@@ -6,7 +6,6 @@ noise={"hare": est.noise.LogNormal("sigma")}
 noise={"hare": est.noise.Normal(lambda predicted, ps: ps.floor + ps.share * predicted)}
 """
 
-from ._families import Laplace as Laplace
 from ._families import LogNormal as LogNormal
 from ._families import NegativeBinomial as NegativeBinomial
 from ._families import Normal as Normal

@@ -57,24 +57,6 @@ class LogNormal(AbstractNoise):
 
 
 @dataclass(frozen=True)
-class Laplace(AbstractNoise):
-    """`-log(2 spread) - |observed - predicted| / spread`, whose fits are of least absolute deviation; standard deviation `sqrt(2)
-    spread`."""
-
-    def log_density(self, observed: Numbers, predicted: Numbers, spread: Numbers) -> Numbers:
-        return -jnp.log(2 * spread) - jnp.abs(observed - predicted) / spread
-
-    def information(self, predicted: Numbers, spread: Numbers) -> tuple[Numbers, Numbers]:
-        return 1 / spread**2, jnp.ones_like(spread)
-
-    def sample(self, key: Key[Array, ""], predicted: Numbers, spread: Numbers) -> Numbers:
-        return predicted + spread * jax.random.laplace(key, jnp.shape(predicted), predicted.dtype)
-
-    def standardized(self, observed: Numbers, predicted: Numbers, spread: Numbers) -> Numbers:
-        return (observed - predicted) / (np.sqrt(2.0) * spread)
-
-
-@dataclass(frozen=True)
 class StudentT(AbstractNoise):
     """Student's t around the prediction, with the scale `spread` and so many degrees of freedom: few outliers move it little.
 

@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ from jaxtyping import Array, Key
 from ..._errors import ParameterError
 from .._types import Numbers
 
-Spread = float | str | Callable[..., Any] | None
+Spread = int | float | str | Callable[..., Any] | None
 """How widely a measurement scatters: a number above 0; the name of a parameter, which is then estimated; a function
 `(predicted, ps) -> numbers`, such as one of a proportional error; or `None`, where each experiment brings its own as `sigma`."""
 
@@ -68,11 +68,11 @@ class AbstractNoise(abc.ABC):
         """The prediction of a location."""
         return location
 
-    has_spread = True
+    has_spread: ClassVar[bool] = True
     """Whether there is a spread at all."""
 
-    lowest: float = -np.inf
+    lowest: ClassVar[float] = -np.inf
     """What measurements are above."""
 
-    whole = False
+    whole: ClassVar[bool] = False
     """Whether measurements are whole numbers."""

@@ -51,7 +51,7 @@ class Problem:
     The three are told apart wherever data are counted: a prior is no datum.
 
     **Arguments:** `model`: an ODE adapter such as `NeuralODE`, solved from each experiment's initial state through its times, or any layer,
-    which is called on the times and returns a row for each; `data`: `Data`, or experiments; `observe`: `(t, y, ps) -> {name: number}` of
+    which is called on the times and returns a row for each; `data`: `Data`; `observe`: `(t, y, ps) -> {name: number}` of
     one time, or a mapping of names to indices of components or such functions. `noise`: a density of `est.noise`, a standard deviation, or
     the name of a parameter that is one, for all observables or, in a mapping, for each. `priors`: densities of `est.priors` by name;
     `penalties`: by name, functions `ps -> r`, such as `lambda ps: 0.1 * ps.network.weight`. `bounds`: by name, pairs of closed bounds, in
@@ -78,7 +78,9 @@ class Problem:
     def __post_init__(self) -> None:
         check_layer(self.model)
         if not isinstance(self.data, Data):
-            object.__setattr__(self, "data", Data(self.data))
+            raise ParameterError(
+                f"data are est.Data, got {type(self.data).__name__}; write est.Data([est.Experiment(...), ...])"
+            )
         paths = self._paths
         for what in ("priors", "bounds"):
             given = getattr(self, what) or {}
