@@ -1,4 +1,5 @@
-"""STAT5 dimerisation (Boehm et al. 2014), as PEtab's benchmark collection poses it: 8 states, 9 parameters, three standard deviations among them."""
+"""STAT5 dimerisation (Boehm et al. 2014), as PEtab's benchmark collection poses it: 8 states, 9 parameters, three standard deviations
+among them."""
 
 import pathlib
 

@@ -5,7 +5,19 @@ a call that raises it; and what it says, done. That is a function, or, where wha
 the names in it stand for and what is done with its value.
 """
 
-from . import calls, derivatives, equilibria, estimation, inputs, layers, parameters, strategies, training, trajectories
+from . import (
+    calls,
+    derivatives,
+    equilibria,
+    estimation,
+    inputs,
+    layers,
+    parameters,
+    problems,
+    strategies,
+    training,
+    trajectories,
+)
 from .elsewhere import ELSEWHERE as ELSEWHERE
 from .elsewhere import NOT_FOLLOWED as NOT_FOLLOWED
 from .sources import advice_in_the_sources as advice_in_the_sources
@@ -18,6 +30,7 @@ CASES = [
     *training.CASES,
     *strategies.CASES,
     *estimation.CASES,
+    *problems.CASES,
     *trajectories.CASES,
     *derivatives.CASES,
     *equilibria.CASES,

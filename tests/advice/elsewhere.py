@@ -23,6 +23,8 @@ _INSTALLS = "it installs a package"
 _PRECISION = "tests compute in float64 already"
 NOT_FOLLOWED = {
     "estimation/_warnings.py: write jax.config.update": _PRECISION,
+    "estimation/fitting/_table.py: write jax.config.update": _PRECISION,
+    "estimation/fitting/_plot.py: write pip install": _INSTALLS,
     "flatten/_declare.py: write jax.config.update": _PRECISION,
     "flatten/files/_file.py: write it; read its tensors": "the word says that lux.save did not make the file",
     "flatten/files/_file.py: write `pip install": _INSTALLS,

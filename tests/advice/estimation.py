@@ -6,8 +6,10 @@ import numpy as np
 import optimistix
 
 import sciml_lux as lux
-from sciml_lux.estimation._bounds import box_of, limits_of
+from sciml_lux.estimation._bounds import limits_of
+from sciml_lux.estimation._coordinates import coordinates_of
 from sciml_lux.estimation._evaluate import call_residual
+from sciml_lux.estimation._least_squares import _coordinates
 
 from .specimens import PS, ST, TS, X
 
@@ -36,14 +38,14 @@ CASES = [
         lambda: limits_of("upper", np.inf, ["a"]),
     ),
     (
-        "estimation/_bounds.py: write one of the two",
-        lambda: box_of(BOUNDS, lux.flatten.flatten({"a": lux.positive(1.0)}), SOLVER),
-        lambda: [box_of(None, lux.flatten.flatten({"a": lux.positive(1.0)}), SOLVER), box_of(BOUNDS, PLAIN, SOLVER)],
+        "estimation/_coordinates.py: write inf",
+        lambda: coordinates_of(({"a": np.nan}, {}), PLAIN),
+        lambda: coordinates_of(({"a": -np.inf}, {}), PLAIN),
     ),
     (
-        "estimation/_bounds.py: write solver=None, or no bounds",
-        lambda: box_of(BOUNDS, PLAIN, optimistix.Dogleg(1e-6, 1e-6)),
-        lambda: [box_of(BOUNDS, PLAIN, SOLVER), box_of(None, PLAIN, optimistix.Dogleg(1e-6, 1e-6))],
+        "estimation/_least_squares.py: write solver=None, or no bounds",
+        lambda: _coordinates(BOUNDS, PLAIN, optimistix.Dogleg(1e-6, 1e-6)),
+        lambda: [_coordinates(BOUNDS, PLAIN, SOLVER), _coordinates(None, PLAIN, optimistix.Dogleg(1e-6, 1e-6))],
     ),
     (
         "estimation/_evaluate.py: write `return r, st`",

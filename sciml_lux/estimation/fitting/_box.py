@@ -1,6 +1,7 @@
 """The bounds of a search."""
 
 import jax.numpy as jnp
+import numpy as np
 
 from .._bounds import Box
 from .._coordinates import Coordinates
@@ -10,5 +11,5 @@ def box_of(coordinates: Coordinates) -> Box:
     """The bounds, infinite where there are none, so that one program does for all."""
     if coordinates.box is not None:
         return coordinates.box
-    none = jnp.full_like(coordinates.start.vector, jnp.inf)
-    return Box(-none, none)
+    none = np.full(coordinates.start.layout.size, np.inf, coordinates.start.layout.dtype)
+    return Box(jnp.asarray(-none), jnp.asarray(none))

@@ -117,8 +117,9 @@ class Task:
 
 
 def _found(point: Float[Array, " size"], state: PyTree, num_steps: int, result: optx.RESULTS, reason: str) -> Search:
-    model, summary = state.model, jax.tree.map(np.asarray, state.aux)
-    root = model.singular_values[:, None] * model.directions * model.scale[None, :] * state.unit
+    # In NumPy: a few numbers, for which each operation of a device would cost more than all of them here.
+    model, summary, unit = jax.tree.map(np.asarray, (state.model, state.aux, state.unit))
+    root = model.singular_values[:, None] * model.directions * model.scale[None, :] * unit
     successful = not reason and bool(result == optx.RESULTS.successful)
     if not model.rounding > 0:  # as in every model of a point that was finite, which there was not
         summary = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), summary)
@@ -139,16 +140,17 @@ _REASONS = {
 def _sizes(coordinates: Coordinates) -> Float[Array, " size"]:
     """Of each coordinate, what a large change is: its magnitude where 0 means something, the distance of two bounds, and 1 for a
     logarithm."""
-    start, layout = coordinates.start, coordinates.start.layout
+    layout, start = coordinates.start.layout, np.asarray(coordinates.start.vector, np.float64)
     sizes = np.ones(layout.size)
     for entry in layout.entries:
         ravel_map = entry.ravel_map.inner if isinstance(entry.ravel_map, ScaledMap) else entry.ravel_map
         if isinstance(ravel_map, Real):
-            sizes[part_of(entry)] = np.abs(start.vector[part_of(entry)])
+            sizes[part_of(entry)] = np.abs(start[part_of(entry)])
     if coordinates.box is not None:
+        widths = np.asarray(coordinates.box.upper, np.float64) - np.asarray(coordinates.box.lower, np.float64)
         linear = [part_of(entry) for entry in layout.entries if isinstance(entry.ravel_map, Real)]
         for part in linear:
-            width = np.asarray(coordinates.box.upper[part] - coordinates.box.lower[part], np.float64)
+            width = widths[part]
             sizes[part] = np.where(np.isfinite(width) & (width > 0), np.maximum(sizes[part], 0.1 * width), sizes[part])
     return jnp.asarray(sizes, layout.dtype)
 
