@@ -1,5 +1,4 @@
-"""STAT5 dimerisation (Boehm et al. 2014), as PEtab's benchmark collection poses it: 8 states, 9 parameters, three standard deviations
-among them."""
+"""STAT5 dimerisation (Boehm et al. 2014), as PEtab poses it: 8 states, 9 parameters, standard deviations among them."""
 
 import pathlib
 
@@ -73,7 +72,7 @@ def problem_of(tolerance):
     node = lux.NeuralODE(
         Dimerisation(rates), t1=240.0, time=True, stiff=True, rtol=tolerance, atol=tolerance, max_steps=2000
     )
-    y0 = np.array([207.6 * RATIO, 207.6 * (1 - RATIO), 0, 0, 0, 0, 0, 0])
+    y0 = [207.6 * RATIO, 207.6 * (1 - RATIO), 0, 0, 0, 0, 0, 0]
     est = lux.estimation
     return est.Problem(
         node,

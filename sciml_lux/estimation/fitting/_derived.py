@@ -37,5 +37,5 @@ def derived(estimate: Estimate, function: Callable[[Params], Any]) -> Derived:
         )
     rates = np.asarray(jax.jacfwd(numbers)(estimate.point.vector), np.float64)
     epsilon = float(np.finfo(layout.dtype).eps)
-    found = uncertainty(estimate.found.root, rates, 1.0, epsilon, estimate.sides)
+    found = uncertainty(estimate.information.root, rates, 1.0, epsilon, estimate.sides)
     return Derived(values, unravel(jax.numpy.asarray(found.stderr, flat.dtype)))

@@ -19,6 +19,7 @@ from .._labels import active_names, estimated_names, structured
 from .._uncertainty import Uncertainty, uncertainty
 from ..problem import Problem
 from ._box import box_of
+from ._information import Information, information
 from ._search import Search, Task
 
 
@@ -93,13 +94,19 @@ class Estimate:
     # How sure
 
     @functools.cached_property
+    def information(self) -> Information:
+        """The curvature of what was minimised, of the coordinates of the search; see `Information`."""
+        arrays, box = self.problem.arrays, box_of(self.coordinates)
+        return information(self.task, self.found, box, arrays, self.sides)
+
+    @functools.cached_property
     def _uncertainty(self) -> Uncertainty:
         rates = np.asarray(_value_jacobian(self.point.layout, self.point.vector), np.float64)
         if self.outcome == "failed":
             nan = np.full(len(self.names), np.nan)
             return Uncertainty(np.full((len(nan), len(nan)), np.nan), nan, np.zeros(len(nan), bool))
         epsilon = float(jnp.finfo(self.point.layout.dtype).eps)
-        return uncertainty(self.found.root, rates, 1.0, epsilon, self.sides)
+        return uncertainty(self.information.root, rates, 1.0, epsilon, self.sides)
 
     @property
     def covariance(self) -> Float[np.ndarray, "names names"]:

@@ -27,8 +27,10 @@ class Fit(Estimate):
     `"failed"`, without any finite point; `reason`: why, in words. In the units in which parameters are shown: `values`, their standard
     errors `stderr` in the same structure (0 for a constant, infinite for what the data do not determine, NaN on a bound, where they mean
     nothing), `covariance` with a row for each of `names`, and `correlation`; `unidentified`; `active`: by name the bound on which a
-    parameter lies, `"lower"`, `"upper"`, or `"fixed"`. They come from Fisher's information, to which priors and penalties add theirs.
-    `ps`: the parameters as one vector, as they were declared; `st`: the state, as it was given; `initial`: where the fit began.
+    parameter lies, `"lower"`, `"upper"`, or `"fixed"`. They come from the curvature of the
+    objective at the estimate (`information.kind` is `"observed"`), or, where that is none of a maximum, Fisher's information
+    (`"expected"`). `ps`: the parameters as one vector, as they were declared; `st`: the state, as it was given; `initial`: where the fit
+    began.
 
     Of what is summed: `log_likelihood`, with all constants; `log_prior`; `penalty`; `chi_square`: of the data alone, in their standard
     deviations. `num_data`: numbers that were observed; `num_parameters`: that are free, `degrees_of_freedom`: the difference; `aic`,

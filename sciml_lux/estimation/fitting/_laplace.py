@@ -41,7 +41,7 @@ def coordinate_covariance(estimate: Estimate) -> Float[np.ndarray, "size size"]:
     """That of the vector: 0 for numbers on a bound, infinite for what the data do not determine."""
     size = len(estimate.sides)
     epsilon = float(np.finfo(estimate.point.layout.dtype).eps)
-    covariance = uncertainty(estimate.found.root, np.eye(size), 1.0, epsilon, estimate.sides).covariance
+    covariance = uncertainty(estimate.information.root, np.eye(size), 1.0, epsilon, estimate.sides).covariance
     still = estimate.sides != 0
     covariance[still, :] = 0.0
     covariance[:, still] = 0.0

@@ -17,6 +17,9 @@ from ._estimate import Estimate
 from ._laplace import coordinate_covariance
 from ._search import Budget
 
+# A point that raises the root of twice the drop by so many times what was aimed at is too far away.
+_MOST = 3.0
+
 # A fit of all others from the neighbouring point, which is near.
 _BUDGET = Budget(steps=200)
 
@@ -101,21 +104,22 @@ def _side(
     box, arrays = box_of(estimate.coordinates), estimate.problem.arrays
     vector, root, found = estimate.point.vector, 0.0, []
     low, high = float(box.lower[index]), float(box.upper[index])
-    for _ in range(points):
+    for _ in range(2 * points):
         at = float(np.clip(float(vector[index]) + step, low, high))
-        if at == float(vector[index]):
+        if at == float(vector[index]) or len(found) == points:
             break
         held = Box(box.lower.at[index].set(at), box.upper.at[index].set(at))
         search = estimate.task.run(vector.at[index].set(at), held, arrays, _BUDGET)
         drop = float(search.summary.objective) - estimate.objective
-        if not np.isfinite(drop):
-            break
+        raised = (float(np.sqrt(2 * max(drop, 0.0))) - root) * points / (1.5 * limit) if np.isfinite(drop) else np.inf
+        if raised > _MOST:  # the estimate's information said less than is known, or the way led elsewhere: nearer
+            step *= 0.25
+            continue
         found.append((np.asarray(search.point, np.float64), drop, search.successful))
-        vector, before, root = jnp.asarray(search.point), root, float(np.sqrt(2 * max(drop, 0.0)))
+        vector, root = jnp.asarray(search.point), float(np.sqrt(2 * max(drop, 0.0)))
         if root >= 1.05 * limit:
             break
-        gained = (root - before) * points / (1.5 * limit)
-        step *= float(np.clip(1.0 / max(gained, 1e-3), 0.5, 3.0))
+        step *= float(np.clip(1.0 / max(raised, 1e-3), 0.5, 3.0))
     return found
 
 

@@ -91,6 +91,8 @@ def _warnings(estimate: Estimate) -> list[str]:
         found.append(
             f"at a bound: {', '.join(pressed)}; the standard errors of the others are those with this held there"
         )
+    if estimate.information.kind == "expected" and np.any(estimate.sides == 0):
+        found.append("standard errors are by Fisher's information: the curvature there is not that of a smooth optimum")
     if estimate.point.layout.dtype.itemsize < 8:
         found.append(
             f'computed in {estimate.point.layout.dtype}; for more digits write jax.config.update("jax_enable_x64", True) first'

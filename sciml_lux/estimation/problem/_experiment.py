@@ -52,6 +52,9 @@ class Experiment:
         object.__setattr__(self, "observations", observations)
         object.__setattr__(self, "sigma", self._sigma(observations))
         object.__setattr__(self, "overrides", self._overrides())
+        # A list of numbers is a vector, as everywhere in NumPy, and not a tree with a leaf for each.
+        if isinstance(self.y0, list | tuple) and all(isinstance(one, int | float) for one in self.y0):
+            object.__setattr__(self, "y0", np.asarray(self.y0, np.float64))
         if self.y0 is not None:
             object.__setattr__(self, "y0", jax.tree.map(lambda leaf: self._numbers("y0", leaf), self.y0))
 
