@@ -104,6 +104,15 @@ def test_a_renamed_path_is_not_carried_under_its_old_name():
     assert bits(moved["layer_0"]) == bits(lux.setup(jax.random.key(7), two)[0]["layer_0"])
 
 
+def test_of_two_renamed_paths_the_longer_one_says_where_a_layer_comes_from():
+    block = lux.Chain(a=lux.Dense(3, 3), b=lux.Dense(3, 3))
+    ps, st = setup(lux.Chain(block=block, other=lux.Dense(3, 3)))
+    rename = {"block": "whole", "other": "whole.a"}
+    moved, _ = lux.tools.carry_over(jax.random.key(7), lux.Chain(whole=block), ps, st, rename)
+    assert bits(moved["whole.a"]) == bits(ps["other"])
+    assert bits(moved["whole.b"]) == bits(ps["block.b"])
+
+
 def test_another_map_or_shape_starts_afresh():
     old = lux.Chain(rates=lux.ParameterDict(a=lux.positive(3.0), b=lux.real(1.0)), head=lux.Dense(2, 2))
     new = lux.Chain(rates=lux.ParameterDict(a=lux.bounded(0.5, 0.0, 1.0), b=lux.real(2.0)), head=lux.Dense(2, 3))
