@@ -22,9 +22,7 @@ def test_a_fit_from_the_published_optimum_keeps_it_and_names_the_bound():
     assert fit.outcome in ("converged", "stalled")
     assert fit.log_likelihood >= boehm.LOG_LIKELIHOOD - 1.5e-5  # as exact as the solver
     assert fit.active["model.rates.k_exp_hetero"] == "lower"
-    for name in ("k_phos", "sd_pSTAT5A_rel", "k_imp_hetero"):
-        assert np.isfinite(fit.stderr[f"model.rates.{name}"])
-    np.testing.assert_allclose(
-        fit.stderr.model.rates.sd_pSTAT5A_rel, fit.values.model.rates.sd_pSTAT5A_rel / np.sqrt(32), rtol=0.01
-    )
+    # By the curvature, which the profile likelihood bears out (0.0188 to 0.0396); Fisher's information would say eight times as much.
+    np.testing.assert_allclose(fit.stderr.model.rates.Epo_degradation, 0.0052, rtol=0.05)
+    assert "model.rates.k_imp_homo" in {*fit.unidentified, *fit.active}
     assert "at lower bound" in str(fit)

@@ -66,11 +66,15 @@ def test_an_estimated_deviation_is_that_of_the_residuals(start):
     assert fit.outcome == "converged"
     np.testing.assert_allclose([fit.values.height, fit.values.rate, fit.values.sigma], [*popt, sigma], rtol=1e-6)
     np.testing.assert_allclose(fit.log_likelihood, scipy.stats.norm.logpdf(residual, scale=sigma).sum(), rtol=1e-12)
-    # Fisher's information: J^T J / sigma^2 for the curve, 2 n of log sigma, and nothing between them.
-    jacobian = np.stack([np.exp(-popt[1] * TS), -TS * curve(*popt)], axis=1)
-    expected = np.sqrt(np.diag(np.linalg.inv(jacobian.T @ jacobian)) * sigma**2)
-    np.testing.assert_allclose([fit.stderr.height, fit.stderr.rate], expected, rtol=1e-5)
-    np.testing.assert_allclose(fit.stderr.sigma, sigma / np.sqrt(2 * len(TS)), rtol=1e-5)
+
+    def objective(p):
+        z = (y - p[0] * jnp.exp(-p[1] * TS)) / p[2]
+        return jnp.sum(0.5 * z**2 + jnp.log(p[2]))
+
+    curvature = jax.jit(jax.hessian(objective))(jnp.array([*popt, sigma]))
+    expected = np.sqrt(np.diag(np.linalg.inv(curvature)))
+    assert fit.information.kind == "observed"
+    np.testing.assert_allclose([fit.stderr.height, fit.stderr.rate, fit.stderr.sigma], expected, rtol=1e-4)
     assert (fit.num_data, fit.num_parameters, fit.active) == (12, 3, {"floor": "fixed"})
     np.testing.assert_allclose(fit.aic, 6 - 2 * fit.log_likelihood)
     np.testing.assert_allclose(fit.chi_square, 12, rtol=1e-6)

@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 from jaxtyping import Float
 
 from .._bounds import Box
@@ -17,6 +16,12 @@ from ._search import Search, Task
 
 # Differences of gradients are taken over so many conditional standard deviations, and believed if the matrix is symmetric to this share.
 _STEP, _ASYMMETRY = 0.01, 0.02
+
+# A direction in which the curvature is less than this share of what each number has by itself is not told from none by differences.
+_FLAT = 1e-7
+
+# In standard deviations.
+_UNSEEN = 1e-3
 
 
 class Information(NamedTuple):
@@ -31,13 +36,16 @@ def information(task: Task, found: Search, box: Box, arrays: Arrays, sides: np.n
     """Central differences of the gradient, one-sided beside a bound, of the numbers that no bound holds; nothing is compiled."""
     expected = Information(found.root, "expected")
     scale = np.linalg.norm(found.root, axis=0)
-    free = np.flatnonzero((sides == 0) & (scale > 0))
+    sizes = np.asarray(task.sizes, np.float64)
+    # A number of which a large change is nothing to the data is not known at all, and differences would be of rounding.
+    free = np.flatnonzero((sides == 0) & (scale > 0) & ((scale * sizes > _UNSEEN) | (sizes == 0)))
     if not len(free) or not np.all(np.isfinite(scale)):
         return expected
     low, high = (np.asarray(end, np.float64) for end in (box.lower, box.upper))
     rows = []
     for i in free:
-        ends = [float(np.clip(found.point[i] + sign * _STEP / scale[i], low[i], high[i])) for sign in (-1, 1)]
+        step = min(_STEP / scale[i], 0.1 * sizes[i]) if sizes[i] > 0 else _STEP / scale[i]
+        ends = [float(np.clip(found.point[i] + sign * step, low[i], high[i])) for sign in (-1, 1)]
         gradients = []
         for end in ends:
             moved = np.array(found.point, np.float64)
@@ -45,12 +53,17 @@ def information(task: Task, found: Search, box: Box, arrays: Arrays, sides: np.n
             gradients.append(task.gradient(jnp.asarray(moved, task.layout.dtype), box, arrays))
         rows.append((gradients[1] - gradients[0]) / (ends[1] - ends[0]))
     curvature = np.stack(rows)[:, free] / scale[free, None] / scale[None, free]
-    if not np.all(np.isfinite(curvature)) or np.max(np.abs(curvature - curvature.T)) > _ASYMMETRY:
+    noise = np.max(np.abs(curvature - curvature.T))
+    if not noise <= _ASYMMETRY:  # which NaN is not either
         return expected
-    try:
-        root = scipy.linalg.cholesky((curvature + curvature.T) / 2)
-    except scipy.linalg.LinAlgError:
-        return expected
-    full = np.zeros((len(free), len(scale)))
-    full[:, free] = root * scale[free]
+    curvatures, directions = np.linalg.eigh((curvature + curvature.T) / 2)
+    flat = curvatures <= 10 * noise + _FLAT
+    if np.any(flat):
+        # Flat to differences: believed where Fisher's information has nothing there either, and nothing is known of that direction.
+        seen = np.linalg.norm(found.root[:, free] / scale[free] @ directions[:, flat], axis=0) ** 2
+        if np.any(seen > 10 * noise + _FLAT) or curvatures[0] < -10 * noise - _FLAT:
+            return expected
+        curvatures = np.where(flat, 0.0, curvatures)
+    full = np.zeros((len(scale), len(scale)))
+    full[np.ix_(free, free)] = np.sqrt(curvatures)[:, None] * directions.T * scale[free]
     return Information(full, "observed")
