@@ -17,6 +17,7 @@ examples: $(VENV)/.examples
 	$(BIN)/python examples/hard_data.py
 	$(BIN)/python examples/theophylline.py
 	$(BIN)/python examples/three_equations.py
+	$(BIN)/python examples/stat5.py
 	$(BIN)/python examples/deq_digits.py
 	$(BIN)/python examples/deq_sequence.py
 
@@ -55,6 +56,7 @@ bench: $(VENV)/.benchmarks
 	$(BIN)/python benchmarks/ode_memory.py
 	$(BIN)/python benchmarks/fixed_point.py
 	$(BIN)/python benchmarks/fixed_point_least_squares.py
+	$(BIN)/python benchmarks/estimation_starts.py
 	$(BIN)/python benchmarks/deq.py
 	$(BIN)/python benchmarks/deq_memory.py
 	$(BIN)/python benchmarks/deq_starts.py

@@ -1,6 +1,9 @@
-"""`docs/layers.md` is what `docs/layers.py` writes, and leaves no layer out."""
+"""`docs/layers.md` is what `docs/layers.py` writes, and leaves no layer out; the code of other pages runs."""
 
+import contextlib
+import io
 import pathlib
+import re
 import runpy
 
 import jax
@@ -31,3 +34,14 @@ def test_the_models_are_those_of_the_examples(script):
     pytest.importorskip("matplotlib", reason="python -m pip install 'sciml-lux[examples]'")
     with jax.enable_x64(False):
         assert (DOCS / "layers.md").read_text().endswith(script["models"]())
+
+
+def test_the_code_of_the_page_on_estimation_runs():
+    text = (DOCS / "estimation.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names, printed = {}, io.StringIO()
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"), contextlib.redirect_stdout(printed):
+        exec(block, names)
+    assert names["fit"].outcome == "converged"
+    assert names["fit"].num_data == 6
+    assert "half-life" in printed.getvalue()

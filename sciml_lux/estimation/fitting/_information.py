@@ -20,8 +20,8 @@ _STEP, _ASYMMETRY = 0.01, 0.02
 # A direction in which the curvature is less than this share of what each number has by itself is not told from none by differences.
 _FLAT = 1e-7
 
-# In standard deviations.
-_UNSEEN = 1e-3
+# A large change of a number that moves the data by less of their standard deviations is nothing to them.
+UNSEEN = 1e-3
 
 
 class Information(NamedTuple):
@@ -38,7 +38,7 @@ def information(task: Task, found: Search, box: Box, arrays: Arrays, sides: np.n
     scale = np.linalg.norm(found.root, axis=0)
     sizes = np.asarray(task.sizes, np.float64)
     # A number of which a large change is nothing to the data is not known at all, and differences would be of rounding.
-    free = np.flatnonzero((sides == 0) & (scale > 0) & ((scale * sizes > _UNSEEN) | (sizes == 0)))
+    free = np.flatnonzero((sides == 0) & (scale > 0) & ((scale * sizes > UNSEEN) | (sizes == 0)))
     if not len(free) or not np.all(np.isfinite(scale)):
         return expected
     low, high = (np.asarray(end, np.float64) for end in (box.lower, box.upper))

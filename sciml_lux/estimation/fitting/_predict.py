@@ -17,6 +17,7 @@ from .._types import Numbers
 from ..noise import AbstractNoise
 from ..problem import Arrays, Data, Problem
 from ._estimate import Estimate
+from ._information import UNSEEN
 from ._laplace import coordinate_covariance
 
 Band = tuple[Float[np.ndarray, "experiments times"], Float[np.ndarray, "experiments times"]]
@@ -43,17 +44,20 @@ def predict(estimate: Estimate, ts: ArrayLike, level: float) -> Prediction:
     arrays, noise = problem.arrays, dict(problem.function.simulation.noise)
     with cached_function((problem.function,)) as cached, differentiation_mode("forward"), failure_mode("nan"):
         found, rates = _predicted(cached, estimate.point.layout, estimate.point.vector, (estimate.st, arrays))
-    covariance = np.nan_to_num(coordinate_covariance(estimate), posinf=0.0)
+    covariance, sizes = coordinate_covariance(estimate), np.asarray(estimate.task.sizes, np.float64)
+    unknown = ~np.isfinite(np.diag(covariance))
+    covariance = np.nan_to_num(covariance, posinf=0.0)
     width = scipy.special.ndtri((1 + level) / 2)
     values, confidence, prediction = {}, {}, {}
     for name, (location, linked, spread) in found.items():
         rate = np.asarray(rates[name], np.float64)
         variance = np.einsum("etp,pq,etq->et", rate, covariance, rate)
-        # What is not determined at all has no band where it matters.
-        open_ended = ~np.isfinite(np.diag(coordinate_covariance(estimate)))
-        variance = np.where(np.any(rate[..., open_ended] != 0, axis=-1), np.inf, variance)
-        values[name] = np.asarray(location, np.float64)
         scatter = _scatter(noise[name], location, spread)
+        # Where a large change of what is not determined at all would be seen, there is no band.
+        moved = np.abs(rate[..., unknown]) * sizes[unknown]
+        threshold = UNSEEN * np.sqrt(np.nan_to_num(scatter, nan=0.0))
+        variance = np.where(np.any(moved > threshold[..., None], axis=-1), np.inf, variance)
+        values[name] = np.asarray(location, np.float64)
         confidence[name] = _band(noise[name], linked, width * np.sqrt(variance))
         prediction[name] = _band(noise[name], linked, width * np.sqrt(variance + scatter))
     names = tuple(one.name for one in problem.data.experiments)
