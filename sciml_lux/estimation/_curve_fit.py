@@ -3,11 +3,12 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 
 from .._errors import ParameterError, ShapeError
 from ..core import UNTRACEABLE, State, explain_untraceable
@@ -27,6 +28,7 @@ def curve_fit(
     absolute_sigma: bool = False,
     bounds: tuple[Any, Any] | None = None,
     *,
+    nan_policy: Literal["raise", "omit"] = "raise",
     solver: Any = None,
     max_steps: int = 2000,
     throw: bool = True,
@@ -42,9 +44,10 @@ def curve_fit(
     last axis is that of `y`, or a mapping of names to such arrays. `y`: shape `(n,)`. `p0`: the starting values in order, or a mapping
     from the names of the arguments to them; each a number, or a declaration such as `lux.positive(0.5, unit="1/s")`; by default
     SciPy's: 1, or the middle of the bounds, or 1 inside of the one there is. `sigma`: standard deviations of `y`, shape `(n,)` or one
-    number. `bounds=(lower, upper)`: numbers or sequences of them, infinite where there is none; they are closed, and where they are
-    equal a parameter is fixed. `absolute_sigma`: whether `sigma` is the true size of the errors, rather than their size relative to
-    each other (as in SciPy). `solver`, `max_steps`, `throw`: see `least_squares`.
+    number; or their covariance, shape `(n, n)`, where errors are correlated: `r^T sigma^-1 r` is minimised. `nan_policy`: whether NaN in
+    `x` or `y` is an error, or such points are left out. `bounds=(lower, upper)`: numbers or sequences of them, infinite where there is
+    none; they are closed, and where they are equal a parameter is fixed. `absolute_sigma`: whether `sigma` is the true size of the errors,
+    rather than their size relative to each other (as in SciPy). `solver`, `max_steps`, `throw`: see `least_squares`.
 
     **Returns:** a `LeastSquaresResult`; `popt, pcov = result` as in SciPy. Numbers are of JAX's default float: SciPy's digits need
     `jax.config.update("jax_enable_x64", True)`, and the report says so where that is off. Calling it again with the same shapes, other
@@ -53,6 +56,10 @@ def curve_fit(
     **Errors:** `ValueError` for numbers that are not finite, bounds the wrong way round, or `p0` outside them; `ShapeError` for
     lengths that do not agree; `ParameterError` for `p0` that does not fit the arguments of `f`; those of `least_squares`.
     """
+    if nan_policy not in ("raise", "omit"):
+        raise ValueError(f'nan_policy is "raise" or "omit", got {nan_policy!r}')
+    if nan_policy == "omit":
+        x, y, sigma = _without_nan(x, y, sigma)
     y = _numbers("y", y)
     if y.ndim != 1 or not y.size:
         raise ShapeError(f"y is a sequence of numbers, shape (n,), got shape {y.shape}")
@@ -61,7 +68,7 @@ def curve_fit(
         if isinstance(x, Mapping)
         else _predictor(x, y.size)
     )
-    weights = None if sigma is None else 1.0 / _deviations(sigma, y.size)
+    weights = None if sigma is None else _weights(sigma, y.size)
     if not callable(f):
         raise ParameterError(f"f is a function f(x, *p), got {type(f).__name__}; write curve_fit(f, x, y, p0)")
     start = _checked_start(_default_start(f, bounds) if p0 is None else _name_parameters(f, p0))
@@ -96,6 +103,8 @@ class _CurveResidual:
                 + ("; multiply a constant by jnp.ones_like(x)" if jnp.shape(curve) == () else "")
             )
         residual = curve - y
+        if weights is not None and weights.ndim == 2:
+            return weights @ residual, st
         return (residual if weights is None else residual * weights), st
 
 
@@ -118,16 +127,63 @@ def _predictor(value: Any, length: int) -> jax.Array:
     return x
 
 
-def _deviations(value: Any, length: int) -> jax.Array:
+def _weights(value: object, length: int) -> jax.Array:
+    """What residuals are multiplied with: one over each deviation, or the inverse of the Cholesky factor of their covariance."""
     sigma = _numbers("sigma", value)
-    if sigma.shape not in ((), (length,)):
+    if sigma.shape not in ((), (length,), (length, length)):
         raise ShapeError(
-            f"sigma holds one standard deviation for each y: expected shape ({length},), got {sigma.shape}. "
-            "Errors that are correlated need a residual of your own, and least_squares"
+            f"sigma holds one standard deviation for each y, shape ({length},), or their covariance, "
+            f"({length}, {length}), got {sigma.shape}"
         )
+    if sigma.ndim == 2:
+        return as_array(_whitening(np.asarray(value, np.float64)), sigma.dtype, "sigma", ParameterError)
     if np.any(np.asarray(value) <= 0):
         raise ValueError(f"sigma: standard deviations are above 0, got {float(np.min(np.asarray(value)))}")
-    return jnp.broadcast_to(sigma, (length,))
+    return 1.0 / jnp.broadcast_to(sigma, (length,))
+
+
+def _whitening(covariance: np.ndarray) -> np.ndarray:
+    """The inverse of the lower Cholesky factor. **Errors:** `ValueError` for what is no covariance."""
+    largest = np.max(np.abs(covariance))
+    if np.any(np.abs(covariance - covariance.T) > 1e-8 * largest):
+        raise ValueError("sigma: a covariance is symmetric, and this matrix is not")
+    try:
+        factor = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        raise ValueError("sigma: a covariance is positive definite, and this matrix is not") from None
+    return scipy.linalg.solve_triangular(factor, np.eye(len(factor)), lower=True)
+
+
+def _without_nan(x: Any, y: Any, sigma: Any) -> tuple[Any, Any, Any]:
+    """All three without the points at which `y`, or a number of `x`, is NaN."""
+    values = np.asarray(y, np.float64)
+    if values.ndim != 1:
+        return x, y, sigma  # which is said to be wrong later
+    length, seen = values.size, ~np.isnan(values)
+    predictors = dict(x) if isinstance(x, Mapping) else {"x": x}
+    arrays = {name: np.asarray(value) for name, value in predictors.items()}
+    for array in arrays.values():
+        if array.ndim and length in (array.shape[0], array.shape[-1]) and array.dtype.kind == "f":
+            rows = array if array.shape[0] == length else np.moveaxis(array, -1, 0)
+            seen &= ~np.any(np.isnan(rows.reshape(length, -1)), axis=1)
+    kept = {
+        name: array[seen]
+        if array.ndim and array.shape[0] == length
+        else array[..., seen]
+        if array.ndim and array.shape[-1] == length
+        else array
+        for name, array in arrays.items()
+    }
+    if sigma is not None:
+        sigma = np.asarray(sigma)
+        sigma = (
+            sigma[np.ix_(seen, seen)]
+            if sigma.shape == (length, length)
+            else sigma[seen]
+            if sigma.shape == (length,)
+            else sigma
+        )
+    return kept if isinstance(x, Mapping) else kept["x"], values[seen], sigma
 
 
 def _default_start(f: Callable[..., Any], bounds: Any) -> dict[str, float]:

@@ -60,7 +60,14 @@ BAD = {
     "bounds length": (lambda: declare((1, 1, 0), bounds=([0, 0], 5)), ValueError, "lower bounds .* a, b, c"),
     "bounds alone": (lambda: declare((1, 1, 0), bounds=5.0), ValueError, "pair"),
     "sigma": (lambda: declare((1, 1, 0), sigma=np.zeros(30)), ValueError, "above 0"),
-    "sigma shape": (lambda: declare((1, 1, 0), sigma=np.eye(30)), ValueError, r"expected shape \(30,\)"),
+    "sigma shape": (lambda: declare((1, 1, 0), sigma=np.ones((30, 2))), ValueError, r"expected|shape \(30,\)"),
+    "sigma not symmetric": (
+        lambda: declare((1, 1, 0), sigma=np.eye(30) + np.eye(30, k=1) * 0.1),
+        ValueError,
+        "symmetric",
+    ),
+    "sigma not definite": (lambda: declare((1, 1, 0), sigma=np.ones((30, 30))), ValueError, "positive definite"),
+    "nan policy": (lambda: declare((1, 1, 0), nan_policy="propagate"), ValueError, "nan_policy is"),
     "constant": (lambda: curve_fit(lambda x, a: a, X, Y, (1.0,)), ValueError, "ones_like"),
     "too few data": (lambda: curve_fit(decay, X[:2], Y[:2], (1, 1, 0)), ValueError, "2 residuals do not determine 3"),
     "not finite at the start": (

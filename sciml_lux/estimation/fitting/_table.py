@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ...flatten import Params
+from .._bounds import Box
 from .._labels import Shown, shown
 from .._report import aligned, estimate_text, pairs_above
 from ._box import box_of
@@ -45,7 +47,7 @@ def _rows(estimate: Estimate) -> list[tuple[str, ...]]:
             relative = (
                 "" if held or not np.isfinite(error[i]) or value[i] == 0 else f"{100 * error[i] / abs(value[i]):.2g} %"
             )
-            ends = _ends(array, i, low, high) if array.estimated else ""
+            ends = _ends(array, i, box, low, high) if array.estimated else ""
             rows.append(
                 (
                     label,
@@ -62,11 +64,13 @@ def _rows(estimate: Estimate) -> list[tuple[str, ...]]:
     return [tuple(row[i] for i in keep) for row in rows]
 
 
-def _ends(array: Shown, i: int, low: object, high: object) -> str:
+def _ends(array: Shown, i: int, box: Box, low: Params, high: Params) -> str:
     if array.size != array.entry.size:
         return ""
-    ends = sorted(float(np.ravel(tree[array.path])[i]) for tree in (low, high))  # type: ignore[index]
-    return "" if not np.any(np.isfinite(ends)) else f"[{ends[0]:.4g}, {ends[1]:.4g}]"
+    if not np.any(np.isfinite([float(end[array.entry.offset + i]) for end in box])):
+        return ""  # whatever the map shows for minus infinity
+    ends = sorted(float(np.ravel(tree[array.path])[i]) for tree in (low, high))
+    return f"[{ends[0]:.4g}, {ends[1]:.4g}]"
 
 
 def _quality(estimate: Estimate) -> list[str]:
