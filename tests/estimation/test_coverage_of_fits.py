@@ -25,7 +25,7 @@ SEEN = np.random.default_rng(9).random(60) < 0.5
 SIGMA = est.noise.Normal("sigma")
 # By name: noise, bounds, which points are observed, and the parameters whose intervals are counted.
 PROBLEMS = {
-    "deviation estimated": (SIGMA, {}, np.ones(60, bool), ["size", "rate", "floor", "sigma"]),
+    "deviation estimated": (SIGMA, {"floor": (0.5, 0.5)}, np.ones(60, bool), ["size", "rate", "sigma"]),
     "half of it masked": (SIGMA, {"floor": (0.5, 0.5)}, SEEN, ["size", "rate"]),
     "the truth on a bound": (
         est.noise.Normal(0.3),

@@ -62,7 +62,7 @@ def laplace(estimate: Estimate) -> LaplaceApproximation:
     vector = estimate.point.vector
     if not len(free):
         return LaplaceApproximation(estimate.point, np.zeros((len(vector), len(vector))))
-    matrix = curvature(vector)
+    matrix, promised = curvature(vector), np.inf
     for _ in range(_STEPS):
         gradient = (task.gradient(vector, box, arrays) - np.asarray(slope(vector)))[free]
         step = -np.linalg.lstsq(matrix, gradient, rcond=None)[0]
