@@ -104,3 +104,16 @@ def test_starts_that_would_all_be_the_same_are_refused():
         est.sample_starts(jax.random.key(0), alike, 4)
     with pytest.raises(lux.ShapeError, match="sample_starts"):
         est.multistart(PROBLEM, lux.setup(jax.random.key(0), Wave())[0])
+
+
+def test_an_interruption_keeps_what_is_done(many):
+    starts, _ = many
+
+    class Interrupted(concurrent.futures.Executor):
+        def map(self, function, indices, **_):
+            yield function(next(iter(indices)))
+            raise KeyboardInterrupt
+
+    found = est.multistart(PROBLEM, starts, executor=Interrupted())
+    assert len(found.results) == 2
+    assert str(found).startswith("2 of 24 starts: ")

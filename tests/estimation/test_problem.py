@@ -231,3 +231,15 @@ def test_a_fit_goes_into_a_file(start, tmp_path):
     assert (tmp_path / "fit.csv").read_text().splitlines()[0] == "name,value,stderr,initial,bound,unit"
     with pytest.raises(ValueError, match="a fit is saved as"):
         fit.save(tmp_path / "fit.txt")
+
+
+def test_an_interruption_returns_the_best_point(start, monkeypatch):
+    problem = problem_of([est.Experiment("a", TS, {"y": measured()})])
+
+    def interrupt(bar, steps, loss):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lux.training.Progress, "update", interrupt)
+    fit = est.fit(problem, *start)
+    assert (fit.outcome, fit.reason) == ("stalled", "interrupted")
+    assert fit.log_likelihood > float(problem.log_likelihood(start[0]))

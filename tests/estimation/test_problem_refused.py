@@ -96,6 +96,16 @@ BAD = {
         ValueError,
         r"bounds of model.rate: the start 1.0 is outside of \[2.0, 3.0\]",
     ),
+    "times beyond the span": (
+        lambda: problem(experiment(ts=[0.0, 1.0, 2.0, 3.0])),
+        ValueError,
+        "from 0 to 3 are beyond the span of the model, 0 to 1",
+    ),
+    "times before the start": (
+        lambda: problem(experiment(t0=0.5)),
+        ValueError,
+        "beyond the span of the model, 0.5 to 1",
+    ),
     "budget": (lambda: est.Budget(seconds=0.0), ValueError, "above 0"),
 }
 
@@ -132,3 +142,12 @@ def test_solutions_at_their_own_times_are_closed_forms():
         np.testing.assert_allclose(predicted[i, : len(ts)], start * np.exp(-rate * ts), rtol=1e-7)
     gradient = jax.grad(lambda vector: several.log_likelihood(ps.replace(vector), st))(ps.vector)
     assert jnp.all(jnp.isfinite(gradient))
+
+
+def test_the_density_may_be_traced_before_it_was_ever_computed():
+    tight = problem(experiment())
+    ps, _ = lux.setup(jax.random.key(0), NODE)
+    traced = jax.jit(tight.log_density)
+    first = traced(ps.vector)
+    np.testing.assert_allclose(tight.log_density(ps.vector), first, rtol=1e-12)
+    assert np.all(np.isfinite(jax.jit(jax.grad(tight.log_density))(ps.vector + 0.1)))

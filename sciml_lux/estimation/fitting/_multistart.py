@@ -24,9 +24,10 @@ from ._search import Budget, Task
 @dataclass(frozen=True, eq=False, repr=False)
 class Multistart:
     """Fits from many starts: `results`, in the order of the starts, failed ones among them; `best`: the one whose objective is lowest,
-    whether it converged or stalled. `print` it for a table."""
+    whether it converged or stalled; `num_starts`: how many there were, of which Ctrl-C may have left some out. `print` it for a table."""
 
     results: tuple[Fit, ...]
+    num_starts: int
 
     @property
     def best(self) -> Fit:
@@ -53,7 +54,10 @@ class Multistart:
 
     def __repr__(self) -> str:
         counts = {kind: sum(one.outcome == kind for one in self.results) for kind in ("converged", "stalled", "failed")}
-        lines = [f"{len(self.results)} starts: " + ", ".join(f"{number} {kind}" for kind, number in counts.items())]
+        lines = [
+            f"{len(self.results)} of {self.num_starts} starts: "
+            + ", ".join(f"{number} {kind}" for kind, number in counts.items())
+        ]
         lines += [f"  {'objective':>14}  {'above the best':>14}  {'starts':>6}"]
         clusters = self.clusters()
         for cluster in clusters[:10]:
@@ -92,7 +96,8 @@ def multistart(
     of `concurrent.futures`, whose workers share the starts (default: as many threads as there are cores: what is compiled runs beside
     Python); `budget`: of each fit; `progress`: whether a bar shows how many are done (needs tqdm).
 
-    **Returns:** a `Multistart`. A start where the model has no finite result is marked as failed, and the others go on.
+    **Returns:** a `Multistart`, of the starts that were done if Ctrl-C ends it. A start where the model has no finite result is marked as
+    failed, and the others go on.
     """
     if not isinstance(starts, FlatParams) or starts.vector.ndim != 2:
         raise ShapeError(
@@ -115,9 +120,11 @@ def multistart(
             for found in _in_order(executor or own, one, range(1, len(tasks))):
                 results.append(found)
                 bar.update(1, found.objective)
+    except KeyboardInterrupt:
+        return Multistart(tuple(results), len(tasks))
     finally:
         own.shutdown(cancel_futures=True)
-    return Multistart(tuple(results))
+    return Multistart(tuple(results), len(tasks))
 
 
 def _in_order(executor: concurrent.futures.Executor, one: Callable[[int], Fit], indices: range) -> Iterator[Fit]:

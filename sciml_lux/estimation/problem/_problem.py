@@ -27,6 +27,7 @@ from ...core import (
     setup,
 )
 from ...flatten import FlatParams, Layout, Parameters, Params
+from ...solvers import AbstractODE
 from .._names import resolve
 from ..noise import AbstractNoise, as_noise
 from ..priors import AbstractPrior
@@ -101,7 +102,21 @@ class Problem:
                 raise ShapeError(f"bounds: {name} has a pair (lower, upper), got {pair!r}")
             if np.any(np.asarray(pair[0]) > np.asarray(pair[1])):
                 raise ValueError(f"bounds: the lower bound of {name} is above the upper, {pair!r}")
+        self._check_spans()
         _ = self.function  # so that what is wrong with the rest is said here
+
+    def _check_spans(self) -> None:
+        """**Errors:** `ValueError` for times of an experiment beyond the span in which a differential equation is solved."""
+        if not isinstance(self.model, AbstractODE):
+            return
+        for one in self.data.experiments:
+            start = self.model.t0 if one.t0 is None else one.t0
+            low, high = sorted((float(start), float(self.model.t1)))
+            if one.ts[0] < low or one.ts[-1] > high:
+                raise ValueError(
+                    f"experiment {one.name!r}: times from {one.ts[0]:g} to {one.ts[-1]:g} are beyond the span of the model, {start:g} to "
+                    f"{self.model.t1:g}; give the model another t0 or t1, or the experiment a t0"
+                )
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -178,7 +193,8 @@ class Problem:
     @functools.cached_property
     def state(self) -> State:
         """The state of a model that was set up anew, for calls that are given none."""
-        return setup(jax.random.key(0), self.model)[1]
+        with jax.ensure_compile_time_eval():  # the first call may be in a function that is traced, and is not the last
+            return setup(jax.random.key(0), self.model)[1]
 
     def log_likelihood(self, ps: Parameters, st: PyTree = None) -> Float[Array, ""]:
         """The logarithm of the probability of the data, with all constants, as PEtab defines it; -inf where the model has no finite
