@@ -243,3 +243,14 @@ def test_an_interruption_returns_the_best_point(start, monkeypatch):
     fit = est.fit(problem, *start)
     assert (fit.outcome, fit.reason) == ("stalled", "interrupted")
     assert fit.log_likelihood > float(problem.log_likelihood(start[0]))
+
+
+@pytest.mark.parametrize("bounds", [{}, {"rate": (0.1, 0.5)}], ids=["inside", "on a bound"])
+def test_scipy_is_of_the_same_opinion(start, bounds):
+    problem = problem_of([est.Experiment("a", TS, {"y": measured()})], bounds=bounds)
+    ours, theirs = fitted(problem, start), est.fit(problem, *start, method="L-BFGS-B")
+    assert theirs.outcome == "converged"
+    np.testing.assert_allclose(theirs.log_likelihood, ours.log_likelihood, rtol=1e-9)
+    np.testing.assert_allclose(theirs.values.height, ours.values.height, rtol=1e-4)
+    np.testing.assert_allclose(theirs.stderr.height, ours.stderr.height, rtol=1e-3)
+    assert theirs.active == ours.active

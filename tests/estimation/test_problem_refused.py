@@ -106,6 +106,11 @@ BAD = {
         ValueError,
         "beyond the span of the model, 0.5 to 1",
     ),
+    "method": (
+        lambda: est.fit(problem(), *lux.setup(jax.random.key(0), NODE), method="simplex"),
+        ValueError,
+        'by method="scoring" or "L-BFGS-B"',
+    ),
     "budget": (lambda: est.Budget(seconds=0.0), ValueError, "above 0"),
 }
 

@@ -1,6 +1,6 @@
 """`fit`: from a problem and a start to an estimate."""
 
-from typing import Any
+from typing import Any, Literal
 
 from jaxtyping import PyTree
 
@@ -13,6 +13,7 @@ from ..problem import Problem
 from ._box import box_of
 from ._fitted import Fit
 from ._search import Budget, Task
+from ._second_opinion import by_scipy
 
 
 def fit(
@@ -20,6 +21,7 @@ def fit(
     ps: FlatParams,
     st: PyTree = None,
     *,
+    method: Literal["scoring", "L-BFGS-B"] = "scoring",
     budget: Budget | None = None,
     progress: bool = False,
 ) -> Fit:
@@ -30,7 +32,8 @@ def fit(
     says how); those of `lux.bounded` are closed here as well. The derivatives are taken in forward mode. Compiled once for a problem and
     the shapes of its data: other data, bounds, starts, fixed values compile nothing.
 
-    **Arguments:** `problem`; `ps`: the start, from `lux.setup(key, model)`; `st`: the state, which a fit does not change; `budget`: seconds
+    **Arguments:** `problem`; `ps`: the start, from `lux.setup(key, model)`; `st`: the state, which a fit does not change; `method`:
+    `"scoring"`, or, for a second opinion, `"L-BFGS-B"` of SciPy over the same vector, which knows gradients only; `budget`: seconds
     and steps, after which the best point is returned, as it is after Ctrl-C; `progress`: whether a bar shows steps and the objective (needs
     tqdm).
 
@@ -46,6 +49,11 @@ def fit(
     state = problem.state if st is None else as_state(st)
     budget = Budget() if budget is None else budget
     task = Task(problem, coordinates, state)
+    if method == "L-BFGS-B":
+        found = by_scipy(task, coordinates.start.vector, box_of(coordinates), problem.arrays, budget)
+        return Fit(problem, coordinates, task, found)
+    if method != "scoring":
+        raise ValueError(f'a fit is by method="scoring" or "L-BFGS-B", got {method!r}')
     with Progress(progress, "fit", budget.steps, of="objective") as bar:
         found = task.run(coordinates.start.vector, box_of(coordinates), problem.arrays, budget, bar.update)
     return Fit(problem, coordinates, task, found)

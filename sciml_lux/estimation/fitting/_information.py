@@ -50,7 +50,7 @@ def information(task: Task, found: Search, box: Box, arrays: Arrays, sides: np.n
         for end in ends:
             moved = np.array(found.point, np.float64)
             moved[i] = end
-            gradients.append(task.gradient(jnp.asarray(moved, task.layout.dtype), box, arrays))
+            gradients.append(task.look(jnp.asarray(moved, task.layout.dtype), box, arrays)[1])
         rows.append((gradients[1] - gradients[0]) / (ends[1] - ends[0]))
     curvature = np.stack(rows)[:, free] / scale[free, None] / scale[None, free]
     noise = np.max(np.abs(curvature - curvature.T))

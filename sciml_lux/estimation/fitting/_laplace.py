@@ -64,7 +64,7 @@ def laplace(estimate: Estimate) -> LaplaceApproximation:
         return LaplaceApproximation(estimate.point, np.zeros((len(vector), len(vector))))
     matrix, promised = curvature(vector), np.inf
     for _ in range(_STEPS):
-        gradient = (task.gradient(vector, box, arrays) - np.asarray(slope(vector)))[free]
+        gradient = (task.look(vector, box, arrays)[1] - np.asarray(slope(vector)))[free]
         step = -np.linalg.lstsq(matrix, gradient, rcond=None)[0]
         promised = -gradient @ step
         if not np.isfinite(promised) or promised < _PROMISED:

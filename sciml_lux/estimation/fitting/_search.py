@@ -115,8 +115,9 @@ class Task:
                 reason = "interrupted"
         return _found(point, state, num_steps, result, reason)
 
-    def gradient(self, vector: Float[Array, " size"], box: Box, arrays: Arrays) -> Float[np.ndarray, " size"]:
-        """Of what is minimised, at one point: by the first step of a search, which only looks; 0 for what a bound holds there."""
+    def look(self, vector: Float[Array, " size"], box: Box, arrays: Arrays) -> tuple[float, Float[np.ndarray, " size"]]:
+        """What is minimised, and its gradient, at one point: by the first step of a search, which only looks. NaN where they are not
+        finite; the gradient is 0 for what a bound holds there."""
         with (
             cached_function((self.problem.function, self.solver)) as cached,
             differentiation_mode("forward"),
@@ -125,11 +126,11 @@ class Task:
             args = (self.st, arrays, box, self.sizes)
             state = _begin(cached, self.layout, vector, args)
             _, state, *_ = _advance(cached, self.layout, vector, state, args, jnp.asarray(1))
-        model, unit = jax.tree.map(np.asarray, (state.model, state.unit))
+        model, summary, unit = jax.tree.map(np.asarray, (state.model, state.aux, state.unit))
         if not model.rounding > 0:
-            return np.full(len(vector), np.nan)
+            return np.nan, np.full(len(vector), np.nan)
         scaled = model.directions.T @ (model.singular_values * model.projected)
-        return scaled * model.scale * model.residual_norm * unit**2
+        return float(summary.objective), scaled * model.scale * model.residual_norm * unit**2
 
 
 def _found(point: Float[Array, " size"], state: PyTree, num_steps: int, result: optx.RESULTS, reason: str) -> Search:
