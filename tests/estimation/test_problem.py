@@ -254,3 +254,25 @@ def test_scipy_is_of_the_same_opinion(start, bounds):
     np.testing.assert_allclose(theirs.values.height, ours.values.height, rtol=1e-4)
     np.testing.assert_allclose(theirs.stderr.height, ours.stderr.height, rtol=1e-3)
     assert theirs.active == ours.active
+
+
+def test_a_fit_goes_on_from_its_checkpoint_to_the_same_bits(start, tmp_path):
+    ps, st = start
+    problem, file = (
+        problem_of([est.Experiment("a", TS, {"y": measured()})], noise="sigma"),
+        tmp_path / "fit.safetensors",
+    )
+    far = ps.set("rate", 3.0).set("height", -2.0)
+    whole = est.fit(problem, far, st)
+    assert whole.num_steps > 7
+    first = est.fit(problem, far, st, budget=est.Budget(steps=5), checkpoint=file)
+    assert (first.outcome, first.num_steps) == ("stalled", 5)
+    for _ in range(2):  # and once more, when there is nothing left to do
+        last = est.fit(problem, far, st, checkpoint=file)
+        assert (last.outcome, last.num_steps) == (whole.outcome, whole.num_steps)
+        np.testing.assert_array_equal(last.ps.vector, whole.ps.vector)
+    with pytest.raises(lux.FileFormatError, match="of another fit"):
+        est.fit(problem, ps, st, checkpoint=file)
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(lux.FileFormatError, match="damaged"):
+        est.fit(problem, far, st, checkpoint=file)

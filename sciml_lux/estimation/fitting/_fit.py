@@ -1,5 +1,6 @@
 """`fit`: from a problem and a start to an estimate."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from jaxtyping import PyTree
@@ -11,6 +12,7 @@ from ...training import Progress
 from .._coordinates import Coordinates, coordinates_of
 from ..problem import Problem
 from ._box import box_of
+from ._checkpoint import Checkpoint
 from ._fitted import Fit
 from ._search import Budget, Task
 from ._second_opinion import by_scipy
@@ -23,6 +25,7 @@ def fit(
     *,
     method: Literal["scoring", "L-BFGS-B"] = "scoring",
     budget: Budget | None = None,
+    checkpoint: str | Path | None = None,
     progress: bool = False,
 ) -> Fit:
     """The parameters that explain the data best: a maximum of `log_likelihood + log_prior - penalty`, within the bounds.
@@ -34,14 +37,15 @@ def fit(
 
     **Arguments:** `problem`; `ps`: the start, from `lux.setup(key, model)`; `st`: the state, which a fit does not change; `method`:
     `"scoring"`, or, for a second opinion, `"L-BFGS-B"` of SciPy over the same vector, which knows gradients only; `budget`: seconds
-    and steps, after which the best point is returned, as it is after Ctrl-C; `progress`: whether a bar shows steps and the objective (needs
-    tqdm).
+    and steps, after which the best point is returned, as it is after Ctrl-C; `checkpoint`: a file to which the search is written as it
+    goes, every ten steps; a fit with the same start, bounds and data goes on from there, to the same bits; `progress`: whether a bar shows
+    steps and the objective (needs tqdm).
 
     **Returns:** a `Fit`; `print` it. Its `outcome` is `"converged"`; `"stalled"`, at the best point found, which is not known to be a
     maximum (the reason is in `reason`); or `"failed"`: the model has no finite result at the start.
 
-    **Errors:** `ParameterError` for parameters that are not those of the model; `ShapeError` for a batch of them; `ValueError` for a start
-    outside of the bounds.
+    **Errors:** `FileFormatError` for a checkpoint of another fit; `ParameterError` for parameters that are not those of the model;
+    `ShapeError` for a batch of them; `ValueError` for a start outside of the bounds.
 
     **Source:** scoring: R. A. Fisher, Proceedings of the Cambridge Philosophical Society 22 (1925), 700-725.
     """
@@ -50,12 +54,16 @@ def fit(
     budget = Budget() if budget is None else budget
     task = Task(problem, coordinates, state)
     if method == "L-BFGS-B":
+        if checkpoint is not None or progress:
+            raise ValueError('SciPy keeps its search to itself: a checkpoint and progress go with method="scoring"')
         found = by_scipy(task, coordinates.start.vector, box_of(coordinates), problem.arrays, budget)
         return Fit(problem, coordinates, task, found)
     if method != "scoring":
         raise ValueError(f'a fit is by method="scoring" or "L-BFGS-B", got {method!r}')
+    vector, box, arrays = coordinates.start.vector, box_of(coordinates), problem.arrays
+    kept = None if checkpoint is None else Checkpoint(checkpoint, (vector, box, arrays))
     with Progress(progress, "fit", budget.steps, of="objective") as bar:
-        found = task.run(coordinates.start.vector, box_of(coordinates), problem.arrays, budget, bar.update)
+        found = task.run(vector, box, arrays, budget, bar.update, kept)
     return Fit(problem, coordinates, task, found)
 
 

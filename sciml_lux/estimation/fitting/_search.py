@@ -19,6 +19,7 @@ from ...solvers import LevenbergMarquardt
 from .._bounds import Box
 from .._coordinates import Coordinates, part_of
 from ..problem import Arrays, Problem
+from ._checkpoint import Checkpoint
 
 # So many steps are taken between two looks at the clock.
 _CHUNK = 10
@@ -86,8 +87,10 @@ class Task:
         arrays: Arrays,
         budget: Budget,
         watch: Callable[[int, float], None] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Search:
-        """Searches from `vector`; `watch` is called with the steps taken since and the objective, and may raise `KeyboardInterrupt`."""
+        """Searches from `vector`, or goes on from a checkpoint; `watch` is called with the steps taken since and the objective, and may
+        raise `KeyboardInterrupt`."""
         started, reason, num_steps = time.monotonic(), "", 0
         with (
             cached_function((self.problem.function, self.solver)) as cached,
@@ -97,22 +100,25 @@ class Task:
             static = (cached, self.layout)
             args = (self.st, arrays, box, self.sizes)
             point, state = vector, _begin(*static, vector, args)
-            done, result = jnp.asarray(False), optx.RESULTS.successful
+            if checkpoint is not None and (kept := checkpoint.load((point, state))) is not None:
+                (point, state), num_steps = kept
+            done, result = state.done, state.result
             try:
-                while not bool(done):
+                while not bool(done) and num_steps < budget.steps:
                     left = min(_CHUNK, budget.steps - num_steps)
                     point, state, done, result, taken = _advance(*static, point, state, args, jnp.asarray(left))
                     num_steps += int(taken)
+                    if checkpoint is not None:
+                        checkpoint.save((point, state), num_steps)
                     if watch is not None:
                         watch(int(taken), float(state.aux.objective))
-                    if not bool(done) and num_steps >= budget.steps:
-                        reason = f"the budget of {budget.steps} steps is spent"
-                    elif not bool(done) and budget.seconds is not None and time.monotonic() - started > budget.seconds:
+                    if not bool(done) and budget.seconds is not None and time.monotonic() - started > budget.seconds:
                         reason = f"the budget of {budget.seconds:g} seconds is spent"
-                    if reason:
                         break
             except KeyboardInterrupt:
                 reason = "interrupted"
+        if not reason and not bool(done):
+            reason = f"the budget of {budget.steps} steps is spent"
         return _found(point, state, num_steps, result, reason)
 
     def look(self, vector: Float[Array, " size"], box: Box, arrays: Arrays) -> tuple[float, Float[np.ndarray, " size"]]:
