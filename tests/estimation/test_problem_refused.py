@@ -106,6 +106,23 @@ BAD = {
         ValueError,
         "beyond the span of the model, 0.5 to 1",
     ),
+    "doses": (lambda: experiment(doses=([0.0, 1.0], [1.0])), ValueError, "expected one amount for each time"),
+    "infinite doses": (lambda: experiment(doses=([np.inf], [1.0])), ValueError, "times and amounts are finite"),
+    "doses of no jump": (
+        lambda: problem(experiment(doses=([0.5], [1.0]))).log_likelihood(lux.setup(jax.random.key(0), NODE)[0]),
+        TypeError,
+        "doses are given to a JumpODE, and the model is a NeuralODE",
+    ),
+    "inputs of two kinds": (
+        lambda: (
+            problem(
+                experiment(inputs=lux.solvers.linear_input(TS, TS)),
+                est.Experiment("b", TS, {"y": ONES}, y0=np.ones(1), inputs=lux.solvers.linear_input(TS[:3], TS[:3])),
+            ).arrays
+        ),
+        ValueError,
+        "'b': its inputs are of another kind",
+    ),
     "method": (
         lambda: est.fit(problem(), *lux.setup(jax.random.key(0), NODE), method="simplex"),
         ValueError,

@@ -3,11 +3,12 @@
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import PyTree
 
-from ..._errors import ParameterError
+from ..._errors import ParameterError, ShapeError
 from ..noise import AbstractNoise
 from ._experiment import Data, Experiment
 
@@ -28,6 +29,8 @@ class Arrays(NamedTuple):
     ts: Any
     t0: Any
     y0: Any
+    doses: Any
+    inputs: Any
     observed: dict[str, Observed]
     overrides: dict[str, Any]
 
@@ -54,9 +57,44 @@ def arrays_of(
         ts=stacked([np.pad(one.ts, (0, longest - one.ts.size), mode="edge") for one in experiments]),
         t0=None if first.t0 is None else stacked([np.float64(one.t0) for one in experiments]),
         y0=None if first.y0 is None else stacked([one.y0 for one in experiments]),
+        doses=_doses(experiments, dtype),
+        inputs=_inputs(experiments),
         observed={name: _observed(name, experiments, noise[name], longest, dtype) for name in data.observables},
         overrides=overrides,
     )
+
+
+def _doses(experiments: tuple[Experiment, ...], dtype: DTypeLike) -> tuple[np.ndarray, np.ndarray] | None:
+    """Times and amounts, padded by doses of 0 that are never given. **Errors:** `ShapeError` for amounts of different shapes."""
+    given = [one.doses for one in experiments if one.doses is not None]
+    if not given:
+        return None
+    shape, most = given[0][1].shape[1:], max(len(times) for times, _ in given)
+    all_times, all_amounts = np.full((len(experiments), most), np.inf), np.zeros((len(experiments), most, *shape))
+    for i, one in enumerate(experiments):
+        if one.doses is not None:
+            times, amounts = one.doses
+            if amounts.shape[1:] != shape:
+                raise ShapeError(
+                    f"experiment {one.name!r}: an amount has shape {amounts.shape[1:]}, those before have {shape}"
+                )
+            all_times[i, : len(times)], all_amounts[i, : len(times)] = times, amounts
+    return all_times.astype(dtype), all_amounts.astype(dtype)
+
+
+def _inputs(experiments: tuple[Experiment, ...]) -> PyTree:
+    """Stacked. **Errors:** `ShapeError` where experiments have inputs of different kinds or numbers of samples, or some have none."""
+    given = [one.inputs for one in experiments]
+    if all(one is None for one in given):
+        return None
+    structures = [(jax.tree.structure(one), [np.shape(leaf) for leaf in jax.tree.leaves(one)]) for one in given]
+    for one, structure in zip(experiments, structures, strict=True):
+        if structure != structures[0]:
+            raise ShapeError(
+                f"experiment {one.name!r}: its inputs are of another kind than those of {experiments[0].name!r}, or have another number of "
+                "samples; sample all at equally many times"
+            )
+    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *given)
 
 
 def named(experiment: Experiment) -> dict[str, float | str]:

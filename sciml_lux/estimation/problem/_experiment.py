@@ -18,7 +18,8 @@ class Experiment:
     `(n,)`, or `(replicates, n)`. NaN is "not observed": it counts as no datum. By name, where the noise of an observable does not say its
     spread: `sigma`: standard deviations, a number or an array that broadcasts to the observations. `y0`: the initial state, if it is known
     and not the same for all; `t0`: the time that it is of (default: the model's). `overrides`: by the name of a parameter, a number or the
-    name of another parameter, which stands for it in this experiment.
+    name of another parameter, which stands for it in this experiment. `doses`: a pair of times and amounts, for a `JumpODE`; `inputs`: what
+    the model is given as a function of time, such as `lux.solvers.linear_input(times, values)`, of as many samples in all experiments.
 
     **Errors:** `ShapeError` for lengths that do not agree; `ValueError` for times that are not finite or decrease, infinite observations,
     an experiment without any, and standard deviations that are not above 0.
@@ -31,6 +32,8 @@ class Experiment:
     y0: Any = None
     t0: float | None = None
     overrides: Mapping[str, float | str] | None = None
+    doses: tuple[Any, Any] | None = None
+    inputs: Any = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -52,6 +55,7 @@ class Experiment:
         object.__setattr__(self, "observations", observations)
         object.__setattr__(self, "sigma", self._sigma(observations))
         object.__setattr__(self, "overrides", self._overrides())
+        object.__setattr__(self, "doses", self._doses())
         # A list of numbers is a vector, as everywhere in NumPy, and not a tree with a leaf for each.
         if isinstance(self.y0, list | tuple) and all(isinstance(one, int | float) for one in self.y0):
             object.__setattr__(self, "y0", np.asarray(self.y0, np.float64))
@@ -108,6 +112,23 @@ class Experiment:
                 raise ValueError(f"{self._where}sigma of {name}: standard deviations are above 0 and finite")
             found[name] = array
         return found
+
+    def _doses(self) -> tuple[np.ndarray, np.ndarray] | None:
+        if self.doses is None:
+            return None
+        if not isinstance(self.doses, tuple | list) or len(self.doses) != 2:
+            raise ShapeError(f"{self._where}doses are a pair (times, amounts), got {self.doses!r}")
+        times, amounts = (
+            self._numbers(what, value) for what, value in zip(("doses", "amounts"), self.doses, strict=True)
+        )
+        if times.ndim != 1 or amounts.shape[:1] != times.shape:
+            raise ShapeError(
+                f"{self._where}doses have times of shape {times.shape} and amounts of shape {amounts.shape}; "
+                "expected one amount for each time"
+            )
+        if not (np.all(np.isfinite(times)) and np.all(np.isfinite(amounts))):
+            raise ValueError(f"{self._where}doses: times and amounts are finite")
+        return times, amounts
 
     def _overrides(self) -> dict[str, float | str]:
         given = dict(self.overrides or {})

@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 from ..._errors import LayerError, ParameterError, ShapeError
 from ...core import AbstractLayer, State
 from ...flatten import Params
-from ...solvers import AbstractODE
+from ...solvers import AbstractODE, JumpODE
 from .._types import Numbers
 from ..noise import AbstractNoise
 from ._arrays import Arrays
@@ -44,15 +44,17 @@ class Simulation:
         overridden = {path: self._values(path, whose, params, arrays) for path, whose in self.references}
 
         def one(
-            ts: Numbers, t0: Numbers | None, y0: PyTree, values: dict[str, Numbers]
+            ts: Numbers, drives: dict[str, PyTree], y0: PyTree, values: dict[str, Numbers]
         ) -> tuple[dict[str, Predicted], State]:
             own = params
             for path, value in values.items():
                 own = own.set(path, value)
-            ys, new = self._states(ts, t0, y0, own, st)
+            ys, new = self._states(ts, drives, y0, own, st)
             return self._observables(ts, ys, own), new
 
-        varying = (arrays.ts, arrays.t0, arrays.y0, overridden)
+        drives = {"t0": arrays.t0, "doses": arrays.doses, "inputs": arrays.inputs}
+        drives = {name: one for name, one in drives.items() if one is not None}
+        varying = (arrays.ts, drives, arrays.y0, overridden)
         if arrays.ts.shape[0] == 1:  # one solve compiles in less time than a batch of one
             found = one(*jax.tree.map(lambda leaf: leaf[0], varying))
             return jax.tree.map(lambda leaf: leaf[None], found[0]), found[1]
@@ -72,13 +74,21 @@ class Simulation:
         ]
         return jnp.stack([value.astype(own.dtype) for value in values])
 
-    def _states(self, ts: Numbers, t0: Numbers | None, y0: PyTree, params: Params, st: State) -> tuple[Any, State]:
+    def _states(
+        self, ts: Numbers, drives: dict[str, PyTree], y0: PyTree, params: Params, st: State
+    ) -> tuple[Any, State]:
         """The states at all times."""
         if not isinstance(self.model, AbstractODE):
+            if drives:
+                raise ParameterError(
+                    f"{', '.join(drives)} of experiments go with a differential equation, not with {type(self.model).__name__}"
+                )
             return self.model(ts, params, st)
+        if "doses" in drives and not isinstance(self.model, JumpODE):
+            raise ParameterError(f"doses are given to a JumpODE, and the model is a {type(self.model).__name__}")
         start = self._start(y0, params, ts.dtype)
         node = dataclasses.replace(self.model, batching="joint")
-        solution, new = node.solve(start, params, st, ts=ts, t0=t0)
+        solution, new = node.solve(start, params, st, ts=ts, **drives)
         # A batch of experiments counts its failures in a state that one experiment has not.
         return solution.ys, State({**st, **{name: new[name] for name in st if name != "solution"}})
 
