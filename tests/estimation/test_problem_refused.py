@@ -123,6 +123,16 @@ BAD = {
         ValueError,
         "'b': its inputs are of another kind",
     ),
+    "two starts": (
+        lambda: problem(initial=lambda ps: jnp.ones(1)),
+        TypeError,
+        "given twice, by the problem .* and by day 1",
+    ),
+    "a start of no equation": (
+        lambda: problem(model=Field()),
+        TypeError,
+        "the model is a Field; leave y0 and initial out",
+    ),
     "method": (
         lambda: est.fit(problem(), *lux.setup(jax.random.key(0), NODE), method="simplex"),
         ValueError,

@@ -106,8 +106,20 @@ class Problem:
         _ = self.function  # so that what is wrong with the rest is said here
 
     def _check_spans(self) -> None:
-        """**Errors:** `ValueError` for times of an experiment beyond the span in which a differential equation is solved."""
+        """**Errors:** `ValueError` for times of an experiment beyond the span in which a differential equation is solved; `ParameterError`
+        for initial states that are given twice, or to a model that has none."""
+        with_start = [one.name for one in self.data.experiments if one.y0 is not None]
+        if with_start and self.initial is not None:
+            raise ParameterError(
+                f"the initial state is given twice, by the problem (initial=) and by {', '.join(with_start)} (y0=); "
+                "leave one out"
+            )
         if not isinstance(self.model, AbstractODE):
+            if with_start or self.initial is not None:
+                raise ParameterError(
+                    f"an initial state goes with a differential equation, and the model is a {type(self.model).__name__}; "
+                    "leave y0 and initial out"
+                )
             return
         for one in self.data.experiments:
             start = self.model.t0 if one.t0 is None else one.t0
