@@ -46,7 +46,7 @@ class Cell(lux.AbstractLayer):
 def model_of(norm: float = MODERATE, *, solver: Any = ANDERSON, cell: Any = None, **settings: Any) -> Any:
     """Our model, its parameters and its state."""
     deq = lux.DeepEquilibrium(cell or Cell(norm), solver=solver, max_steps=settings.pop("max_steps", MOST), **settings)
-    model = lux.Chain(lux.Dense(SIZE, SIZE, init_weight=lambda *_: jnp.asarray(INPUT), init_bias=lux.init.zeros), deq)
+    model = lux.Chain(lux.Dense(SIZE, SIZE, init_weight=lambda *_: jnp.asarray(INPUT), init_bias=lux.init.zeros()), deq)
     ps, st = lux.setup(jax.random.key(0), model)
     return model, ps, st
 
