@@ -13,6 +13,7 @@ from ..core import State
 from ..flatten import FlatParams, Params
 from ._labels import shown
 from ._report import report
+from ._uncertainty import correlation_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -75,9 +76,7 @@ class LeastSquaresResult:
     @property
     def correlation(self) -> Float[np.ndarray, "names names"]:
         """The correlations of the estimates; NaN beside a parameter that the data do not determine."""
-        deviations = np.sqrt(np.diag(self.covariance))
-        deviations = np.where(np.isfinite(deviations) & (deviations > 0), deviations, np.nan)
-        return self.covariance / (deviations[:, None] * deviations[None, :])
+        return correlation_of(self.covariance)
 
     @property
     def aic(self) -> float:

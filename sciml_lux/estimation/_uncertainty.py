@@ -55,3 +55,10 @@ def uncertainty(
     covariance[on_bound, :] = np.nan
     covariance[:, on_bound] = np.nan
     return Uncertainty(covariance, np.sqrt(np.diag(covariance)), unidentified)
+
+
+def correlation_of(covariance: Float[np.ndarray, "names names"]) -> Float[np.ndarray, "names names"]:
+    """The correlations; NaN beside what has no finite variance, or none."""
+    deviations = np.sqrt(np.diag(covariance))
+    deviations = np.where(np.isfinite(deviations) & (deviations > 0), deviations, np.nan)
+    return covariance / (deviations[:, None] * deviations[None, :])

@@ -276,3 +276,11 @@ def test_a_fit_goes_on_from_its_checkpoint_to_the_same_bits(start, tmp_path):
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(lux.FileFormatError, match="damaged"):
         est.fit(problem, far, st, checkpoint=file)
+
+
+def test_the_density_holds_at_what_bounds_fix_and_at_bounds(start):
+    ps, st = start
+    for bounds in ({"floor": (0.1, 0.1)}, {"floor": (0.1, 1.0)}, {"floor": (0.01, 0.1)}, {"rate": (0.4, np.inf)}):
+        problem = problem_of([est.Experiment("a", TS, {"y": measured()})], fixed=(), bounds=bounds)
+        assert np.isfinite(problem.log_density(ps.vector, st)), bounds
+        assert problem.log_density(ps.set("floor", 2.0).set("rate", 0.1).vector, st) == -np.inf

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from ..._errors import ParameterError
+from ..._errors import ParameterError, SolveError
 from .._evaluate import estimated_values
-from ..problem import Arrays
+from ..problem import Arrays, Predicted, filled
 from ._box import box_of
 from ._estimate import Estimate
 from ._search import Budget
@@ -17,12 +17,13 @@ from ._search import Budget
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Estimates from data that were drawn: `values`, a row for each set and a column for each of `names`; `successful`: which fits
-    converged."""
+    """Estimates from data that were drawn: `values`, a row for each set whose fit ended at a finite point and a column for each of `names`;
+    `successful`: which of these converged; `num_failed`: how many sets have no row."""
 
     names: tuple[str, ...]
     values: Float[np.ndarray, "n names"]
     successful: np.ndarray
+    num_failed: int
 
     @property
     def stderr(self) -> Float[np.ndarray, " names"]:
@@ -45,7 +46,11 @@ def bootstrap(estimate: Estimate, n: int, key: Key[Array, ""]) -> Bootstrap:
         if np.all(np.isfinite(found.point)) and np.isfinite(found.summary.objective):
             values.append(np.asarray(estimated_values(estimate.point.layout, jnp.asarray(found.point)), np.float64))
             successful.append(found.successful)
-    return Bootstrap(estimate.names, np.stack(values), np.array(successful))
+    if len(values) < 2:
+        raise SolveError(
+            f"{n - len(values)} of {n} fits to data that were drawn have no finite point, so that nothing is said of their scatter"
+        )
+    return Bootstrap(estimate.names, np.stack(values), np.array(successful), n - len(values))
 
 
 def drawn(estimate: Estimate, key: Key[Array, ""]) -> Arrays:
@@ -55,12 +60,7 @@ def drawn(estimate: Estimate, key: Key[Array, ""]) -> Arrays:
     for name, noise in estimate.problem.function.simulation.noise:
         key, own = jax.random.split(key)
         one = arrays.observed[name]
-        location = jnp.where(one.mask, jnp.asarray(summary.location[name])[:, None, :], 1.0)
-        spread = one.sigma if one.sigma is not None else summary.spread[name]
-        if spread is None:
-            spread = jnp.ones_like(location)
-        elif one.sigma is None:
-            spread = jnp.where(one.mask, jnp.asarray(spread)[:, None, :], 1.0)
-        value = noise.sample(own, location, jnp.asarray(spread))
+        location, spread = filled(Predicted(summary.location[name], summary.spread[name]), one)
+        value = noise.sample(own, location, spread)
         observed[name] = one._replace(value=np.where(one.mask, np.asarray(value), 1.0).astype(location.dtype))
     return arrays._replace(observed=observed)

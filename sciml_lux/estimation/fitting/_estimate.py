@@ -16,7 +16,7 @@ from ...flatten import FlatParams, Layout, Params
 from .._coordinates import Coordinates
 from .._evaluate import estimated_values
 from .._labels import active_names, estimated_names, structured
-from .._uncertainty import Uncertainty, uncertainty
+from .._uncertainty import Uncertainty, correlation_of, uncertainty
 from ..problem import Problem
 from ._box import box_of
 from ._information import Information, information
@@ -123,9 +123,7 @@ class Estimate:
     @property
     def correlation(self) -> Float[np.ndarray, "names names"]:
         """NaN beside a parameter that the data do not determine, or that is on a bound."""
-        deviations = np.sqrt(np.diag(self.covariance))
-        deviations = np.where(np.isfinite(deviations) & (deviations > 0), deviations, np.nan)
-        return self.covariance / (deviations[:, None] * deviations[None, :])
+        return correlation_of(self.covariance)
 
     # The fit
 

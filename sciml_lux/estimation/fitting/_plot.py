@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import PyTree
 from scipy.special import ndtri
 
+from ..problem import Predicted, filled
 from ._estimate import Estimate
 from ._predict import predict
 from ._profile import profiles
@@ -89,19 +90,9 @@ def standardised(estimate: Estimate) -> list[tuple[str, np.ndarray, np.ndarray]]
     arrays, summary, found = estimate.problem.arrays, estimate.found.summary, []
     for name, noise in estimate.problem.function.simulation.noise:
         one = arrays.observed[name]
-        location = np.broadcast_to(summary.location[name][:, None, :], one.mask.shape)
-        spread = one.sigma if one.sigma is not None else summary.spread[name]
-        spread = (
-            np.ones_like(location)
-            if spread is None
-            else spread
-            if one.sigma is not None
-            else np.broadcast_to(spread[:, None, :], one.mask.shape)
-        )
+        location, spread = filled(Predicted(summary.location[name], summary.spread[name]), one)
         ts = np.broadcast_to(arrays.ts[:, None, :], one.mask.shape)
-        numbers = np.asarray(
-            noise.standardized(*(jnp.asarray(array[one.mask]) for array in (one.value, location, spread)))
-        )
+        numbers = np.asarray(noise.standardized(jnp.asarray(one.value), location, spread))[one.mask]
         found.append((name, ts[one.mask], numbers))
     return found
 

@@ -226,9 +226,13 @@ class Problem:
         return jnp.where(jnp.isfinite(total) & self._is_within(ps), total, -jnp.inf)
 
     def _is_within(self, ps: FlatParams) -> Any:
-        inside = jnp.asarray(True)
-        for path, (lower, upper) in (self.bounds or {}).items():
-            inside &= jnp.all((ps.params[path] >= lower) & (ps.params[path] <= upper))
+        inside, rounding = jnp.asarray(True), 16 * float(jnp.finfo(self.layout.dtype).eps)
+        for path, pair in (self.bounds or {}).items():
+            lower, upper = (jnp.asarray(end, self.layout.dtype) for end in pair)
+            # What is on a bound is shown beyond it by the rounding of its map, such as a parameter that equal bounds fix.
+            above = ps.params[path] >= jnp.where(jnp.isfinite(lower), lower - rounding * jnp.abs(lower), lower)
+            below = ps.params[path] <= jnp.where(jnp.isfinite(upper), upper + rounding * jnp.abs(upper), upper)
+            inside &= jnp.all(above & below)
         return inside
 
     def check_gradient(self, ps: FlatParams, st: PyTree = None) -> GradientCheck:

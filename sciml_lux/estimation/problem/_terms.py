@@ -79,12 +79,12 @@ class Sum:
 
 def filled(predicted: Predicted, observed: Observed) -> tuple[Any, Any]:
     """Location and spread of every number, harmless where nothing was observed: 0 times NaN is NaN, in derivatives as well."""
-    location = jnp.broadcast_to(predicted.location[:, None, :], observed.mask.shape)
+    location = jnp.broadcast_to(jnp.asarray(predicted.location)[:, None, :], observed.mask.shape)
     spread = jnp.ones_like(location)
     if observed.sigma is not None:
         spread = jnp.asarray(observed.sigma)
     elif predicted.spread is not None:
-        spread = jnp.broadcast_to(predicted.spread[:, None, :], observed.mask.shape)
+        spread = jnp.broadcast_to(jnp.asarray(predicted.spread)[:, None, :], observed.mask.shape)
     return jnp.where(observed.mask, location, 1.0), jnp.where(observed.mask, spread, 1.0)
 
 
