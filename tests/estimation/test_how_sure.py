@@ -128,3 +128,18 @@ def test_every_picture_is_drawn(line, kind, tmp_path):
     figure = line.plot(kind)
     figure.savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+class Wall(Line):
+    """A line whose level jumps where the slope is beyond a limit: its likelihood has a wall."""
+
+    def __call__(self, ts, ps, st):
+        return ps.level + ps.slope * ts + jnp.where(ps.slope > 2.05, 5.0 * jnp.sign(ts - 0.5), 0.0), st
+
+
+def test_a_wall_of_the_likelihood_is_no_open_end(line):
+    y = 0.5 + 2.0 * TS
+    fit = est.fit(problem_of(Wall(), y), lux.setup(jax.random.key(0), Wall())[0].set("slope", 1.9))
+    low, high = fit.conf_interval(method="profile", names=["slope"])["slope"]
+    assert np.isfinite(low)
+    assert 2.0 < high < 2.06

@@ -20,6 +20,9 @@ from ._search import Budget
 # A point that raises the root of twice the drop by so many times what was aimed at is too far away.
 _MOST = 3.0
 
+# So many times on each side a nearer point is looked for.
+_NEARER = 6
+
 # A fit of all others from the neighbouring point, which is near.
 _BUDGET = Budget(steps=200)
 
@@ -104,7 +107,8 @@ def _side(
     box, arrays = box_of(estimate.coordinates), estimate.problem.arrays
     vector, root, found = estimate.point.vector, 0.0, []
     low, high = float(box.lower[index]), float(box.upper[index])
-    for _ in range(2 * points):
+    nearer = 0
+    for _ in range(points + _NEARER):
         at = float(np.clip(float(vector[index]) + step, low, high))
         if at == float(vector[index]) or len(found) == points:
             break
@@ -112,9 +116,12 @@ def _side(
         search = estimate.task.run(vector.at[index].set(at), held, arrays, _BUDGET)
         drop = float(search.summary.objective) - estimate.objective
         raised = (float(np.sqrt(2 * max(drop, 0.0))) - root) * points / (1.5 * limit) if np.isfinite(drop) else np.inf
-        if raised > _MOST:  # the estimate's information said less than is known, or the way led elsewhere: nearer
-            step *= 0.25
+        if raised > _MOST and nearer < _NEARER:  # the information said less than is known, or the way led elsewhere
+            step, nearer = 0.25 * step, nearer + 1
             continue
+        if not np.isfinite(drop):
+            break
+        # What is as far up however near one looks counts, or a wall would be taken for an open end.
         found.append((np.asarray(search.point, np.float64), drop, search.successful))
         vector, root = jnp.asarray(search.point), float(np.sqrt(2 * max(drop, 0.0)))
         if root >= 1.05 * limit:
