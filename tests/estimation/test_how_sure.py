@@ -124,7 +124,6 @@ def test_intervals_of_nothing_are_refused(line, unchecked):
 
 @pytest.mark.parametrize("kind", ["fit", "bands", "residuals", "profiles", "correlation"])
 def test_every_picture_is_drawn(line, kind, tmp_path):
-    pytest.importorskip("matplotlib")
     figure = line.plot(kind)
     figure.savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 5000

@@ -31,7 +31,6 @@ def test_every_layer_is_in_the_listing(script):
 
 @pytest.mark.slow
 def test_the_models_are_those_of_the_examples(script):
-    pytest.importorskip("matplotlib", reason="python -m pip install 'sciml-lux[examples]'")
     with jax.enable_x64(False):
         assert (DOCS / "layers.md").read_text().endswith(script["models"]())
 

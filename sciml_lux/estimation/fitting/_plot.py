@@ -26,7 +26,7 @@ def figure_of(columns: int, rows: int = 1, **options: PyTree) -> tuple[Any, list
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("pictures are drawn by matplotlib; write pip install 'sciml-lux[examples]'") from error
+        raise ImportError("pictures are drawn by matplotlib; write pip install 'sciml-lux[plots]'") from error
     figure = Figure(figsize=(4.6 * columns, 3.6 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, list(axes.flat)
