@@ -167,6 +167,7 @@ PUBLIC = {
         "explain_untraceable",
         "failure_mode",
         "is_item_of",
+        "is_known",
         "is_numbers",
         "is_observed",
         "is_okay",

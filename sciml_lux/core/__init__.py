@@ -36,6 +36,7 @@ from ._print import bytes_text as bytes_text
 from ._print import node_of as node_of
 from ._print import totals as totals
 from ._result import is_item_of as is_item_of
+from ._result import is_known as is_known
 from ._result import is_okay as is_okay
 from ._result import item_of as item_of
 from ._result import message_of as message_of

@@ -8,7 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, PyTree
 
 
 def type_of(result: Any) -> Any:
@@ -40,6 +40,11 @@ def name_of(enumeration: type[eqx.Enumeration], number: int) -> str:
 def message_of(enumeration: type[eqx.Enumeration], number: int) -> str:
     """What the enumeration says of its item with this number."""
     return enumeration._index_to_message[number]
+
+
+def is_known(result: PyTree, item: PyTree) -> bool:
+    """Whether an outcome that is known is this one of the same enumeration: by numbers, and no work of a device's."""
+    return int(number_of(result)) == int(number_of(item))
 
 
 def is_okay(result: Any) -> Bool[Array, "*samples"]:

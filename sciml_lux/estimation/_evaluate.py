@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from .._errors import LayerError, ShapeError, SolveError
 from ..core import UNTRACEABLE, CachedFunction, State, as_state, explain_untraceable, is_item_of, is_okay, type_of
 from ..flatten import FlatParams, Layout, leaf_paths
+from ..solvers.least_squares import Evaluated, Numbers, evaluated
 from ._bounds import Box
 from ._labels import shown
 
@@ -22,15 +23,12 @@ Residual = Callable[[FlatParams, State, Any], tuple[Any, Any]]
 
 
 class Evaluation(NamedTuple):
-    """The residual at a point: as it was returned and end to end, its Jacobian by the vector, the advanced state; the
-    estimated scalars in the user's own space, end to end, and their Jacobian by the vector."""
+    """The residual at a point: as it was returned and end to end, its Jacobian by the vector, the advanced state."""
 
     returned: Any
     residual: Float[Array, " residuals"]
     jacobian: Float[Array, "residuals size"]
     st: State
-    values: Float[Array, " names"]
-    value_jacobian: Float[Array, "names size"]
 
 
 def call_residual(residual: Residual, ps: FlatParams, st: State, data: Any) -> tuple[Any, State]:
@@ -76,22 +74,33 @@ def estimated_values(layout: Layout, vector: Any) -> Float[Array, " names"]:
 
 
 @eqx.filter_jit
-def evaluate(cached: CachedFunction, ps: FlatParams, st: State, data: Any) -> Evaluation:
-    """The residual, the first of what is cached, and its Jacobian at `ps`, column by column in forward mode."""
-    residual, layout = cached.use()[0], ps.layout
+def value_jacobian(layout: Layout, vector: Float[Array, " size"]) -> Float[Array, "names size"]:
+    """The derivative of the scalars that are estimated, as they are shown, by the vector."""
+    return jax.jacfwd(lambda vector: estimated_values(layout, vector))(vector)
+
+
+@eqx.filter_jit
+def evaluate(
+    cached: CachedFunction,
+    layout: Layout,
+    point: Float[Numbers, " size"],
+    limit: Float[Numbers, ""],
+    st: State,
+    data: PyTree,
+) -> Evaluated:
+    """The residual, the first of what is cached, and its Jacobian; the rest of an `Evaluation` is in `aux`."""
+    residual = cached.use()[0]
 
     def residual_of(vector: Any) -> Any:
         returned, new = call_residual(residual, FlatParams(vector, layout), st, data)
         return _ravel(returned, layout.dtype), (returned, new)
 
-    r, tangent_map, (returned, new) = jax.linearize(residual_of, ps.vector, has_aux=True)
-    values, value_map = jax.linearize(lambda vector: estimated_values(layout, vector), ps.vector)
-    if layout.size == 0:
-        empty = jnp.zeros((0,), layout.dtype)
-        return Evaluation(returned, r, r[:, None] * empty[None], new, values, values[:, None] * empty[None])
-    basis = jnp.eye(layout.size, dtype=layout.dtype)
-    columns, value_columns = (jax.vmap(linear, out_axes=1)(basis) for linear in (tangent_map, value_map))
-    return Evaluation(returned, r, columns, new, values, value_columns)
+    return evaluated(residual_of, point, limit)
+
+
+def evaluation_of(found: Evaluated) -> Evaluation:
+    returned, new = found.aux
+    return Evaluation(returned, found.residual, found.jacobian, new)
 
 
 def check_start(start: Evaluation, ps: FlatParams, data: Any, box: Box | None) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..flatten import ArraySpec, Entry, FlatParams, Layout, Params, leaf_paths
@@ -66,5 +65,5 @@ def structured(numbers: np.ndarray, ps: FlatParams) -> Params:
     for array in shown(ps.layout):
         chunk = numbers[offset : offset + array.size] if array.estimated else np.zeros(array.size)
         offset += array.size if array.estimated else 0
-        leaves.append(jnp.asarray(chunk.reshape(array.shape), ps.layout.dtype))
-    return jax.tree.unflatten(jax.tree.structure(ps.params), leaves)
+        leaves.append(chunk.reshape(array.shape).astype(ps.layout.dtype))
+    return jax.tree.unflatten(jax.tree.structure(ps.params), jax.device_put(leaves))

@@ -11,13 +11,31 @@ import optimistix as optx
 from jaxtyping import Array, Float
 
 from .._errors import ParameterError, ShapeError, SolveError
-from ..core import CachedFunction, State, as_state, cached_function, differentiation_mode, failure_mode, ravel_maps
+from ..core import (
+    CachedFunction,
+    State,
+    as_state,
+    cached_function,
+    differentiation_mode,
+    failure_mode,
+    is_known,
+    ravel_maps,
+)
 from ..flatten import FlatParams, Layout, as_array
 from ..kernels import is_compiling, is_traced
 from ..solvers import LevenbergMarquardt
+from ..solvers.least_squares import Bounds, Evaluated, Numbers, begin, steps_on_host
 from ._bounds import Box
 from ._coordinates import Coordinates, coordinates_of
-from ._evaluate import Evaluation, check_start, describe_point, evaluate, residual_vector
+from ._evaluate import (
+    Evaluation,
+    check_start,
+    describe_point,
+    evaluate,
+    evaluation_of,
+    residual_vector,
+    value_jacobian,
+)
 from ._labels import active_names, estimated_names, structured
 from ._optimality import Optimality, optimality
 from ._result import LeastSquaresResult
@@ -77,14 +95,17 @@ def least_squares(
     data = jax.tree.map(lambda leaf: as_array(leaf, what="data") if isinstance(leaf, np.ndarray) else leaf, data)
     cached = cached_function((residual, solver, ravel_maps(ps.layout)))
     with cached, differentiation_mode("forward"), failure_mode("nan"):
-        start = evaluate(cached, ps, st, data)
+        look = lambda point, limit: evaluate(cached, ps.layout, point, limit, st, data)  # noqa: E731
+        first = look(ps.vector, np.asarray(np.inf, ps.layout.dtype))
+        start = evaluation_of(first)
         check_start(start, ps, data, box)
-        vector, num_steps, result = ps.vector, 0, optx.RESULTS.successful
-        if ps.layout.size:
+        fitted, end, num_steps, result = ps, start, 0, optx.RESULTS.successful
+        if ps.layout.size and type(solver) is LevenbergMarquardt:
+            fitted, end, num_steps, result = _on_host(look, first, ps, solver, max_steps, box)
+        elif ps.layout.size:
             vector, steps, result = _solve(cached, ps.layout, ps.vector, (st, data), max_steps, box)
-            num_steps = int(steps)
-        fitted = ps.replace(vector)
-        end = evaluate(cached, fitted, st, data)
+            fitted, num_steps = ps.replace(vector), int(steps)
+            end = evaluation_of(look(vector, np.asarray(np.inf, ps.layout.dtype)))
         where, result = optimality(cached, ps, fitted, end, (st, data), result)
     outcome = _outcome(end, fitted, num_steps, result, where, absolute_sigma, coordinates)
     if throw and not outcome.successful:
@@ -115,6 +136,38 @@ def _check_parameters(ps: object) -> None:
         raise ShapeError(
             f"least squares starts from one vector, got a batch of shape {ps.vector.shape[:-1]}; loop over ps.replace(vector[i])"
         )
+
+
+def _on_host(
+    look: Callable[..., Evaluated],
+    first: Evaluated,
+    ps: FlatParams,
+    solver: LevenbergMarquardt,
+    max_steps: int,
+    box: Box | None,
+) -> tuple[FlatParams, Evaluation, int, optx.RESULTS]:
+    """The solve by steps of NumPy, which compiles nothing beside the evaluation; `first` is that of the start."""
+    bounds = None if box is None else Bounds(np.asarray(box.lower), np.asarray(box.upper))
+    kept, end, num_steps = [first], first, 0
+    progress = begin(np.asarray(ps.vector), len(first.residual), bounds)
+
+    def evaluate(point: Numbers, limit: Numbers) -> Evaluated:
+        found = kept.pop() if kept else look(point, limit)
+        return found._replace(aux=found)
+
+    steps = steps_on_host(evaluate, progress, solver.rules(bounds, None), first)
+    while num_steps < max_steps and (step := next(steps, None)) is not None:
+        (progress, end), num_steps = step, num_steps + 1
+    result = (
+        optx.RESULTS.nonlinear_max_steps_reached
+        if not progress.done
+        else optx.RESULTS.successful
+        if progress.minimal
+        else optx.RESULTS.nonlinear_divergence
+        if progress.finite
+        else optx.RESULTS.nonfinite
+    )
+    return ps.replace(jnp.asarray(progress.point)), evaluation_of(end), num_steps, result
 
 
 @eqx.filter_jit
@@ -152,7 +205,9 @@ def _outcome(
     coordinates: Coordinates,
 ) -> LeastSquaresResult:
     box = coordinates.box
-    jacobian, value_jacobian = (np.asarray(matrix, np.float64) for matrix in (end.jacobian, end.value_jacobian))
+    jacobian, rates = (
+        np.asarray(matrix, np.float64) for matrix in (end.jacobian, value_jacobian(ps.layout, ps.vector))
+    )
     names = estimated_names(ps.layout)
     sides = np.zeros(ps.layout.size, int) if box is None else box.sides(ps.vector)
     chi_square = float(np.sum(np.asarray(end.residual, np.float64) ** 2))
@@ -160,13 +215,13 @@ def _outcome(
     variance = chi_square / degrees_of_freedom if degrees_of_freedom else np.inf
     if np.isfinite(chi_square) and np.all(np.isfinite(jacobian)):
         epsilon = float(jnp.finfo(ps.layout.dtype).eps)
-        found = uncertainty(jacobian, value_jacobian, 1.0 if absolute_sigma else variance, epsilon, sides)
+        found = uncertainty(jacobian, rates, 1.0 if absolute_sigma else variance, epsilon, sides)
     else:
         nan = np.full(len(names), np.nan)
         found = Uncertainty(np.full((len(names), len(names)), np.nan), nan, np.zeros(len(names), bool))
-        result = optx.RESULTS.where(jnp.asarray(result == optx.RESULTS.successful), optx.RESULTS.nonfinite, result)
+        result = optx.RESULTS.nonfinite if is_known(result, optx.RESULTS.successful) else result
     unidentified = tuple(name for name, bad in zip(names, found.unidentified, strict=True) if bad)
-    active, converged = active_names(ps.layout, sides), bool(result == optx.RESULTS.successful)
+    active, converged = active_names(ps.layout, sides), is_known(result, optx.RESULTS.successful)
     return LeastSquaresResult(
         values=ps.params,
         stderr=structured(found.stderr, ps),
@@ -234,14 +289,14 @@ def _cure(paths: list[str]) -> str:
 def _explain(outcome: LeastSquaresResult, start: Evaluation, where: Optimality, max_steps: int) -> str:
     before = float(np.sum(np.asarray(start.residual, np.float64) ** 2))
     at = describe_point(outcome.ps)
-    if bool(outcome.result == optx.RESULTS.nonlinear_max_steps_reached):
+    if is_known(outcome.result, optx.RESULTS.nonlinear_max_steps_reached):
         what = f"did not converge within max_steps={max_steps}"
         hint = "Raise max_steps, start nearer, or look for parameters that the data do not determine"
-    elif bool(outcome.result == optx.RESULTS.nonlinear_divergence) and np.any(where.flat):
+    elif is_known(outcome.result, optx.RESULTS.nonlinear_divergence) and np.any(where.flat):
         flat = _without_influence(outcome.ps.layout, where)
         what = f"ended at a point that is not known to be a minimum: {_no_influence(flat)}"
         hint = _cure(flat).capitalize()
-    elif bool(outcome.result == optx.RESULTS.nonlinear_divergence):
+    elif is_known(outcome.result, optx.RESULTS.nonlinear_divergence):
         what = "found no step that lowers the sum of squares, at a point that is not a minimum"
         hint = (
             "Is the residual smooth there (tighter tolerances for solvers inside it)? Do parameters run away, or hold one another "

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
-from ..core import CachedFunction
+from ..core import CachedFunction, is_known
 from ..flatten import FlatParams, Layout
-from ._evaluate import Evaluation, estimated_values, residual_vector
+from ._evaluate import Evaluation, estimated_values, residual_vector, value_jacobian
 
 # A constrained parameter is at a bound once nothing but this share of its distance from there at the start is left.
 _AT_BOUND = 1e-6
@@ -44,9 +44,9 @@ def optimality(
         saddle[flat] = np.asarray(_saddles(cached, ps.layout, ps.vector, args, columns))
     if np.any(saddle):
         return Optimality(held, flat, saddle), optx.RESULTS.nonlinear_divergence
-    if bool(result == optx.RESULTS.nonlinear_divergence):
+    if is_known(result, optx.RESULTS.nonlinear_divergence):
         gradient = np.asarray(end.residual, np.float64) @ jacobian
-        below, above = np.asarray(_limits(ps.layout, start.vector, ps.vector, end.value_jacobian))
+        below, above = np.asarray(_limits(ps.layout, start.vector, ps.vector))
         held = np.where(below & (gradient > 0), -1, np.where(above & (gradient < 0), 1, 0))
         if np.any(held) and _minimal_beside_bounds(end, held):
             result = optx.RESULTS.successful
@@ -54,7 +54,7 @@ def optimality(
 
 
 @eqx.filter_jit
-def _limits(layout: Layout, start: jax.Array, vector: jax.Array, value_jacobian: jax.Array) -> jax.Array:
+def _limits(layout: Layout, start: jax.Array, vector: jax.Array) -> jax.Array:
     """Whether the values have reached the limit to which each number, going down and going up, takes them: the ends of any map.
 
     They have if going on as far as one likes changes them by no more than `_AT_BOUND` of the distance from there at the start, or of the
@@ -68,7 +68,7 @@ def _limits(layout: Layout, start: jax.Array, vector: jax.Array, value_jacobian:
     scale = jnp.max(jnp.abs(moved - began[None, None, :]), axis=-1)
     width = jnp.max(jnp.abs(moved[0] - moved[1]), axis=-1)
     scale = jnp.maximum(scale, jnp.where(jnp.isfinite(width), width, 0.0)[None, :])
-    proportional = jnp.max(jnp.abs(value_jacobian), axis=0) * far
+    proportional = jnp.max(jnp.abs(value_jacobian(layout, vector)), axis=0) * far
     return (change <= _AT_BOUND * scale) & (change <= 0.1 * proportional[None, :])
 
 

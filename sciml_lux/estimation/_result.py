@@ -9,7 +9,7 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Float
 
-from ..core import State
+from ..core import State, is_known
 from ..flatten import FlatParams, Params
 from ._labels import shown
 from ._report import report
@@ -56,7 +56,7 @@ class LeastSquaresResult:
     @property
     def successful(self) -> bool:
         """Whether the solver converged."""
-        return bool(self.result == optx.RESULTS.successful)
+        return is_known(self.result, optx.RESULTS.successful)
 
     @property
     def outcome(self) -> Literal["converged", "stalled", "failed"]:

@@ -10,7 +10,7 @@ from decay_curve import DATA, SIGMA, X, Y, decay, decay_numpy, decay_residual, m
 import sciml_lux as lux
 from sciml_lux.core import cached_function
 from sciml_lux.estimation import curve_fit, least_squares
-from sciml_lux.estimation._evaluate import evaluate
+from sciml_lux.estimation._evaluate import evaluate, evaluation_of
 from sciml_lux.estimation._warnings import find_warnings
 
 
@@ -311,7 +311,16 @@ def test_what_is_held_by_the_edge_of_any_map_is_flagged_in_any_units(name, scale
         ps = lux.flatten.flatten({"b": declared})
         # Data whose mean lies beyond the edge, or is the value itself, so that the residual is orthogonal to its derivative.
         level = beyond * scale if flagged else float(jnp.ravel(ps["b"])[-1])
-        found = evaluate(cached_function((constant, None, ())), ps, lux.State(), jnp.asarray(level + noise))
+        found = evaluation_of(
+            evaluate(
+                cached_function((constant, None, ())),
+                ps.layout,
+                ps.vector,
+                np.asarray(np.inf),
+                lux.State(),
+                jnp.asarray(level + noise),
+            )
+        )
         jacobian, residual = np.asarray(found.jacobian), np.asarray(found.residual)
         sentences = find_warnings(ps, (), 29, False, jacobian, residual, True)
         assert ("at a bound, where standard errors mean little: b" in " ".join(sentences)) == flagged

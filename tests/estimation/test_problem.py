@@ -236,8 +236,11 @@ def test_a_fit_goes_into_a_file(start, tmp_path):
 def test_an_interruption_returns_the_best_point(start, monkeypatch):
     problem = problem_of([est.Experiment("a", TS, {"y": measured()})])
 
+    updates = iter([None] * 3)
+
     def interrupt(bar, steps, loss):
-        raise KeyboardInterrupt
+        if next(updates, "enough") == "enough":
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(lux.training.Progress, "update", interrupt)
     fit = est.fit(problem, *start)

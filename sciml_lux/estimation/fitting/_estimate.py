@@ -5,16 +5,14 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from ...core import State
-from ...flatten import FlatParams, Layout, Params
+from ...flatten import FlatParams, Params
 from .._coordinates import Coordinates
-from .._evaluate import estimated_values
+from .._evaluate import value_jacobian
 from .._labels import active_names, estimated_names, structured
 from .._uncertainty import Uncertainty, correlation_of, uncertainty
 from ..problem import Problem
@@ -101,7 +99,7 @@ class Estimate:
 
     @functools.cached_property
     def _uncertainty(self) -> Uncertainty:
-        rates = np.asarray(_value_jacobian(self.point.layout, self.point.vector), np.float64)
+        rates = np.asarray(value_jacobian(self.point.layout, self.point.vector), np.float64)
         if self.outcome == "failed":
             nan = np.full(len(self.names), np.nan)
             return Uncertainty(np.full((len(nan), len(nan)), np.nan), nan, np.zeros(len(nan), bool))
@@ -175,9 +173,3 @@ class Estimate:
     def bic(self) -> float:
         """The Bayesian criterion, `log(num_data) num_parameters - 2 log_likelihood`."""
         return math.log(self.num_data) * self.num_parameters - 2 * self.log_likelihood
-
-
-@eqx.filter_jit
-def _value_jacobian(layout: Layout, vector: Float[Array, " size"]) -> Float[Array, "names size"]:
-    """The derivative of the scalars that are estimated, as they are shown, by the vector."""
-    return jax.jacfwd(lambda vector: estimated_values(layout, vector))(vector)

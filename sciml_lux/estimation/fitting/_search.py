@@ -1,7 +1,8 @@
-"""The search for a minimum: a compiled loop of some steps at a time, driven from outside, which looks at the clock in between."""
+"""The search for a minimum: a compiled evaluation, and steps on the host, which looks at the clock in between."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,19 +10,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float
 
-from ...core import CachedFunction, State, cached_function, differentiation_mode, failure_mode, number_of
+from ...core import CachedFunction, State, cached_function, differentiation_mode, failure_mode
 from ...flatten import FlatParams, Layout
 from ...flatten.maps import Real, ScaledMap
 from ...solvers import LevenbergMarquardt
+from ...solvers.least_squares import Bounds, Evaluated, Numbers, Progress, begin, evaluated, steps_on_host
 from .._bounds import Box
 from .._coordinates import Coordinates, part_of
 from ..problem import Arrays, Problem
 from ._checkpoint import Checkpoint
 
-# So many steps are taken between two looks at the clock.
+# A search is written to its checkpoint after so many steps.
 _CHUNK = 10
 
 
@@ -35,10 +36,6 @@ class Budget:
     def __post_init__(self) -> None:
         if (self.seconds is not None and not self.seconds > 0) or not self.steps > 0:
             raise ValueError(f"a budget is above 0, got {self}")
-
-
-Given = tuple[State, Arrays, Box, Float[Array, " size"]]
-"""What a search is given beside the point: the state, the data, the bounds, and what a large change of each coordinate is."""
 
 
 class Summary(NamedTuple):
@@ -78,7 +75,6 @@ class Task:
         self.problem, self.st = problem, st
         self.layout = coordinates.start.layout
         self.sizes = _sizes(coordinates)
-        self.solver = LevenbergMarquardt()
 
     def run(
         self,
@@ -92,75 +88,78 @@ class Task:
         """Searches from `vector`, or goes on from a checkpoint; `watch` is called with the steps taken since and the objective, and may
         raise `KeyboardInterrupt`."""
         started, reason, num_steps = time.monotonic(), "", 0
-        with (
-            cached_function((self.problem.function, self.solver)) as cached,
-            differentiation_mode("forward"),
-            failure_mode("nan"),
-        ):
-            static = (cached, self.layout)
-            args = (self.st, arrays, box, self.sizes)
-            point, state = vector, _begin(*static, vector, args)
-            if checkpoint is not None and (kept := checkpoint.load((point, state))) is not None:
-                (point, state), num_steps = kept
-            done, result = state.done, state.result
+        bounds = Bounds(np.asarray(box.lower), np.asarray(box.upper))
+        rules = LevenbergMarquardt().rules(bounds, self.sizes)
+        with self._compiled(arrays) as evaluate:
+            first = evaluate(bounds.clip(np.asarray(vector)), np.asarray(np.inf, vector.dtype))
+            progress, summary = begin(np.asarray(vector), len(first.residual), bounds), first.aux
+            if checkpoint is not None and (kept := checkpoint.load((progress, summary))) is not None:
+                (progress, summary), num_steps = kept
+            steps = steps_on_host(_after(first, evaluate), progress, rules, summary, has_objective=True)
             try:
-                while not bool(done) and num_steps < budget.steps:
-                    left = min(_CHUNK, budget.steps - num_steps)
-                    point, state, done, result, taken = _advance(*static, point, state, args, jnp.asarray(left))
-                    num_steps += int(taken)
-                    if checkpoint is not None:
-                        checkpoint.save((point, state), num_steps)
+                while num_steps < budget.steps and (step := next(steps, None)) is not None:
+                    (progress, summary), num_steps = step, num_steps + 1
+                    if checkpoint is not None and (num_steps % _CHUNK == 0 or progress.done):
+                        checkpoint.save((progress, summary), num_steps)
                     if watch is not None:
-                        watch(int(taken), float(state.aux.objective))
-                    if not bool(done) and budget.seconds is not None and time.monotonic() - started > budget.seconds:
+                        watch(1, float(summary.objective))
+                    if not progress.done and budget.seconds is not None and time.monotonic() - started > budget.seconds:
                         reason = f"the budget of {budget.seconds:g} seconds is spent"
                         break
             except KeyboardInterrupt:
                 reason = "interrupted"
-        if not reason and not bool(done):
+        if not reason and not progress.done:
             reason = f"the budget of {budget.steps} steps is spent"
-        return _found(point, state, num_steps, result, reason)
+        return _found(progress, summary, num_steps, reason)
 
     def look(self, vector: Float[Array, " size"], box: Box, arrays: Arrays) -> tuple[float, Float[np.ndarray, " size"]]:
-        """What is minimised, and its gradient, at one point: by the first step of a search, which only looks. NaN where they are not
-        finite; the gradient is 0 for what a bound holds there."""
+        """What is minimised, and its gradient, at one point. NaN where they are not finite; the gradient is 0 for what a bound holds
+        there."""
+        bounds = Bounds(np.asarray(box.lower), np.asarray(box.upper))
+        with self._compiled(arrays) as evaluate:
+            found = evaluate(np.asarray(vector), np.asarray(np.inf, vector.dtype))
+        gradient = np.asarray(found.residual) @ np.asarray(found.jacobian)
+        value = float(found.aux.objective)
+        if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
+            return np.nan, np.full(len(vector), np.nan)
+        return value, np.where(bounds.hold(np.asarray(vector), gradient), 0.0, gradient)
+
+    @contextlib.contextmanager
+    def _compiled(self, arrays: Arrays) -> Generator[Callable[..., Evaluated]]:
         with (
-            cached_function((self.problem.function, self.solver)) as cached,
+            cached_function(self.problem.function) as cached,
             differentiation_mode("forward"),
             failure_mode("nan"),
         ):
-            args = (self.st, arrays, box, self.sizes)
-            state = _begin(cached, self.layout, vector, args)
-            _, state, *_ = _advance(cached, self.layout, vector, state, args, jnp.asarray(1))
-        model, summary, unit = jax.tree.map(np.asarray, (state.model, state.aux, state.unit))
-        if not model.rounding > 0:
-            return np.nan, np.full(len(vector), np.nan)
-        scaled = model.directions.T @ (model.singular_values * model.projected)
-        return float(summary.objective), scaled * model.scale * model.residual_norm * unit**2
+            yield lambda point, limit: _evaluate(cached, self.layout, point, limit, self.st, arrays)
 
 
-def _found(point: Float[Array, " size"], state: PyTree, num_steps: int, result: optx.RESULTS, reason: str) -> Search:
+def _after(first: Evaluated, evaluate: Callable[..., Evaluated]) -> Callable[..., Evaluated]:
+    """The evaluation of the start, which was made to know what there is, and others."""
+    kept = [first]
+    return lambda point, limit: kept.pop() if kept else evaluate(point, limit)
+
+
+def _found(progress: Progress, summary: Summary, num_steps: int, reason: str) -> Search:
     # In NumPy: a few numbers, for which each operation of a device would cost more than all of them here.
-    model, summary, unit = jax.tree.map(np.asarray, (state.model, state.aux, state.unit))
-    root = model.singular_values[:, None] * model.directions * model.scale[None, :] * unit
-    successful = not reason and bool(result == optx.RESULTS.successful)
+    model, summary = progress.model, jax.tree.map(np.asarray, summary)
+    root = model.singular_values[:, None] * model.directions * model.scale[None, :] * progress.unit
+    successful = not reason and bool(progress.minimal)
     if not model.rounding > 0:  # as in every model of a point that was finite, which there was not
         summary = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), summary)
         reason = "the model, or its derivative, is not finite at the start"
     elif not successful and not reason:
-        reason = _REASONS.get(int(number_of(result)), str(optx.RESULTS[result]))
-    return Search(np.asarray(point), summary, np.asarray(root, np.float64), num_steps, successful, reason)
+        reason = _REASON
+    return Search(np.asarray(progress.point), summary, np.asarray(root, np.float64), num_steps, successful, reason)
 
 
-_REASONS = {
-    int(
-        number_of(optx.RESULTS.nonlinear_divergence)
-    ): "no step improves any more, at a point that is not known to be an optimum: the "
-    "objective is not smooth to rounding (solvers inside the model with looser tolerances), or parameters run away",
-}
+_REASON = (
+    "no step improves any more, at a point that is not known to be an optimum: the objective is not smooth to rounding (solvers inside "
+    "the model with looser tolerances), or parameters run away"
+)
 
 
-def _sizes(coordinates: Coordinates) -> Float[Array, " size"]:
+def _sizes(coordinates: Coordinates) -> Float[np.ndarray, " size"]:
     """Of each coordinate, what a large change is: its magnitude where 0 means something, the distance of two bounds, and 1 for a
     logarithm."""
     layout, start = coordinates.start.layout, np.asarray(coordinates.start.vector, np.float64)
@@ -175,54 +174,26 @@ def _sizes(coordinates: Coordinates) -> Float[Array, " size"]:
         for part in linear:
             width = widths[part]
             sizes[part] = np.where(np.isfinite(width) & (width > 0), np.maximum(sizes[part], 0.1 * width), sizes[part])
-    return jnp.asarray(sizes, layout.dtype)
+    return sizes.astype(layout.dtype)
 
 
-def _function(cached: CachedFunction, layout: Layout) -> Callable[[Any, Any], Any]:
-    """The rows of a point, and the summary, as solvers want them."""
-    function = cached.use()[0]
+@eqx.filter_jit
+def _evaluate(
+    cached: CachedFunction,
+    layout: Layout,
+    point: Float[Numbers, " size"],
+    limit: Float[Numbers, ""],
+    st: State,
+    arrays: Arrays,
+) -> Evaluated:
+    """The rows at a point, what is minimised, the summary; and, where it is not above the limit, the Jacobian of the rows."""
+    function = cached.use()
 
-    def rows(vector: Float[Array, " size"], args: Given) -> Any:
-        st, arrays, *_ = args
+    def rows(vector: Float[Array, " size"]) -> Any:
         terms = function(FlatParams(vector, layout).params, st, arrays)
         location = {name: one.location for name, one in terms.predicted.items()}
         spread = {name: one.spread for name, one in terms.predicted.items()}
         summary = Summary(terms.log_likelihood, terms.log_prior, terms.penalty, terms.chi_square, location, spread)
-        return tuple(terms.rows.values()), summary
+        return jnp.concatenate(list(terms.rows.values())), summary
 
-    return rows
-
-
-def _options(args: Given) -> dict[str, Any]:
-    _, _, box, sizes = args
-    objective = lambda summary: summary.objective  # noqa: E731
-    return {"autodiff_mode": "fwd", "lower": box.lower, "upper": box.upper, "sizes": sizes, "objective": objective}
-
-
-@eqx.filter_jit
-def _begin(cached: CachedFunction, layout: Layout, vector: Float[Array, " size"], args: Given) -> Any:
-    solver, rows = cached.use()[1], _function(cached, layout)
-    residual, summary = jax.eval_shape(rows, vector, args)
-    return solver.init(rows, vector, args, _options(args), residual, summary, frozenset())
-
-
-@eqx.filter_jit
-def _advance(
-    cached: CachedFunction,
-    layout: Layout,
-    point: Float[Array, " size"],
-    state: PyTree,
-    args: Given,
-    steps: Int[Array, ""],
-) -> Any:
-    """Some steps more, or fewer if the search ends before."""
-    solver, rows, options = cached.use()[1], _function(cached, layout), _options(args)
-
-    def step(carry: tuple[PyTree, ...]) -> Any:
-        point, state, _, _, taken = carry
-        point, state, _ = solver.step(rows, point, args, options, state, frozenset())
-        done, result = solver.terminate(rows, point, args, options, state, frozenset())
-        return point, state, done, result, taken + 1
-
-    begin = (point, state, jnp.asarray(False), optx.RESULTS.successful, jnp.zeros_like(steps))
-    return jax.lax.while_loop(lambda carry: ~carry[2] & (carry[4] < steps), step, begin)
+    return evaluated(rows, point, limit, lambda _, summary: summary.objective)

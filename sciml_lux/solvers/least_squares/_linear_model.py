@@ -1,17 +1,26 @@
 """The linear model of a residual around a point, and the steps that it proposes within a trust region."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from ._namespace import Numbers, branch, choose, decomposed, namespace_of, repeat
 
-class LinearModel(eqx.Module):
+# Norms between which no square that matters leaves the range of its dtype.
+_SAFE = {
+    dtype: (
+        float(np.finfo(dtype).tiny ** 0.5 / np.finfo(dtype).eps),
+        float(np.finfo(dtype).max ** 0.5 * np.finfo(dtype).eps),
+    )
+    for dtype in (np.float32, np.float64)
+}
+
+
+class LinearModel(NamedTuple):
     """The linear model `r + J p` of the residual around the last accepted point.
 
     Steps are chosen in scaled variables `q = D p`: with `J D^-1 = U S V^T` they need `S` (`singular_values`), `V^T` (`directions`) and
@@ -25,70 +34,76 @@ class LinearModel(eqx.Module):
     every parameter. The columns of parameters that a bound holds (`held`) are 0: the model is that of the others.
     """
 
-    singular_values: Float[Array, " rank"]
-    directions: Float[Array, "rank size"]
-    projected: Float[Array, " rank"]
-    resolved: Bool[Array, " rank"]
-    newton: Float[Array, " size"]
-    newton_length: Float[Array, ""]
-    residual_norm: Float[Array, ""]
-    scale: Float[Array, " size"]
-    triangle: Float[Array, "rank size"]
-    seen: Float[Array, " rank"]
-    cosine: Float[Array, ""]
-    contribution: Float[Array, ""]
-    largest_norms: Float[Array, " size"]
-    magnitude: Float[Array, " size"]
-    cautious: Bool[Array, " size"]
-    rounding: Float[Array, ""]
-    resolution: Float[Array, " size"]
-    held: Bool[Array, " size"]
+    singular_values: Float[Numbers, " rank"]
+    directions: Float[Numbers, "rank size"]
+    projected: Float[Numbers, " rank"]
+    resolved: Bool[Numbers, " rank"]
+    newton: Float[Numbers, " size"]
+    newton_length: Float[Numbers, ""]
+    residual_norm: Float[Numbers, ""]
+    scale: Float[Numbers, " size"]
+    triangle: Float[Numbers, "rank size"]
+    seen: Float[Numbers, " rank"]
+    cosine: Float[Numbers, ""]
+    contribution: Float[Numbers, ""]
+    largest_norms: Float[Numbers, " size"]
+    magnitude: Float[Numbers, " size"]
+    cautious: Bool[Numbers, " size"]
+    rounding: Float[Numbers, ""]
+    resolution: Float[Numbers, " size"]
+    held: Bool[Numbers, " size"]
 
 
-class Trial(eqx.Module):
+class Trial(NamedTuple):
     """A point that was proposed, what the model predicts for it, relative to the sum of squares, and which parameters would have gone
     farther but for a bound."""
 
-    point: Float[Array, " size"]
-    length: Float[Array, ""]
-    predicted: Float[Array, ""]
-    slope: Float[Array, ""]
-    undamped: Bool[Array, ""]
-    pressed: Bool[Array, " size"]
+    point: Float[Numbers, " size"]
+    length: Float[Numbers, ""]
+    predicted: Float[Numbers, ""]
+    slope: Float[Numbers, ""]
+    undamped: Bool[Numbers, ""]
+    pressed: Bool[Numbers, " size"]
 
 
-def empty_model(size: int, num_data: int, dtype: np.dtype[Any]) -> LinearModel:
+def empty_model(point: Float[Numbers, " size"], num_data: int) -> LinearModel:
     """Zeros in the place of a model, before the residual was evaluated."""
+    xp, size, dtype = namespace_of(point), point.size, point.dtype
     rank = min(size, num_data)
-    zero, vector = jnp.zeros((), dtype), jnp.zeros((size,), dtype)
-    projected = jnp.zeros((rank,), dtype)
+    zero, vector = xp.zeros((), dtype), xp.zeros((size,), dtype)
+    projected = xp.zeros((rank,), dtype)
     return LinearModel(
         singular_values=projected,
-        directions=jnp.zeros((rank, size), dtype),
+        directions=xp.zeros((rank, size), dtype),
         projected=projected,
-        resolved=jnp.zeros((rank,), bool),
+        resolved=xp.zeros((rank,), bool),
         newton=vector,
         newton_length=zero,
         residual_norm=zero,
         scale=vector,
-        triangle=jnp.zeros((rank, size), dtype),
+        triangle=xp.zeros((rank, size), dtype),
         seen=projected,
         cosine=zero,
         contribution=zero,
         largest_norms=vector,
         magnitude=vector,
-        cautious=jnp.zeros((size,), bool),
+        cautious=xp.zeros((size,), bool),
         rounding=zero,
         resolution=vector,
-        held=jnp.zeros((size,), bool),
+        held=xp.zeros((size,), bool),
     )
 
 
-def norm_of(array: Float[Array, "..."], axis: int | None = None) -> Any:
+def norm_of(array: Float[Numbers, "..."], axis: int | None = None) -> Any:
     """The 2-norm, of numbers whose squares may be beyond the range of the dtype."""
-    largest = jnp.max(jnp.abs(array), axis=axis, keepdims=True, initial=0.0)
-    unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
-    return jnp.squeeze(unit, axis) * jnp.linalg.norm(array / unit, axis=axis)
+    xp = namespace_of(array)
+    if xp is np:
+        plain, (least, most) = np.sqrt((array**2).sum(axis)), _SAFE[array.dtype.type]
+        if ((plain > least) & (plain < most)).all():
+            return plain
+    largest = abs(array).max(axis=axis, keepdims=True, initial=0.0)
+    unit = xp.where((largest > 0) & xp.isfinite(largest), largest, 1.0)
+    return xp.squeeze(unit, axis) * xp.sqrt(((array / unit) ** 2).sum(axis))
 
 
 def jacobian_of(
@@ -100,6 +115,8 @@ def jacobian_of(
     """All columns in forward mode, or all rows in reverse, by default where there are many more parameters than residuals."""
     if mode is None:
         mode = "bwd" if point.size > 4 * residual.size else "fwd"
+    if mode == "fwd" and not point.size:
+        return residual[:, None] * point[None, :]
     if mode == "fwd":
         return jax.vmap(tangent_map, out_axes=1)(jnp.eye(point.size, dtype=point.dtype))
     if mode == "bwd":
@@ -109,14 +126,14 @@ def jacobian_of(
 
 
 def linear_model(
-    jacobian: Float[Array, "residuals size"],
-    residual: Float[Array, " residuals"],
+    jacobian: Float[Numbers, "residuals size"],
+    residual: Float[Numbers, " residuals"],
     previous: LinearModel,
-    point: Float[Array, " size"],
-    caution: float | Array,
-    first: Bool[Array, ""],
-    held: Bool[Array, " size"],
-    sizes: Float[Array, " size"],
+    point: Float[Numbers, " size"],
+    caution: float | Numbers,
+    first: Bool[Numbers, ""],
+    held: Bool[Numbers, " size"],
+    sizes: Float[Numbers, " size"],
 ) -> LinearModel:
     """The model at `point`, the start if `first`, of the parameters that are not `held`, of these `sizes`: their magnitudes, unless
     another is known.
@@ -125,149 +142,152 @@ def linear_model(
     matters where the solve starts would otherwise be thrown to where it never matters again. One that is 0 there, or contributes
     what a 0 with a rounding error would, has no magnitude.
     """
-    eps = jnp.finfo(point.dtype).eps
-    jacobian = jnp.where(held[None, :], 0.0, jacobian)
+    xp, eps = namespace_of(point), jnp.finfo(point.dtype).eps
+    jacobian = xp.where(held[None, :], 0.0, jacobian)
     norms = norm_of(jacobian, axis=0)
-    unit = jnp.where(norms > 0, norms, 1.0)
-    largest_norms = jnp.maximum(norms, previous.largest_norms)
-    magnitude = jnp.maximum(sizes, previous.magnitude)
-    scale = jnp.where(largest_norms > 0, largest_norms, 1.0)
-    contributions = jnp.abs(jacobian) @ jnp.abs(point)
+    unit = xp.where(norms > 0, norms, 1.0)
+    largest_norms = xp.maximum(norms, previous.largest_norms)
+    magnitude = xp.maximum(sizes, previous.magnitude)
+    scale = xp.where(largest_norms > 0, largest_norms, 1.0)
+    contributions = abs(jacobian) @ abs(point)
     contribution = norm_of(contributions)
     parts = norms * sizes
-    rounded = (parts <= jnp.sqrt(eps) * contribution) & (parts > eps**1.25 * contribution)
+    rounded = (parts <= eps**0.5 * contribution) & (parts > eps**1.25 * contribution)
     # Of the product of a number and its column the number must be the small one.
-    rounded = rounded & (sizes <= jnp.sqrt(eps) * jnp.max(sizes, initial=0.0))
-    cautious = jnp.where(first, (sizes != 0) & ~rounded, previous.cautious)
-    floor = caution * jnp.max(scale * sizes)
-    scale = jnp.maximum(scale, floor / jnp.where(cautious & (magnitude > 0), magnitude, jnp.inf))
+    rounded = rounded & (sizes <= eps**0.5 * sizes.max(initial=0.0))
+    cautious = choose(first, (sizes != 0) & ~rounded, previous.cautious)
+    floor = caution * (scale * sizes).max()
+    scale = xp.maximum(scale, floor / xp.where(cautious & (magnitude > 0), magnitude, xp.inf))
     # The triangle of [J / norms, r] has Q^T r in its last column, so that Q is never formed.
     columns = jacobian / unit[None, :]
     residual_norm = norm_of(residual)
-    divisor = jnp.where(residual_norm > 0, residual_norm, 1.0)
-    triangle = jnp.linalg.qr(jnp.concatenate([columns, residual[:, None] / divisor], axis=1), mode="r")
+    divisor = choose(residual_norm > 0, residual_norm, 1.0)
+    triangle = xp.linalg.qr(xp.concatenate([columns, residual[:, None] / divisor], axis=1), mode="r")
     rank = min(jacobian.shape)
     triangle, seen = triangle[:rank, :-1], triangle[:rank, -1]
-    left, singular_values, directions = jnp.linalg.svd(triangle * (unit / scale)[None, :], full_matrices=False)
+    left, singular_values, directions = decomposed(triangle * (unit / scale)[None, :])
     projected = left.T @ seen
     resolved = _resolved(singular_values, jacobian.shape)
-    weights = jnp.where(resolved, -residual_norm / jnp.where(resolved, singular_values, 1.0) * projected, 0.0)
+    weights = xp.where(resolved, -residual_norm / xp.where(resolved, singular_values, 1.0) * projected, 0.0)
     return LinearModel(
         singular_values,
         directions,
         projected=projected,
         resolved=resolved,
-        newton=jnp.where(held, 0.0, directions.T @ weights / scale),
+        newton=xp.where(held, 0.0, directions.T @ weights / scale),
         newton_length=norm_of(weights),
         residual_norm=residual_norm,
         scale=scale,
         triangle=triangle,
         seen=seen,
-        cosine=jnp.max(jnp.abs((residual / divisor) @ columns), initial=0.0),
+        cosine=abs((residual / divisor) @ columns).max(initial=0.0),
         contribution=contribution,
         largest_norms=largest_norms,
         magnitude=magnitude,
         cautious=cautious,
         rounding=10 * eps * (1.0 + contribution / divisor),
-        resolution=eps * (contributions @ jnp.abs(columns)) / unit,
+        resolution=eps * (contributions @ abs(columns)) / unit,
         held=held,
     )
 
 
-def explained(model: LinearModel, num_data: int) -> Float[Array, ""]:
+def explained(model: LinearModel, num_data: int) -> Float[Numbers, ""]:
     """The share of the residual that a Gauss-Newton step removes: its projection on the columns of `J`, whatever their scales."""
-    left, s, _ = jnp.linalg.svd(model.triangle, full_matrices=False)
-    return jnp.linalg.norm(jnp.where(_resolved(s, (num_data, model.scale.size)), left.T @ model.seen, 0.0))
+    xp, (left, s, _) = namespace_of(model.triangle), decomposed(model.triangle)
+    return xp.linalg.norm(xp.where(_resolved(s, (num_data, model.scale.size)), left.T @ model.seen, 0.0))
 
 
-def _resolved(s: Float[Array, " rank"], shape: tuple[int, ...]) -> Bool[Array, " rank"]:
+def _resolved(s: Float[Numbers, " rank"], shape: tuple[int, ...]) -> Bool[Numbers, " rank"]:
     return s > jnp.finfo(s.dtype).eps * max(shape) * s[0]
 
 
-def propose(model: LinearModel, point: Float[Array, " size"], radius: Float[Array, ""]) -> Trial:
+def propose(model: LinearModel, point: Float[Numbers, " size"], radius: Float[Numbers, ""]) -> Trial:
     """The minimiser of the model within the radius."""
+    xp = namespace_of(point)
     (unit, s), c = _of_order_one(model.singular_values, model.residual_norm), model.projected
     weights, damping, undamped = _weights(s, c, _newton(s, c, model.resolved), model.newton_length, radius, unit)
-    step = jnp.where(undamped, model.newton, model.directions.T @ (unit * weights) / model.scale)
-    step = jnp.where(model.held, 0.0, step)
-    length = jnp.where(undamped, model.newton_length, unit * jnp.linalg.norm(weights))
-    linear = jnp.sum((s * weights) ** 2)
-    penalty = damping * jnp.sum(weights**2)
-    return Trial(point + step, length, linear + 2 * penalty, -(linear + penalty), undamped, jnp.zeros_like(model.held))
+    step = choose(undamped, model.newton, model.directions.T @ (unit * weights) / model.scale)
+    step = xp.where(model.held, 0.0, step)
+    length = choose(undamped, model.newton_length, unit * xp.linalg.norm(weights))
+    linear = ((s * weights) ** 2).sum()
+    penalty = damping * (weights**2).sum()
+    return Trial(point + step, length, linear + 2 * penalty, -(linear + penalty), undamped, xp.zeros_like(model.held))
 
 
 def minimiser_within(
-    radius: Float[Array, ""],
-    singular_values: Float[Array, " rank"],
-    projected: Float[Array, " rank"],
-    residual_norm: Float[Array, ""],
+    radius: Float[Numbers, ""],
+    singular_values: Float[Numbers, " rank"],
+    projected: Float[Numbers, " rank"],
+    residual_norm: Float[Numbers, ""],
     num_data: int,
-) -> tuple[Float[Array, " rank"], Bool[Array, ""]]:
+) -> tuple[Float[Numbers, " rank"], Bool[Numbers, ""]]:
     """The minimiser of `||projected |r| + S q||` within the radius, in the directions of `S`, and whether the radius leaves it as it is."""
-    (unit, s), c = _of_order_one(singular_values, residual_norm), projected
+    xp, (unit, s), c = namespace_of(radius), _of_order_one(singular_values, residual_norm), projected
     newton = _newton(s, c, _resolved(s, (num_data, 1)))
-    weights, _, undamped = _weights(s, c, newton, unit * jnp.linalg.norm(newton), radius, unit)
+    weights, _, undamped = _weights(s, c, newton, unit * xp.linalg.norm(newton), radius, unit)
     return unit * weights, undamped
 
 
 def _newton(
-    s: Float[Array, " rank"], c: Float[Array, " rank"], resolved: Bool[Array, " rank"]
-) -> Float[Array, " rank"]:
-    return jnp.where(resolved, -c / jnp.where(resolved, s, 1.0), 0.0)
+    s: Float[Numbers, " rank"], c: Float[Numbers, " rank"], resolved: Bool[Numbers, " rank"]
+) -> Float[Numbers, " rank"]:
+    xp = namespace_of(s)
+    return xp.where(resolved, -c / xp.where(resolved, s, 1.0), 0.0)
 
 
 def _weights(
-    s: Float[Array, " rank"],
-    c: Float[Array, " rank"],
-    newton: Float[Array, " rank"],
-    newton_length: Float[Array, ""],
-    radius: Float[Array, ""],
-    unit: Float[Array, ""],
-) -> tuple[Float[Array, " rank"], Float[Array, ""], Bool[Array, ""]]:
+    s: Float[Numbers, " rank"],
+    c: Float[Numbers, " rank"],
+    newton: Float[Numbers, " rank"],
+    newton_length: Float[Numbers, ""],
+    radius: Float[Numbers, ""],
+    unit: Float[Numbers, ""],
+) -> tuple[Float[Numbers, " rank"], Float[Numbers, ""], Bool[Numbers, ""]]:
     """The minimiser in units of `unit`, its damping, and whether that is none: whether the Gauss-Newton step is within the radius."""
-    undamped = newton_length <= 1.1 * radius
-    damping = jnp.where(undamped, 0.0, _damping(s, c, jnp.where(undamped, 1.0, radius / unit)))
+    xp, undamped = namespace_of(s), newton_length <= 1.1 * radius
+    damping = branch(undamped, lambda: xp.zeros((), s.dtype), lambda: _damping(s, c, radius / unit))
     denominator = s**2 + damping
-    damped = -s * c / jnp.where(denominator > 0, denominator, 1.0)
-    return jnp.where(undamped, newton, damped), damping, undamped
+    damped = -s * c / xp.where(denominator > 0, denominator, 1.0)
+    return choose(undamped, newton, damped), damping, undamped
 
 
 def _of_order_one(
-    singular_values: Float[Array, " rank"], residual_norm: Float[Array, ""]
-) -> tuple[Float[Array, ""], Float[Array, " rank"]]:
+    singular_values: Float[Numbers, " rank"], residual_norm: Float[Numbers, ""]
+) -> tuple[Float[Numbers, ""], Float[Numbers, " rank"]]:
     """The unit of lengths in which, with residuals in units of their norm, singular values are in units of the largest; and these."""
-    largest = singular_values[0]
-    unit = jnp.where(largest > 0, residual_norm / jnp.where(largest > 0, largest, 1.0), 1.0)
-    unit = jnp.where(unit > 0, unit, 1.0)
-    return unit, singular_values / jnp.where(largest > 0, largest, 1.0)
+    largest = choose(singular_values[0] > 0, singular_values[0], 1.0)
+    unit = choose(singular_values[0] > 0, residual_norm / largest, 1.0)
+    return choose(unit > 0, unit, 1.0), singular_values / largest
 
 
-def _damping(s: Float[Array, " rank"], c: Float[Array, " rank"], radius: Float[Array, ""]) -> Any:
+def _damping(s: Float[Numbers, " rank"], c: Float[Numbers, " rank"], radius: Float[Numbers, ""]) -> Any:
     """The root of `||s c / (s^2 + damping)|| = radius`, to a few per cent, from below: there Newton on the reciprocal is monotone."""
-    gradient = jnp.abs(s * c)
-    upper = jnp.linalg.norm(gradient) / radius
+    xp = namespace_of(s)
+    gradient = abs(s * c)
+    upper = xp.linalg.norm(gradient) / radius
     # Each component alone must not be longer than the radius.
-    lower = jnp.maximum(jnp.max(gradient / radius - s**2), 0.0)
-    lower = jnp.maximum(lower, jnp.finfo(s.dtype).tiny)
+    lower = xp.maximum((gradient / radius - s**2).max(), jnp.finfo(s.dtype).tiny)
 
-    def newton(_: Array, damping: Float[Array, ""]) -> Any:
+    def newton(damping: Numbers) -> Numbers:
         weights = gradient / (s**2 + damping)
-        length = jnp.linalg.norm(weights)
-        curvature = jnp.sum(weights**2 / (s**2 + damping))
-        update = length**2 / jnp.where(curvature > 0, curvature, 1.0) * (length / radius - 1.0)
-        return jnp.clip(damping + update, lower, upper)
+        squares = weights**2
+        length = xp.sqrt(squares.sum())
+        curvature = (squares / (s**2 + damping)).sum()
+        update = length**2 / choose(curvature > 0, curvature, 1.0) * (length / radius - 1.0)
+        return xp.minimum(xp.maximum(damping + update, lower), upper)
 
-    return lax.fori_loop(0, 6, newton, lower)
+    return repeat(6, newton, lower)
 
 
-def free_parameters(model: LinearModel) -> Float[Array, ""]:
+def free_parameters(model: LinearModel) -> Float[Numbers, ""]:
     """How many parameters no bound holds."""
-    return jnp.sum(~model.held, dtype=model.scale.dtype)
+    return (~model.held).sum(dtype=model.scale.dtype)
 
 
-def standard_errors(model: LinearModel, num_data: int) -> Float[Array, " size"]:
+def standard_errors(model: LinearModel, num_data: int) -> Float[Numbers, " size"]:
     """The standard errors of the parameters as a linear fit would give them, over the directions that are resolved."""
-    inverse = jnp.where(model.resolved, 1.0 / jnp.where(model.resolved, model.singular_values, 1.0), 0.0)
-    remaining = jnp.maximum(1.0 - jnp.sum(model.seen**2), 0.0)
-    deviation = model.residual_norm * jnp.sqrt(remaining / jnp.maximum(num_data - free_parameters(model), 1))
-    return deviation * jnp.linalg.norm(model.directions * inverse[:, None], axis=0) / model.scale
+    xp = namespace_of(model.scale)
+    inverse = xp.where(model.resolved, 1.0 / xp.where(model.resolved, model.singular_values, 1.0), 0.0)
+    remaining = xp.maximum(1.0 - (model.seen**2).sum(), 0.0)
+    deviation = model.residual_norm * xp.sqrt(remaining / xp.maximum(num_data - free_parameters(model), 1))
+    return deviation * xp.linalg.norm(model.directions * inverse[:, None], axis=0) / model.scale
