@@ -100,7 +100,7 @@ def evaluate(
 
 def evaluation_of(found: Evaluated) -> Evaluation:
     returned, new = found.aux
-    return Evaluation(returned, found.residual, found.jacobian, new)
+    return Evaluation(returned, jnp.asarray(found.residual), jnp.asarray(found.jacobian), new)
 
 
 def check_start(start: Evaluation, ps: FlatParams, data: Any, box: Box | None) -> None:

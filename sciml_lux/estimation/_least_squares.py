@@ -24,7 +24,7 @@ from ..core import (
 from ..flatten import FlatParams, Layout, as_array
 from ..kernels import is_compiling, is_traced
 from ..solvers import LevenbergMarquardt
-from ..solvers.least_squares import Bounds, Evaluated, Numbers, begin, steps_on_host
+from ..solvers.least_squares import Descent, Evaluated, bounds_of
 from ._bounds import Box
 from ._coordinates import Coordinates, coordinates_of
 from ._evaluate import (
@@ -147,17 +147,14 @@ def _on_host(
     box: Box | None,
 ) -> tuple[FlatParams, Evaluation, int, optx.RESULTS]:
     """The solve by steps of NumPy, which compiles nothing beside the evaluation; `first` is that of the start."""
-    bounds = None if box is None else Bounds(np.asarray(box.lower), np.asarray(box.upper))
-    kept, end, num_steps = [first], first, 0
-    progress = begin(np.asarray(ps.vector), len(first.residual), bounds)
-
-    def evaluate(point: Numbers, limit: Numbers) -> Evaluated:
-        found = kept.pop() if kept else look(point, limit)
-        return found._replace(aux=found)
-
-    steps = steps_on_host(evaluate, progress, solver.rules(bounds, None), first)
-    while num_steps < max_steps and (step := next(steps, None)) is not None:
-        (progress, end), num_steps = step, num_steps + 1
+    bounds = None if box is None else bounds_of(box.lower, box.upper)
+    descent = Descent(np.asarray(ps.vector), solver.rules(bounds))
+    descent.told(first._replace(aux=first))
+    while not descent.done and descent.num_steps < max_steps:
+        found = look(*descent.asks())
+        descent.told(found._replace(aux=found))
+    progress = descent.progress
+    assert progress is not None
     result = (
         optx.RESULTS.nonlinear_max_steps_reached
         if not progress.done
@@ -167,7 +164,7 @@ def _on_host(
         if progress.finite
         else optx.RESULTS.nonfinite
     )
-    return ps.replace(jnp.asarray(progress.point)), evaluation_of(end), num_steps, result
+    return ps.replace(jnp.asarray(progress.point)), evaluation_of(descent.aux), descent.num_steps, result
 
 
 @eqx.filter_jit

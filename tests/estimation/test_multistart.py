@@ -106,14 +106,26 @@ def test_starts_that_would_all_be_the_same_are_refused():
         est.multistart(PROBLEM, lux.setup(jax.random.key(0), Wave())[0])
 
 
-def test_an_interruption_keeps_what_is_done(many):
+def test_an_interruption_keeps_what_is_done(many, monkeypatch):
     starts, _ = many
+    updates = iter([None] * 2)
 
-    class Interrupted(concurrent.futures.Executor):
-        def map(self, function, indices, **_):
-            yield function(next(iter(indices)))
+    def interrupt(bar, steps, loss):
+        if next(updates, "enough") == "enough":
             raise KeyboardInterrupt
 
-    found = est.multistart(PROBLEM, starts, executor=Interrupted())
-    assert len(found.results) == 2
-    assert str(found).startswith("2 of 24 starts: ")
+    monkeypatch.setattr(lux.training.Progress, "update", interrupt)
+    found = est.multistart(PROBLEM, starts)
+    assert 2 < len(found.results) < 24
+    assert str(found).startswith(f"{len(found.results)} of 24 starts: ")
+
+
+def test_lanes_of_a_batch_end_as_if_alone_and_make_room_for_the_next():
+    starts = est.sample_starts(jax.random.key(3), PROBLEM, 70)
+    found = est.multistart(PROBLEM, starts)
+    assert len(found.results) == 70
+    assert {one.outcome for one in found.results} >= {"converged", "failed"}
+    for i in range(0, 70, 7):
+        alone = est.fit(PROBLEM, starts.replace(starts.vector[i]))
+        np.testing.assert_allclose(found.results[i].objective, alone.objective, rtol=1e-9)
+        assert found.results[i].outcome == alone.outcome

@@ -12,7 +12,8 @@ from .._evaluate import estimated_values
 from ..problem import Arrays, Predicted, filled
 from ._box import box_of
 from ._estimate import Estimate
-from ._search import Budget
+from ._lanes import Job, Searches, run_searches, width_of
+from ._search import Budget, Search
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,18 @@ def bootstrap(estimate: Estimate, n: int, key: Key[Array, ""]) -> Bootstrap:
     """Each set has the points that were observed, and no others; each fit starts at the estimate. Nothing is compiled."""
     if not isinstance(n, int) or n < 2:
         raise ParameterError(f"a bootstrap draws 2 sets of data or more, got n={n!r}")
-    box, values, successful = box_of(estimate.coordinates), [], []
-    for own in jax.random.split(key, n):
-        found = estimate.task.run(estimate.point.vector, box, drawn(estimate, own), Budget(steps=500))
-        if np.all(np.isfinite(found.point)) and np.isfinite(found.summary.objective):
-            values.append(np.asarray(estimated_values(estimate.point.layout, jnp.asarray(found.point)), np.float64))
-            successful.append(found.successful)
+    box, ended = box_of(estimate.coordinates), dict[int, Search]()
+
+    def search(own: Key[Array, ""]) -> Searches[Search]:
+        job = Job(estimate.task, estimate.point.vector, box, drawn(estimate, own), Budget(steps=500))
+        return (yield job)
+
+    run_searches([search(own) for own in jax.random.split(key, n)], width_of(estimate.problem, n), ended.__setitem__)
+    finite = [
+        one for _, one in sorted(ended.items()) if np.all(np.isfinite(one.point)) and np.isfinite(one.summary.objective)
+    ]
+    values = [np.asarray(estimated_values(estimate.point.layout, jnp.asarray(one.point)), np.float64) for one in finite]
+    successful = [one.successful for one in finite]
     if len(values) < 2:
         raise SolveError(
             f"{n - len(values)} of {n} fits to data that were drawn have no finite point, so that nothing is said of their scatter"

@@ -1,8 +1,6 @@
 """Fits from many starts."""
 
 import concurrent.futures
-import os
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +15,7 @@ from ..problem import Problem
 from ._box import box_of
 from ._fit import start_of
 from ._fitted import Fit
+from ._lanes import Job, Searches, run_searches, width_of
 from ._plot import figure_of
 from ._search import Budget, Task
 
@@ -90,7 +89,8 @@ def multistart(
     budget: Budget | None = None,
     progress: bool = False,
 ) -> Multistart:
-    """A fit from each of many starts; see `fit`. Each is the same, to the bit, as if it were alone.
+    """A fit from each of many starts; see `fit`. Each is the same, to rounding, as if it were alone: many starts of what is not stiff take
+    their steps side by side, by one evaluation of a batch, where one that has ended makes room for the next; stiff ones are apart.
 
     **Arguments:** `problem`; `starts`: a batch of parameters, from `est.sample_starts(key, problem, n)`; `st`: the state; `executor`: any
     of `concurrent.futures`, whose workers share the starts (default: as many threads as there are cores: what is compiled runs beside
@@ -106,26 +106,22 @@ def multistart(
     state, budget = problem.state if st is None else as_state(st), budget or Budget()
     coordinates = [start_of(problem, starts.replace(row)) for row in starts.vector]
     tasks = [Task(problem, one, state) for one in coordinates]
-    _ = problem.arrays
+    arrays, found = problem.arrays, dict[int, Fit]()
 
-    def one(i: int) -> Fit:
-        found = tasks[i].run(coordinates[i].start.vector, box_of(coordinates[i]), problem.arrays, budget)
-        return Fit(problem, coordinates[i], tasks[i], found)
+    def search(i: int) -> Searches[Fit]:
+        job = Job(tasks[i], coordinates[i].start.vector, box_of(coordinates[i]), arrays, budget)
+        return Fit(problem, coordinates[i], tasks[i], (yield job))
 
-    results = [one(0)]  # compiles, which others would wait for
-    own = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
-    try:
-        with Progress(progress, "starts", len(tasks), of="objective") as bar:
-            bar.update(1, results[0].objective)
-            for found in _in_order(executor or own, one, range(1, len(tasks))):
-                results.append(found)
-                bar.update(1, found.objective)
-    except KeyboardInterrupt:
-        return Multistart(tuple(results), len(tasks))
-    finally:
-        own.shutdown(cancel_futures=True)
-    return Multistart(tuple(results), len(tasks))
+    with Progress(progress, "starts", len(tasks), of="objective") as bar:
 
+        def ended(i: int, fit: Fit) -> None:
+            found[i] = fit
+            bar.update(1, fit.objective)
 
-def _in_order(executor: concurrent.futures.Executor, one: Callable[[int], Fit], indices: range) -> Iterator[Fit]:
-    yield from executor.map(one, indices)
+        try:
+            searches = [search(i) for i in range(len(tasks))]
+            run_searches(searches, width_of(problem, len(tasks)), ended, executor)
+        except KeyboardInterrupt:
+            if not found:
+                raise
+    return Multistart(tuple(found[i] for i in sorted(found)), len(tasks))

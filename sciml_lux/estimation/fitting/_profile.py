@@ -14,6 +14,7 @@ from .._coordinates import positions
 from .._names import resolve
 from ._box import box_of
 from ._estimate import Estimate
+from ._lanes import Job, Searches, run_searches
 from ._laplace import coordinate_covariance
 from ._search import Budget
 
@@ -78,20 +79,32 @@ def profiles(estimate: Estimate, names: str | Sequence[str] | None, level: float
     if estimate.outcome == "failed":
         raise ParameterError("a fit that failed has no profiles: it has no point to go from")
     errors = np.sqrt(np.diag(coordinate_covariance(estimate)))
-    lines = {name: _line(estimate, where[name], errors[where[name]], level, points) for name in asked}
+    limit = float(scipy.special.ndtri((1 + level) / 2))
+    sides = [(name, sign) for name in asked for sign in (-1.0, 1.0)]
+    found = dict[int, list[_Point]]()
+    searches = [
+        _side(estimate, where[name], sign * _first(estimate, where[name], errors, limit, points), limit, points)
+        for name, sign in sides
+    ]
+    run_searches(searches, 1, found.__setitem__)
+    lines = {name: _line(estimate, where[name], [*found[2 * i], *found[2 * i + 1]]) for i, name in enumerate(asked)}
     better = tuple(name for name, line in lines.items() if np.min(line.drop) < -1e-3)
     return Profile(lines, better)
 
 
-def _line(estimate: Estimate, index: int, error: float, level: float, points: int) -> Line:
-    """Outwards to both sides, in steps that raise the root of twice the drop by about the same."""
-    limit = float(scipy.special.ndtri((1 + level) / 2))
-    centre = estimate.point.vector
-    size = float(estimate.task.sizes[index])
-    first = (error if np.isfinite(error) and error > 0 else 0.1 * size) * 1.5 * limit / points
-    found = [(np.asarray(centre, np.float64), 0.0, True)]
-    for sign in (-1.0, 1.0):
-        found += _side(estimate, index, sign * first, limit, points)
+_Point = tuple[np.ndarray, float, bool]
+"""A point of a profile, how far its objective is above that of the estimate, and whether its fit converged."""
+
+
+def _first(estimate: Estimate, index: int, errors: np.ndarray, limit: float, points: int) -> float:
+    """The first step away from the estimate."""
+    error, size = errors[index], float(estimate.task.sizes[index])
+    return (error if np.isfinite(error) and error > 0 else 0.1 * size) * 1.5 * limit / points
+
+
+def _line(estimate: Estimate, index: int, sides: list[_Point]) -> Line:
+    """The two sides and the estimate, in order."""
+    found = [(np.asarray(estimate.point.vector, np.float64), 0.0, True), *sides]
     vectors = np.stack([vector for vector, _, _ in found])
     order = np.argsort(vectors[:, index])
     shown = np.array([_shown(estimate, vector, index) for vector in vectors[order]])
@@ -101,19 +114,21 @@ def _line(estimate: Estimate, index: int, error: float, level: float, points: in
     return Line(shown[ascending], drops[ascending], vectors[order][ascending], converged[ascending], best)
 
 
-def _side(
-    estimate: Estimate, index: int, step: float, limit: float, points: int
-) -> list[tuple[np.ndarray, float, bool]]:
+def _side(estimate: Estimate, index: int, step: float, limit: float, points: int) -> Searches[list[_Point]]:
+    """Outwards, in steps that raise the root of twice the drop by about the same."""
     box, arrays = box_of(estimate.coordinates), estimate.problem.arrays
-    vector, root, found = estimate.point.vector, 0.0, []
-    low, high = float(box.lower[index]), float(box.upper[index])
-    nearer = 0
+    low, high = np.array(box.lower), np.array(box.upper)
+    vector, root, found, nearer = np.array(estimate.point.vector), 0.0, list[_Point](), 0
+    lowest, highest = low[index], high[index]
     for _ in range(points + _NEARER):
-        at = float(np.clip(float(vector[index]) + step, low, high))
-        if at == float(vector[index]) or len(found) == points:
+        at = np.clip(vector[index] + step, lowest, highest).astype(vector.dtype)
+        if at == vector[index] or len(found) == points:
             break
-        held = Box(box.lower.at[index].set(at), box.upper.at[index].set(at))
-        search = estimate.task.run(vector.at[index].set(at), held, arrays, _BUDGET)
+        low[index] = high[index] = at
+        start = vector.copy()
+        start[index] = at
+        held = Box(jnp.asarray(low.copy()), jnp.asarray(high.copy()))
+        search = yield Job(estimate.task, jnp.asarray(start), held, arrays, _BUDGET)
         drop = float(search.summary.objective) - estimate.objective
         raised = (float(np.sqrt(2 * max(drop, 0.0))) - root) * points / (1.5 * limit) if np.isfinite(drop) else np.inf
         if raised > _MOST and nearer < _NEARER:  # the information said less than is known, or the way led elsewhere
@@ -123,7 +138,7 @@ def _side(
             break
         # What is as far up however near one looks counts, or a wall would be taken for an open end.
         found.append((np.asarray(search.point, np.float64), drop, search.successful))
-        vector, root = jnp.asarray(search.point), float(np.sqrt(2 * max(drop, 0.0)))
+        vector, root = np.array(search.point), float(np.sqrt(2 * max(drop, 0.0)))
         if root >= 1.05 * limit:
             break
         step *= float(np.clip(1.0 / max(raised, 1e-3), 0.5, 3.0))

@@ -122,9 +122,11 @@ class LevenbergMarquardt(optx.AbstractLeastSquaresSolver[Any, Any, Any, Any]):
         aux = jax.tree.map(lambda new, old: jnp.where(accepted, new, old) if eqx.is_array(new) else new, aux, state.aux)
         return unravel(jnp.asarray(progress.point)), _State(progress, aux), aux
 
-    def rules(self, bounds: Bounds | None, sizes: Float[Numbers, " size"] | None) -> Rules:
+    def rules(
+        self, bounds: Bounds | None, sizes: Float[Numbers, " size"] | None = None, has_objective: bool = False
+    ) -> Rules:
         """The arguments, for steps that are taken elsewhere."""
-        return Rules(self.rtol, self.atol, self.norm, self.initial_radius, bounds, sizes)
+        return Rules(self.rtol, self.atol, self.norm, self.initial_radius, bounds, sizes, has_objective)
 
     def terminate(
         self,

@@ -21,8 +21,8 @@ _CAUTION = 0.1
 
 
 class Rules(NamedTuple):
-    """What does not change during a solve: the arguments of `LevenbergMarquardt`, `bounds`, and `sizes`, in place of the magnitudes of the
-    parameters."""
+    """What does not change during a solve: the arguments of `LevenbergMarquardt`, `bounds`; `sizes`, in place of the magnitudes of the
+    parameters; and whether the sum of squares stands for an objective."""
 
     rtol: Any
     atol: Any
@@ -30,15 +30,17 @@ class Rules(NamedTuple):
     initial_radius: float
     bounds: Bounds | None
     sizes: Float[Numbers, " size"] | None
+    has_objective: bool
 
 
 class Candidate(NamedTuple):
     """What was found at the proposed point: the residual; the value of the option `objective`, if there is one; `jacobian`, which is asked
-    for only where the point is promising."""
+    for only where the point is promising; `differentiated`: whether it can be: a candidate of which it is not known is refused."""
 
     residual: Float[Numbers, " residuals"]
     objective: Float[Numbers, ""] | None
     jacobian: Callable[[], Float[Numbers, "residuals size"]]
+    differentiated: bool = True
 
 
 class Progress(NamedTuple):
@@ -91,8 +93,8 @@ def advance(progress: Progress, candidate: Candidate, rules: Rules) -> tuple[Pro
     residual = candidate.residual / unit
     objective = None if candidate.objective is None else candidate.objective / unit / unit
     ratio, actual, hidden = _gain_ratio(progress, norm_of(residual), objective)
-    jacobian = lambda: candidate.jacobian() / unit  # noqa: E731
-    accepted, improved, model = _judge(progress, residual, objective, jacobian, rules, ratio, hidden)
+    scaled = Candidate(residual, objective, lambda: candidate.jacobian() / unit, candidate.differentiated)
+    accepted, improved, model = _judge(progress, scaled, rules, ratio, hidden)
     evidence = gather(progress.evidence, progress.model, trial, actual, accepted, improved, model)
     point = choose(accepted, trial.point, progress.point)
     ratio = choose(accepted | (ratio < _REFUSED), ratio, -1.0)
@@ -124,13 +126,13 @@ def advance(progress: Progress, candidate: Candidate, rules: Rules) -> tuple[Pro
     ), accepted
 
 
-def worthwhile(progress: Progress, has_objective: bool) -> Float[Numbers, ""]:
+def worthwhile(progress: Progress, rules: Rules) -> Float[Numbers, ""]:
     """The norm of the residual, or the objective, above which the candidate will be refused, so that its Jacobian need not be known."""
     xp, eps = namespace_of(progress.point), jnp.finfo(progress.point.dtype).eps
     before, predicted, rounding = progress.model.residual_norm, progress.trial.predicted, progress.model.rounding
     least = _REFUSED * predicted
     least = choose(predicted <= rounding, xp.minimum(least, -rounding), least)
-    if has_objective:
+    if rules.has_objective:
         limit = progress.objective - 0.5 * least * before**2
         limit = (limit + 16 * eps * abs(limit)) * progress.unit * progress.unit
     else:
@@ -140,17 +142,16 @@ def worthwhile(progress: Progress, has_objective: bool) -> Float[Numbers, ""]:
 
 def _judge(
     progress: Progress,
-    residual: Float[Numbers, " residuals"],
-    objective: Float[Numbers, ""] | None,
-    jacobian: Callable[[], Float[Numbers, "residuals size"]],
+    candidate: Candidate,
     rules: Rules,
     ratio: Float[Numbers, ""],
     hidden: Bool[Numbers, ""],
 ) -> tuple[Bool[Numbers, ""], Bool[Numbers, ""], LinearModel]:
     """Whether the proposed point is accepted; whether it is closer by gradient or step; and the model there (or the old one)."""
+    residual, objective, jacobian, differentiated = candidate
     xp, point = namespace_of(residual), progress.trial.point
     finite = xp.isfinite(norm_of(residual)) & (True if objective is None else xp.isfinite(objective))
-    promising = finite & (progress.fresh | (ratio >= _REFUSED))
+    promising = finite & differentiated & (progress.fresh | (ratio >= _REFUSED))
 
     def rebuild() -> Any:
         columns = jacobian()

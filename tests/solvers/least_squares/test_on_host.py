@@ -8,7 +8,7 @@ import pytest
 from least_squares_problems import PROBLEMS
 
 from sciml_lux.solvers import LevenbergMarquardt
-from sciml_lux.solvers.least_squares import Bounds, begin, evaluated, steps_on_host
+from sciml_lux.solvers.least_squares import Descent, bounds_of, evaluated
 
 QUICK = ["rosenbrock", "freudenstein-roth", "powell badly scaled", "brown badly scaled"]
 every_problem = pytest.mark.parametrize(
@@ -21,31 +21,23 @@ def as_users_do():
 
 
 def on_host(name, dtype, box):
-    """Points at all steps, and whether the last is a minimum."""
-    problem, evaluations = PROBLEMS[name], []
+    """Points at all steps, whether the last is a minimum, and how many Jacobians were spared."""
+    problem, points, spared = PROBLEMS[name], [], 0
 
     @jax.jit
     def evaluate(point, limit):
         return evaluated(lambda y: (problem.residual(y), None), point, limit)
 
-    def counted(point, limit):
-        evaluations.append(evaluate(point, limit))
-        return evaluations[-1]
-
-    bounds = None if box is None else Bounds(*(np.asarray(end, dtype) for end in box))
-    start = np.asarray(problem.start, dtype)
-    points = []
+    bounds = None if box is None else bounds_of(*(np.asarray(end, dtype) for end in box))
+    descent = Descent(np.asarray(problem.start, dtype), LevenbergMarquardt().rules(bounds))
     with jax.numpy_rank_promotion("allow"), as_users_do():
-        num_data = jax.eval_shape(problem.residual, start).size
-        for progress, _ in steps_on_host(
-            counted, begin(start, num_data, bounds), LevenbergMarquardt().rules(bounds, None)
-        ):
-            points.append(progress.point)
-            if len(points) == 300:
-                break
-    assert all(leaf.dtype in (dtype, bool, np.int32) for leaf in jax.tree.leaves(progress))
-    spared = sum(not one.differentiated for one in evaluations)
-    return np.stack(points), bool(progress.done and progress.minimal), spared
+        while not descent.done and descent.num_steps < 300:
+            found = evaluate(*descent.asks())
+            spared += not found.differentiated
+            descent.told(found)
+            points.append(descent.progress.point)
+    assert all(leaf.dtype in (dtype, bool, np.int32) for leaf in jax.tree.leaves(descent.progress))
+    return np.stack(points), bool(descent.progress.minimal), spared
 
 
 def compiled(name, dtype, box, steps):
