@@ -5,18 +5,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from .._errors import ShapeError
+from ..solvers.least_squares import Numbers
 
 
 class Box(NamedTuple):
     """`lower <= vector <= upper`, infinite where there is no bound; where they are equal a number is fixed."""
 
-    lower: Float[Array, " size"]
-    upper: Float[Array, " size"]
+    lower: Float[Numbers, " size"]
+    upper: Float[Numbers, " size"]
 
-    def sides(self, vector: Float[Array, " size"]) -> np.ndarray:
+    def sides(self, vector: Float[Numbers, " size"]) -> np.ndarray:
         """Of each number on which bound it is: -1 the lower, 1 the upper, 0 none, and 2 if both are one, so that it is fixed."""
         lower, upper, at = (np.asarray(array) for array in (self.lower, self.upper, vector))
         return np.where(lower == upper, 2, np.where(at <= lower, -1, np.where(at >= upper, 1, 0)))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import sciml_lux as lux
+from sciml_lux.estimation.fitting import _lanes as lanes
 
 est = lux.estimation
 TS = np.linspace(0.0, 6.0, 25)
@@ -120,7 +121,8 @@ def test_an_interruption_keeps_what_is_done(many, monkeypatch):
     assert str(found).startswith(f"{len(found.results)} of 24 starts: ")
 
 
-def test_lanes_of_a_batch_end_as_if_alone_and_make_room_for_the_next():
+def test_lanes_of_a_batch_end_as_if_alone_and_make_room_for_the_next(monkeypatch):
+    monkeypatch.setattr(lanes, "_FEW", 70)
     starts = est.sample_starts(jax.random.key(3), PROBLEM, 70)
     found = est.multistart(PROBLEM, starts)
     assert len(found.results) == 70
@@ -129,3 +131,12 @@ def test_lanes_of_a_batch_end_as_if_alone_and_make_room_for_the_next():
         alone = est.fit(PROBLEM, starts.replace(starts.vector[i]))
         np.testing.assert_allclose(found.results[i].objective, alone.objective, rtol=1e-9)
         assert found.results[i].outcome == alone.outcome
+
+
+def test_sets_of_a_bootstrap_in_lanes_are_what_they_are_apart(many, monkeypatch):
+    best = many[1].best
+    apart = best.bootstrap(40, jax.random.key(2))
+    monkeypatch.setattr(lanes, "_FEW", 40)
+    together = best.bootstrap(40, jax.random.key(2))
+    np.testing.assert_allclose(together.values, apart.values, rtol=1e-6)
+    assert np.std(apart.values[:, 0]) > 0

@@ -1,4 +1,4 @@
-"""Many searches side by side: one evaluation of a batch takes a step in each, and one that has ended makes room for the next."""
+"""Many searches: apart, on as many workers as there are; or side by side in the lanes of a batch."""
 
 import collections
 import concurrent.futures
@@ -9,19 +9,18 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
-import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
-from ...solvers.least_squares import Evaluated
 from .._bounds import Box
 from ..problem import Arrays, Problem
-from ._search import Budget, Search, Task, evaluate, evaluate_lanes, found_by, spent
+from ._batch import Batch
+from ._search import Budget, Search, Task, spent
 
 # So many lanes of a batch cost the least each on a processor; more wait longer for the slowest.
-_WIDTH = 16
+_WIDTH = 32
 
-# So few searches are done before the program of a batch is compiled.
-_FEW = 64
+# On a processor, what so few searches would gain by a batch is less than what its program takes to compile.
+_FEW = 400
 
 _Result = TypeVar("_Result")
 
@@ -41,8 +40,9 @@ Searches = Generator[Job, Search, _Result]
 
 
 def width_of(problem: Problem, searches: int) -> int:
-    """How many lanes a batch has. Solves of stiff equations differ too much in their steps to wait for one another."""
-    return 1 if searches < _FEW or getattr(problem.model, "stiff", False) else _WIDTH
+    """How many lanes a batch has, or 1 for none. Solves of stiff equations differ too much in their steps to wait for one another."""
+    few = searches < _FEW and jax.default_backend() == "cpu"
+    return 1 if few or getattr(problem.model, "stiff", False) else _WIDTH
 
 
 def run_searches(
@@ -51,16 +51,20 @@ def run_searches(
     ended: Callable[[int, _Result], None],
     executor: concurrent.futures.Executor | None = None,
 ) -> None:
-    """Runs them all, in batches of `width` on each of the workers of the executor (threads, one for each core); `ended(i, result)` is
-    called as each ends. What they are given, but for vectors, boxes and data of equal shapes, is that of the first."""
-    waiting = collections.deque(_Lane(i, one) for i, one in enumerate(searches))
+    """Runs them all, each on a worker of the executor (threads, one for each core), or, with a `width`, in so many lanes of one batch;
+    `ended(i, result)` is called as each ends. State and problem, and the shapes of data, are those of the first."""
+    waiting = collections.deque(_Run(i, one) for i, one in enumerate(searches))
     if not waiting:
         return
-    _evaluated([waiting[0]], width)  # compiles, which every worker would do for itself
-    workers, stop = min(os.cpu_count() or 1, -(-len(searches) // width)), threading.Event()
+    if width > 1:
+        # On one thread: two programs at a time that decompose matrices of batches wait for one another forever (XLA's pool on processors).
+        _side_by_side(waiting, width, ended)
+        return
+    job, stop, workers = waiting[0].job, threading.Event(), min(os.cpu_count() or 1, len(searches))
+    job.task.look(job.vector, job.box, job.arrays)  # compiles, which every worker would do for itself
     own = concurrent.futures.ThreadPoolExecutor(workers)
     try:
-        running = [(executor or own).submit(_drain, waiting, width, ended, stop) for _ in range(workers)]
+        running = [(executor or own).submit(_apart, waiting, ended, stop) for _ in range(workers)]
         for one in concurrent.futures.as_completed(running):
             one.result()
     finally:
@@ -68,73 +72,72 @@ def run_searches(
         own.shutdown(cancel_futures=True)
 
 
-class _Lane:
-    """A generator of jobs, and the search that it is at."""
+class _Run:
+    """A generator of jobs, at one of them."""
 
     def __init__(self, index: int, searches: Searches[Any]) -> None:
         self.index, self._searches = index, searches
-        self._begin(next(searches))
+        self.begin(next(searches))
 
-    def _begin(self, job: Job) -> None:
-        self.job, self.descent, self._started = job, job.task.descent(job.vector, job.box), time.monotonic()
+    def begin(self, job: Job) -> None:
+        self.job, self.started = job, time.monotonic()
 
-    def told(self, found: Evaluated) -> bool:
-        """Takes a step. Returns whether there is another."""
-        self.descent.told(found)
-        reason = spent(self.descent, self.job.budget, self._started)
-        if reason is None:
-            return True
-        aux = self.descent.aux
-        self.descent.aux = aux() if callable(aux) else aux
+    def goes_on(self, found: Search, ended: Callable[[int, Any], None]) -> bool:
+        """After a job: whether there is another; if not, the result is handed on."""
         try:
-            self._begin(self._searches.send(found_by(self.descent, reason)))
+            self.begin(self._searches.send(found))
         except StopIteration as end:
-            self.result = end.value
+            ended(self.index, end.value)
             return False
         return True
 
 
-def _drain(
-    waiting: collections.deque[_Lane], width: int, ended: Callable[[int, Any], None], stop: threading.Event
-) -> None:
-    """Takes searches from the queue until there are none."""
-    lanes: list[_Lane] = []
-    while not stop.is_set():
-        while len(lanes) < width and waiting:
-            try:
-                lanes.append(waiting.popleft())
-            except IndexError:  # another worker was faster
+_Waiting = collections.deque[_Run]
+_Ended = Callable[[int, Any], None]
+
+
+def _next(waiting: _Waiting) -> _Run | None:
+    try:
+        return waiting.popleft()
+    except IndexError:  # none, or another worker was faster
+        return None
+
+
+def _apart(waiting: _Waiting, ended: _Ended, stop: threading.Event) -> None:
+    """One search after another, until there are none."""
+
+    def watch(steps: int, objective: float) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+
+    while (run := _next(waiting)) is not None:
+        while True:
+            job = run.job
+            found = job.task.run(job.vector, job.box, job.arrays, job.budget, watch)
+            if stop.is_set():
+                return
+            if not run.goes_on(found, ended):
                 break
-        if not lanes:
+
+
+def _side_by_side(waiting: _Waiting, width: int, ended: _Ended) -> None:
+    """A step in every lane at a time; one that has ended makes room for the next."""
+    runs: list[_Run | None] = [None] * width
+    batch: Batch | None = None
+    while True:
+        for i in range(width):
+            if runs[i] is None and (run := _next(waiting)) is not None:
+                batch = batch or Batch(run.job.task, run.job.arrays, width)
+                runs[i] = run
+                batch.begin(i, run.job.task, run.job.vector, run.job.box, run.job.arrays)
+        if batch is None or not any(runs):
             return
-        going = [lane.told(found) for lane, found in zip(lanes, _evaluated(lanes, width), strict=True)]
-        for lane, goes_on in zip(lanes, going, strict=True):
-            if not goes_on:
-                ended(lane.index, lane.result)
-        lanes = [lane for lane, goes_on in zip(lanes, going, strict=True) if goes_on]
-
-
-def _evaluated(lanes: Sequence[_Lane], width: int) -> list[Evaluated]:
-    """What each lane asks for, by one call."""
-    task, arrays = lanes[0].job.task, [lane.job.arrays for lane in lanes]
-    asked = [lane.descent.asks() for lane in lanes]
-    with task.compiled() as cached:
-        if width == 1:
-            return [evaluate(cached, task.layout, *asked[0], task.st, arrays[0])]
-        idle = [0] * (width - len(lanes))  # lanes without a search do what the first does
-        points, limits = (np.stack([*of, *(of[i] for i in idle)]) for of in zip(*asked, strict=True))
-        shared = all(one is arrays[0] for one in arrays)
-        data = arrays[0] if shared else jax.tree.map(lambda *own: np.stack([*own, *(own[i] for i in idle)]), *arrays)
-        found = evaluate_lanes(cached, task.layout, points, limits, task.st, data, shared)
-    aux, *rest = found.aux, *(np.asarray(leaf) for leaf in found[:-1])
-    return [Evaluated(*(leaf[i] for leaf in rest), aux=_Row(aux, i)) for i in range(len(lanes))]
-
-
-class _Row:
-    """One row of what a batch returned, to be looked up if it is wanted."""
-
-    def __init__(self, tree: PyTree, index: int) -> None:
-        self._tree, self._index = tree, index
-
-    def __call__(self) -> PyTree:
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[self._index], self._tree)
+        batch.step()
+        for i, run in enumerate(runs):
+            if run is None or (reason := spent(batch.standing(i), run.job.budget, run.started)) is None:
+                continue
+            if run.goes_on(batch.found(i, reason), ended):
+                job = run.job
+                batch.begin(i, job.task, job.vector, job.box, job.arrays)
+            else:
+                runs[i] = None

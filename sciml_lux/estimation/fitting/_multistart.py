@@ -93,8 +93,8 @@ def multistart(
     their steps side by side, by one evaluation of a batch, where one that has ended makes room for the next; stiff ones are apart.
 
     **Arguments:** `problem`; `starts`: a batch of parameters, from `est.sample_starts(key, problem, n)`; `st`: the state; `executor`: any
-    of `concurrent.futures`, whose workers share the starts (default: as many threads as there are cores: what is compiled runs beside
-    Python); `budget`: of each fit; `progress`: whether a bar shows how many are done (needs tqdm).
+    of `concurrent.futures` with threads, whose workers share the starts, each apart (default: as many threads as there are cores, or the
+    lanes of a batch); `budget`: of each fit; `progress`: whether a bar shows how many are done (needs tqdm).
 
     **Returns:** a `Multistart`, of the starts that were done if Ctrl-C ends it. A start where the model has no finite result is marked as
     failed, and the others go on.
@@ -120,7 +120,7 @@ def multistart(
 
         try:
             searches = [search(i) for i in range(len(tasks))]
-            run_searches(searches, width_of(problem, len(tasks)), ended, executor)
+            run_searches(searches, 1 if executor else width_of(problem, len(tasks)), ended, executor)
         except KeyboardInterrupt:
             if not found:
                 raise

@@ -67,7 +67,7 @@ class Search(NamedTuple):
 # What is left when a step is a hundred millionth of a number or of its standard error is nothing to an estimate. The first steps are
 # short: from a start that is far off, the longest step that lowers the objective leads elsewhere more often (of 100 starts of STAT5, 18
 # instead of 11 end at the best optimum; of Lotka-Volterra 97 instead of 93).
-_SOLVER = LevenbergMarquardt(rtol=1e-8, initial_radius=0.1)
+SOLVER = LevenbergMarquardt(rtol=1e-8, initial_radius=0.1)
 
 
 class Task:
@@ -81,7 +81,7 @@ class Task:
 
     def descent(self, vector: Float[Numbers, " size"], box: Box) -> Descent:
         """The search from `vector`, before its first step."""
-        rules = _SOLVER.rules(bounds_of(box.lower, box.upper), self.sizes, has_objective=True)
+        rules = SOLVER.rules(bounds_of(box.lower, box.upper), self.sizes, has_objective=True)
         return Descent(np.asarray(vector), rules)
 
     def run(
@@ -129,7 +129,7 @@ class Task:
             yield cached
 
 
-def spent(descent: Descent, budget: Budget, started: float) -> str | None:
+def spent(descent: Any, budget: Budget, started: float) -> str | None:
     """Why the search ends now: `""` if it is done, the budget if that is spent, or `None` if it goes on."""
     if descent.done:
         return ""
@@ -201,18 +201,3 @@ def evaluate(
         return jnp.concatenate(list(terms.rows.values())), summary
 
     return evaluated(rows, point, limit, lambda _, summary: summary.objective)
-
-
-@eqx.filter_jit
-def evaluate_lanes(
-    cached: CachedFunction,
-    layout: Layout,
-    points: Float[Numbers, "lanes size"],
-    limits: Float[Numbers, " lanes"],
-    st: State,
-    arrays: Arrays,
-    shared: bool,
-) -> Evaluated:
-    """`evaluate` of many points at once, which share the data, or have a leading axis of their own there."""
-    of_one = lambda point, limit, own: evaluate(cached, layout, point, limit, st, own)  # noqa: E731
-    return jax.vmap(of_one, in_axes=(0, 0, None if shared else 0))(points, limits, arrays)

@@ -1,5 +1,6 @@
 """The report that a fit prints."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from ...flatten import Params
@@ -28,7 +29,7 @@ def _headline(estimate: Estimate) -> str:
 
 def _rows(estimate: Estimate) -> list[tuple[str, ...]]:
     layout, box, active = estimate.point.layout, box_of(estimate.coordinates), estimate.active
-    low, high = (layout.unravel(end) for end in (box.lower, box.upper))
+    low, high = (layout.unravel(jnp.asarray(end)) for end in (box.lower, box.upper))
     rows = [("name", "estimate", "std. error", "relative", "bounds", "initial", "unit")]
     for array in shown(layout):
         value, error, initial = (

@@ -7,4 +7,7 @@ from ._on_host import Descent as Descent
 from ._on_host import Evaluated as Evaluated
 from ._on_host import bounds_of as bounds_of
 from ._on_host import evaluated as evaluated
+from ._trust_region import Candidate as Candidate
 from ._trust_region import Progress as Progress
+from ._trust_region import advance as advance
+from ._trust_region import begin as begin

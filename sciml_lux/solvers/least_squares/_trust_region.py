@@ -40,7 +40,7 @@ class Candidate(NamedTuple):
     residual: Float[Numbers, " residuals"]
     objective: Float[Numbers, ""] | None
     jacobian: Callable[[], Float[Numbers, "residuals size"]]
-    differentiated: bool = True
+    differentiated: Bool[Numbers, ""] | bool = True
 
 
 class Progress(NamedTuple):
