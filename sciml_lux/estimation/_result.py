@@ -12,6 +12,8 @@ from jaxtyping import Array, Float
 from ..core import State, is_known
 from ..flatten import FlatParams, Params
 from ._labels import shown
+from ._loss import LossName
+from ._refits import Refits
 from ._report import report
 from ._uncertainty import correlation_of
 
@@ -31,7 +33,9 @@ class LeastSquaresResult:
     them; `jacobian`: of all residuals by the vector; `num_steps`; `result`: of `optimistix.RESULTS`; `warnings`: sentences.
 
     Of the fit: `num_data`, `degrees_of_freedom`: residuals, and residuals minus numbers in the vector; `chi_square`: the sum
-    of squares; `residual_std`: `sqrt(chi_square / degrees_of_freedom)`, NaN if there are none; `absolute_sigma`: as it was given.
+    of squares; `cost`: half of what was minimised, as SciPy's, which is half of `chi_square` but for a robust loss; `residual_std`:
+    `sqrt(2 cost / degrees_of_freedom)`, NaN if there are none; `absolute_sigma`, `loss`, `f_scale`: as they were given. `refits`: solves
+    from the minimum, by which `conf_interval` holds parameters.
     """
 
     values: Params
@@ -47,11 +51,15 @@ class LeastSquaresResult:
     num_data: int
     degrees_of_freedom: int
     chi_square: float
+    cost: float
     residual_std: float
     absolute_sigma: bool
+    loss: LossName
+    f_scale: float
     num_steps: int
     result: optx.RESULTS
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...]
+    refits: Refits
 
     @property
     def successful(self) -> bool:
@@ -81,7 +89,8 @@ class LeastSquaresResult:
     @property
     def aic(self) -> float:
         """Akaike's information criterion for normal errors: `num_data log(chi_square / num_data) + 2 size`, or `chi_square + 2 size`
-        with `absolute_sigma`. Constants that do not depend on the model are left out; only differences mean something."""
+        with `absolute_sigma`. Constants that do not depend on the model are left out; only differences mean something. NaN with a robust
+        loss, which is the likelihood of no errors."""
         return self._deviance + 2 * self._num_estimated
 
     @property
@@ -95,6 +104,8 @@ class LeastSquaresResult:
 
     @property
     def _deviance(self) -> float:
+        if self.loss != "linear":
+            return math.nan
         if self.absolute_sigma:
             return self.chi_square
         return self.num_data * math.log(self.chi_square / self.num_data) if self.chi_square > 0 else -math.inf
