@@ -6,11 +6,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .._errors import ParameterError, ShapeError
 from ..core import UNTRACEABLE, State, explain_untraceable
-from ..flatten import FlatParams, Params
+from ..flatten import FlatParams, Params, as_array
+from ._evaluate import check_finite
 
 
 @dataclass(frozen=True)
@@ -28,15 +30,15 @@ class CurveResidual:
             return weights @ residual, st
         return (residual if weights is None else residual * weights), st
 
-    def curve(self, x: PyTree, params: Params, shape: tuple[int, ...]) -> Float[Array, " data"]:
-        """**Errors:** `ShapeError` for a curve of another shape; `TypeError` for what JAX cannot trace."""
+    def curve(self, x: PyTree, params: Params, shape: tuple[int, ...] | None) -> Float[Array, " data"]:
+        """**Errors:** `ShapeError` for a curve of another shape than this, where there is one; `TypeError` for what JAX cannot trace."""
 
         def value(*p: Any) -> Array:
             try:
                 curve = self.f(x, *p)
             except UNTRACEABLE as error:
                 raise explain_untraceable(error, "f, the curve,") from error
-            if jnp.shape(curve) != shape:
+            if shape is not None and jnp.shape(curve) != shape:
                 raise ShapeError(
                     f"f(x, *p) has shape {jnp.shape(curve)}, expected that of y, {shape}"
                     + ("; multiply a constant by jnp.ones_like(x)" if jnp.shape(curve) == () else "")
@@ -46,21 +48,23 @@ class CurveResidual:
         if self.jac is None:
             return value(*params.values())
         differentiable = jax.custom_jvp(value)
-        differentiable.defjvp(lambda p, rates: (value(*p), self._slopes(x, p, shape) @ jnp.stack(rates)))
+        differentiable.defjvp(lambda p, rates: self._slope(x, p, value(*p), rates))
         return differentiable(*params.values())
 
-    def _slopes(self, x: PyTree, p: tuple[Any, ...], shape: tuple[int, ...]) -> Float[Array, "data parameters"]:
+    def _slope(
+        self, x: PyTree, p: tuple[Any, ...], value: Array, rates: tuple[Any, ...]
+    ) -> tuple[Array, Float[Array, " data"]]:
         assert self.jac is not None
         try:
             slopes = self.jac(x, *p)
         except UNTRACEABLE as error:
             raise explain_untraceable(error, "jac, the derivative of f,") from error
-        if jnp.shape(slopes) != (*shape, len(p)):
+        if jnp.shape(slopes) != (*value.shape, len(p)):
             raise ShapeError(
-                f"jac(x, *p) has shape {jnp.shape(slopes)}, expected a column for each parameter, {(*shape, len(p))}; "
+                f"jac(x, *p) has shape {jnp.shape(slopes)}, expected a column for each parameter, {(*value.shape, len(p))}; "
                 "write jnp.stack([...], axis=-1)"
             )
-        return jnp.asarray(slopes)
+        return value, jnp.asarray(slopes) @ jnp.stack(rates)
 
 
 def check_curve(f: object, jac: object) -> None:
@@ -73,3 +77,15 @@ def check_curve(f: object, jac: object) -> None:
         )
     if jac is not None and not callable(jac):
         raise ParameterError(f"jac is a function jac(x, *p), or None, got {type(jac).__name__}")
+
+
+def numbers(name: str, value: Any) -> Array:
+    """Finite real numbers, integers among them, as an array of JAX's default float."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ShapeError(f"{name} is an array of numbers, got rows of different lengths") from None
+    if array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ParameterError(f"{name} is an array of real numbers, got {array.dtype} ({type(value).__name__})")
+    check_finite(name, array)
+    return as_array(array, jnp.result_type(float), name, ParameterError)

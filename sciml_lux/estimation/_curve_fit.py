@@ -12,11 +12,11 @@ import scipy.linalg
 from .._errors import ParameterError, ShapeError
 from ..flatten import Parameter, as_array, flatten, real
 from ._bounds import check_sides, limits_of, pair
-from ._curve import CurveResidual, check_curve
+from ._curve import CurveResidual, check_curve, numbers
+from ._curve_result import CurveFitResult
 from ._evaluate import check_finite
 from ._least_squares import least_squares
 from ._loss import LossName
-from ._result import LeastSquaresResult
 
 
 def curve_fit(
@@ -35,7 +35,7 @@ def curve_fit(
     solver: Any = None,
     max_steps: int = 2000,
     throw: bool = True,
-) -> LeastSquaresResult:
+) -> CurveFitResult:
     r"""Fits `y = f(x, *p)` by least squares, as `scipy.optimize.curve_fit` does.
 
     Minimises `sum(((f(x, *p) - y) / sigma)**2)`, or a robust loss.
@@ -54,9 +54,10 @@ def curve_fit(
     first, so that with it `f_scale` is a number of standard deviations. `jac(x, *p)`: the derivative of `f` by its parameters, shape `(n,
     k)`, written with `jax.numpy`; derivatives are exact without it. `solver`, `max_steps`, `throw`: see `least_squares`.
 
-    **Returns:** a `LeastSquaresResult`; `popt, pcov = result` as in SciPy. Numbers are of JAX's default float: SciPy's digits need
-    `jax.config.update("jax_enable_x64", True)`, and the report says so where that is off. Calling it again with the same shapes, other
-    bounds, and an `f` of which nothing has changed, in its code or in what it reads, compiles nothing (`least_squares` says what is seen).
+    **Returns:** a `CurveFitResult`, which is a `LeastSquaresResult`, and predicts; `popt, pcov = result` as in SciPy. Numbers are of JAX's
+    default float: SciPy's digits need `jax.config.update("jax_enable_x64", True)`, and the report says so where that is off. Calling it
+    again with the same shapes, other bounds, and an `f` of which nothing has changed, in its code or in what it reads, compiles nothing
+    (`least_squares` says what is seen).
 
     **Errors:** `ValueError` for numbers that are not finite, bounds the wrong way round, or `p0` outside them; `ShapeError` for
     lengths that do not agree; `ParameterError` for `p0` that does not fit the arguments of `f`; those of `least_squares`.
@@ -65,19 +66,15 @@ def curve_fit(
         raise ValueError(f'nan_policy is "raise" or "omit", got {nan_policy!r}')
     if nan_policy == "omit":
         x, y, sigma = _without_nan(x, y, sigma)
-    y = _numbers("y", y)
+    y = numbers("y", y)
     if y.ndim != 1 or not y.size:
         raise ShapeError(f"y is a sequence of numbers, shape (n,), got shape {y.shape}")
-    x = (
-        {name: _predictor(value, y.size) for name, value in x.items()}
-        if isinstance(x, Mapping)
-        else _predictor(x, y.size)
-    )
+    x = _predictors(x, y.size)
     weights = None if sigma is None else _weights(sigma, y.size)
     check_curve(f, jac)
     start = _checked_start(_default_start(f, bounds) if p0 is None else _name_parameters(f, p0))
     ps = flatten({name: value if isinstance(value, Parameter) else real(value) for name, value in start.items()})
-    return least_squares(
+    found = least_squares(
         CurveResidual(f, jac),
         ps,
         data=(x, y, weights),
@@ -89,22 +86,18 @@ def curve_fit(
         f_scale=f_scale,
         throw=throw,
     )
+    return CurveFitResult(**vars(found))
 
 
-def _numbers(name: str, value: Any) -> jax.Array:
-    """Finite real numbers, integers among them, as an array of JAX's default float."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise ShapeError(f"{name} is an array of numbers, got rows of different lengths") from None
-    if array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating):
-        raise ParameterError(f"{name} is an array of real numbers, got {array.dtype} ({type(value).__name__})")
-    check_finite(name, array)
-    return as_array(array, jnp.result_type(float), name, ParameterError)
+def _predictors(x: object, length: int) -> Any:
+    """An array, or a mapping of names to them."""
+    if isinstance(x, Mapping):
+        return {name: _predictor(value, length) for name, value in x.items()}
+    return _predictor(x, length)
 
 
 def _predictor(value: Any, length: int) -> jax.Array:
-    x = _numbers("x", value)
+    x = numbers("x", value)
     if x.ndim and length not in (x.shape[0], x.shape[-1]):
         raise ShapeError(f"x and y differ in length: x has shape {x.shape}, y has shape ({length},)")
     return x
@@ -112,7 +105,7 @@ def _predictor(value: Any, length: int) -> jax.Array:
 
 def _weights(value: object, length: int) -> jax.Array:
     """What residuals are multiplied with: one over each deviation, or the inverse of the Cholesky factor of their covariance."""
-    sigma = _numbers("sigma", value)
+    sigma = numbers("sigma", value)
     if sigma.shape not in ((), (length,), (length, length)):
         raise ShapeError(
             f"sigma holds one standard deviation for each y, shape ({length},), or their covariance, "

@@ -1,7 +1,7 @@
 """What a least-squares estimate returns."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from ..core import State, is_known
 from ..flatten import FlatParams, Params
+from ._confidence import Squares, intervals_of
 from ._labels import shown
 from ._loss import LossName
 from ._refits import Refits
@@ -85,6 +86,35 @@ class LeastSquaresResult:
     def correlation(self) -> Float[np.ndarray, "names names"]:
         """The correlations of the estimates; NaN beside a parameter that the data do not determine."""
         return correlation_of(self.covariance)
+
+    def conf_interval(
+        self,
+        level: float = 0.95,
+        method: Literal["wald", "profile", "f-test"] = "wald",
+        names: str | Sequence[str] | None = None,
+    ) -> dict[str, tuple[float, float]]:
+        """Confidence intervals by name, `{name: (lower, upper)}`, in the units in which parameters are shown.
+
+        **Arguments:** `level`; `method`: `"wald"`: the estimate and so many standard errors to both sides, of the logarithm for parameters
+        that are stored as one, by the quantile of Student's t, or, with `absolute_sigma`, of the normal density; `"f-test"`: where the sum
+        of squares, all others fitted anew, has risen by `residual_std**2` times the quantile of F with 1 and `degrees_of_freedom`;
+        `"profile"`: where `num_data` times the logarithm of its ratio is the quantile of chi-square. With `absolute_sigma` both are where
+        it has risen by that. They need no symmetry and cost fits, which compile nothing; an end that is not reached before a bound is
+        infinite. `names`: of which (default: all that are free).
+
+        **Errors:** `ValueError` for a robust loss with another method than `"wald"`; `SolveError` where a lower sum of squares is found.
+
+        **Source:** Bates and Watts, "Nonlinear Regression Analysis and Its Applications" (1988), section 6.1.
+        """
+        return intervals_of(self.refits, self._squares, self._errors, level, method, names)
+
+    @property
+    def _squares(self) -> Squares:
+        return Squares(2 * self.cost, self.num_data, self.degrees_of_freedom, self.absolute_sigma)
+
+    @property
+    def _errors(self) -> Float[np.ndarray, " names"]:
+        return np.sqrt(np.diag(self.covariance))
 
     @property
     def aic(self) -> float:

@@ -41,6 +41,11 @@ CASES = [
         lambda: curve_fit(LINE["f"], TS, 2 * TS, (1.0,), jac=lambda x, a: jnp.stack([x], axis=-1)),
     ),
     (
+        'estimation/_confidence.py: write method="wald"',
+        lambda: curve_fit(LINE["f"], TS, 2 * TS, (1.0,), loss="huber").conf_interval(method="f-test"),
+        lambda: curve_fit(LINE["f"], TS, 2 * TS, (1.0,), loss="huber").conf_interval(method="wald"),
+    ),
+    (
         "estimation/_least_squares.py: write solver=None",
         lambda: _check_solver(optimistix.Dogleg(1e-6, 1e-6), Loss("huber")),
         lambda: _check_solver(SOLVER, Loss("huber")),
