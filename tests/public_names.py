@@ -428,6 +428,8 @@ PUBLIC = {
     "sciml_lux.estimation": [
         "Bootstrap",
         "Budget",
+        "CurveFitResult",
+        "CurvePrediction",
         "Data",
         "Derived",
         "Experiment",

@@ -3,6 +3,8 @@
 from . import noise as noise
 from . import priors as priors
 from ._curve_fit import curve_fit as curve_fit
+from ._curve_result import CurveFitResult as CurveFitResult
+from ._curve_result import CurvePrediction as CurvePrediction
 from ._least_squares import least_squares as least_squares
 from ._result import LeastSquaresResult as LeastSquaresResult
 from .fitting import Bootstrap as Bootstrap

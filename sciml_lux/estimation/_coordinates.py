@@ -113,6 +113,15 @@ def positions(layout: Layout) -> dict[str, int]:
     return found
 
 
+def value_at(layout: Layout, vector: np.ndarray, index: int) -> float:
+    """What is shown of one number of a vector, which has a coordinate of its own."""
+    params = layout.unravel(jnp.asarray(vector, layout.dtype))
+    for entry in layout.entries:
+        if entry.offset <= index < entry.offset + entry.size:
+            return float(np.ravel(params[entry.path])[index - entry.offset])
+    raise IndexError(index)
+
+
 def has_order(ravel_map: AbstractRavelMap) -> bool:
     """Whether a map acts on each number by itself, and in order."""
     inner = ravel_map.inner if isinstance(ravel_map, ScaledMap) else ravel_map

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
@@ -11,12 +10,13 @@ import numpy as np
 import scipy.linalg
 
 from .._errors import ParameterError, ShapeError
-from ..core import UNTRACEABLE, State, explain_untraceable
-from ..flatten import FlatParams, Parameter, as_array, flatten, real
+from ..flatten import Parameter, as_array, flatten, real
 from ._bounds import check_sides, limits_of, pair
+from ._curve import CurveResidual, check_curve, numbers
+from ._curve_result import CurveFitResult
 from ._evaluate import check_finite
 from ._least_squares import least_squares
-from ._result import LeastSquaresResult
+from ._loss import LossName
 
 
 def curve_fit(
@@ -28,14 +28,17 @@ def curve_fit(
     absolute_sigma: bool = False,
     bounds: tuple[Any, Any] | None = None,
     *,
+    loss: LossName = "linear",
+    f_scale: float = 1.0,
+    jac: Callable[..., Any] | None = None,
     nan_policy: Literal["raise", "omit"] = "raise",
     solver: Any = None,
     max_steps: int = 2000,
     throw: bool = True,
-) -> LeastSquaresResult:
+) -> CurveFitResult:
     r"""Fits `y = f(x, *p)` by least squares, as `scipy.optimize.curve_fit` does.
 
-    Minimises `sum(((f(x, *p) - y) / sigma)**2)`.
+    Minimises `sum(((f(x, *p) - y) / sigma)**2)`, or a robust loss.
 
         result = lux.estimation.curve_fit(lambda x, a, b: a * jnp.exp(-b * x), x, y, p0=(1.0, 0.1))
         print(result); result.values.a; result.stderr.b
@@ -47,11 +50,14 @@ def curve_fit(
     number; or their covariance, shape `(n, n)`, where errors are correlated: `r^T sigma^-1 r` is minimised. `nan_policy`: whether NaN in
     `x` or `y` is an error, or such points are left out. `bounds=(lower, upper)`: numbers or sequences of them, infinite where there is
     none; they are closed, and where they are equal a parameter is fixed. `absolute_sigma`: whether `sigma` is the true size of the errors,
-    rather than their size relative to each other (as in SciPy). `solver`, `max_steps`, `throw`: see `least_squares`.
+    rather than their size relative to each other (as in SciPy). `loss`, `f_scale`: see `least_squares`; residuals are divided by `sigma`
+    first, so that with it `f_scale` is a number of standard deviations. `jac(x, *p)`: the derivative of `f` by its parameters, shape `(n,
+    k)`, written with `jax.numpy`; derivatives are exact without it. `solver`, `max_steps`, `throw`: see `least_squares`.
 
-    **Returns:** a `LeastSquaresResult`; `popt, pcov = result` as in SciPy. Numbers are of JAX's default float: SciPy's digits need
-    `jax.config.update("jax_enable_x64", True)`, and the report says so where that is off. Calling it again with the same shapes, other
-    bounds, and an `f` of which nothing has changed, in its code or in what it reads, compiles nothing (`least_squares` says what is seen).
+    **Returns:** a `CurveFitResult`, which is a `LeastSquaresResult`, and predicts; `popt, pcov = result` as in SciPy. Numbers are of JAX's
+    default float: SciPy's digits need `jax.config.update("jax_enable_x64", True)`, and the report says so where that is off. Calling it
+    again with the same shapes, other bounds, and an `f` of which nothing has changed, in its code or in what it reads, compiles nothing
+    (`least_squares` says what is seen).
 
     **Errors:** `ValueError` for numbers that are not finite, bounds the wrong way round, or `p0` outside them; `ShapeError` for
     lengths that do not agree; `ParameterError` for `p0` that does not fit the arguments of `f`; those of `least_squares`.
@@ -60,68 +66,38 @@ def curve_fit(
         raise ValueError(f'nan_policy is "raise" or "omit", got {nan_policy!r}')
     if nan_policy == "omit":
         x, y, sigma = _without_nan(x, y, sigma)
-    y = _numbers("y", y)
+    y = numbers("y", y)
     if y.ndim != 1 or not y.size:
         raise ShapeError(f"y is a sequence of numbers, shape (n,), got shape {y.shape}")
-    x = (
-        {name: _predictor(value, y.size) for name, value in x.items()}
-        if isinstance(x, Mapping)
-        else _predictor(x, y.size)
-    )
+    x = _predictors(x, y.size)
     weights = None if sigma is None else _weights(sigma, y.size)
-    if not callable(f):
-        raise ParameterError(f"f is a function f(x, *p), got {type(f).__name__}; write curve_fit(f, x, y, p0)")
+    check_curve(f, jac)
     start = _checked_start(_default_start(f, bounds) if p0 is None else _name_parameters(f, p0))
     ps = flatten({name: value if isinstance(value, Parameter) else real(value) for name, value in start.items()})
-    return least_squares(
-        _CurveResidual(f),
+    found = least_squares(
+        CurveResidual(f, jac),
         ps,
         data=(x, y, weights),
         bounds=_named_bounds(bounds, start),
         solver=solver,
         max_steps=max_steps,
         absolute_sigma=absolute_sigma,
+        loss=loss,
+        f_scale=f_scale,
         throw=throw,
     )
+    return CurveFitResult(**vars(found))
 
 
-@dataclass(frozen=True)
-class _CurveResidual:
-    """The residual of a curve. Equal for equal curves, so that a second call finds what the first compiled."""
-
-    f: Callable[..., Any]
-
-    def __call__(self, ps: FlatParams, st: State, data: Any) -> tuple[Any, State]:
-        x, y, weights = data
-        try:
-            curve = self.f(x, *ps.params.values())
-        except UNTRACEABLE as error:
-            raise explain_untraceable(error, "f, the curve,") from error
-        if jnp.shape(curve) != y.shape:
-            raise ShapeError(
-                f"f(x, *p) has shape {jnp.shape(curve)}, expected that of y, {y.shape}"
-                + ("; multiply a constant by jnp.ones_like(x)" if jnp.shape(curve) == () else "")
-            )
-        residual = curve - y
-        if weights is not None and weights.ndim == 2:
-            return weights @ residual, st
-        return (residual if weights is None else residual * weights), st
-
-
-def _numbers(name: str, value: Any) -> jax.Array:
-    """Finite real numbers, integers among them, as an array of JAX's default float."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise ShapeError(f"{name} is an array of numbers, got rows of different lengths") from None
-    if array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating):
-        raise ParameterError(f"{name} is an array of real numbers, got {array.dtype} ({type(value).__name__})")
-    check_finite(name, array)
-    return as_array(array, jnp.result_type(float), name, ParameterError)
+def _predictors(x: object, length: int) -> Any:
+    """An array, or a mapping of names to them."""
+    if isinstance(x, Mapping):
+        return {name: _predictor(value, length) for name, value in x.items()}
+    return _predictor(x, length)
 
 
 def _predictor(value: Any, length: int) -> jax.Array:
-    x = _numbers("x", value)
+    x = numbers("x", value)
     if x.ndim and length not in (x.shape[0], x.shape[-1]):
         raise ShapeError(f"x and y differ in length: x has shape {x.shape}, y has shape ({length},)")
     return x
@@ -129,7 +105,7 @@ def _predictor(value: Any, length: int) -> jax.Array:
 
 def _weights(value: object, length: int) -> jax.Array:
     """What residuals are multiplied with: one over each deviation, or the inverse of the Cholesky factor of their covariance."""
-    sigma = _numbers("sigma", value)
+    sigma = numbers("sigma", value)
     if sigma.shape not in ((), (length,), (length, length)):
         raise ShapeError(
             f"sigma holds one standard deviation for each y, shape ({length},), or their covariance, "

@@ -3,42 +3,24 @@
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
-from jaxtyping import Array, Float
 
 from .._errors import ParameterError, ShapeError, SolveError
-from ..core import (
-    CachedFunction,
-    State,
-    as_state,
-    cached_function,
-    differentiation_mode,
-    failure_mode,
-    is_known,
-    ravel_maps,
-)
+from ..core import State, as_state, is_known
 from ..flatten import FlatParams, Layout, as_array
 from ..kernels import is_compiling, is_traced
 from ..solvers import LevenbergMarquardt
-from ..solvers.least_squares import Descent, Evaluated, bounds_of
-from ._bounds import Box
 from ._coordinates import Coordinates, coordinates_of
-from ._evaluate import (
-    Evaluation,
-    check_start,
-    describe_point,
-    evaluate,
-    evaluation_of,
-    residual_vector,
-    value_jacobian,
-)
+from ._evaluate import describe_point, value_jacobian
 from ._labels import active_names, estimated_names, structured
-from ._optimality import Optimality, optimality
+from ._loss import Loss, LossName, loss_of
+from ._optimality import Optimality
+from ._refits import Refits
 from ._result import LeastSquaresResult
+from ._task import Solved, Task
 from ._uncertainty import Uncertainty, uncertainty
 from ._warnings import find_warnings
 
@@ -53,6 +35,8 @@ def least_squares(
     solver: Any = None,
     max_steps: int = 2000,
     absolute_sigma: bool = False,
+    loss: LossName = "linear",
+    f_scale: float = 1.0,
     throw: bool = True,
 ) -> LeastSquaresResult:
     r"""The parameters that minimise the sum of squares of a residual, with their standard errors.
@@ -71,6 +55,9 @@ def least_squares(
     equal is fixed: these are data, and compile nothing. `solver`: any
     least-squares solver or minimiser of optimistix (default: `lux.solvers.LevenbergMarquardt()`); `max_steps`;
     `absolute_sigma`: whether the residuals are in units of standard deviations that are known, so that `s^2` is 1;
+    `loss`, `f_scale`: `"linear"`, or, so that outliers count less, `"huber"`, `"soft_l1"`, `"cauchy"`, `"arctan"`: `f_scale^2 sum(rho((r /
+    f_scale)^2))` is minimised, with SciPy's `rho`, where `f_scale` is the residual beyond which a point counts less. The covariance is then
+    SciPy's: `s^2` is what is minimised over the degrees of freedom, and rows of `J` are multiplied by the roots of `rho' + 2 rho'' z`;
     `throw`: whether a solve that fails raises.
 
     **Returns:** a `LeastSquaresResult`; `print` it. Its `outcome` is `"converged"`, `"stalled"` (nothing lowers the sum of squares any
@@ -89,27 +76,17 @@ def least_squares(
     """
     _check_parameters(ps)
     st = State() if st is None else as_state(st)
+    chosen = loss_of(loss, f_scale)
     solver = LevenbergMarquardt() if solver is None else solver
+    _check_solver(solver, chosen)
     coordinates = _coordinates(bounds, ps, solver)
     ps, box = coordinates.start, coordinates.box
     data = jax.tree.map(lambda leaf: as_array(leaf, what="data") if isinstance(leaf, np.ndarray) else leaf, data)
-    cached = cached_function((residual, solver, ravel_maps(ps.layout)))
-    with cached, differentiation_mode("forward"), failure_mode("nan"):
-        look = lambda point, limit: evaluate(cached, ps.layout, point, limit, st, data)  # noqa: E731
-        first = look(ps.vector, np.asarray(np.inf, ps.layout.dtype))
-        start = evaluation_of(first)
-        check_start(start, ps, data, box)
-        fitted, end, num_steps, result = ps, start, 0, optx.RESULTS.successful
-        if ps.layout.size and type(solver) is LevenbergMarquardt:
-            fitted, end, num_steps, result = _on_host(look, first, ps, solver, max_steps, box)
-        elif ps.layout.size:
-            vector, steps, result = _solve(cached, ps.layout, ps.vector, (st, data), max_steps, box)
-            fitted, num_steps = ps.replace(vector), int(steps)
-            end = evaluation_of(look(vector, np.asarray(np.inf, ps.layout.dtype)))
-        where, result = optimality(cached, ps, fitted, end, (st, data), result)
-    outcome = _outcome(end, fitted, num_steps, result, where, absolute_sigma, coordinates)
+    task = Task(residual, solver, chosen, st, data)
+    solved = task.run(ps, box, max_steps)
+    outcome = _outcome(task, solved, absolute_sigma, coordinates)
     if throw and not outcome.successful:
-        raise SolveError(_explain(outcome, start, where, max_steps))
+        raise SolveError(_explain(outcome, chosen.cost(np.asarray(solved.start.residual)), solved.where, max_steps))
     return outcome
 
 
@@ -122,6 +99,13 @@ def _coordinates(bounds: object, ps: FlatParams, solver: object) -> Coordinates:
             f"bounds are kept by lux.solvers.LevenbergMarquardt, and not by {type(solver).__name__}; write solver=None, or no bounds"
         )
     return Coordinates(ps, None, ps.layout)
+
+
+def _check_solver(solver: object, loss: Loss) -> None:
+    if not loss.is_linear and type(solver) is not LevenbergMarquardt:
+        raise ParameterError(
+            f"loss={loss.name!r} is minimised by lux.solvers.LevenbergMarquardt, and not by {type(solver).__name__}; write solver=None"
+        )
 
 
 def _check_parameters(ps: object) -> None:
@@ -138,87 +122,28 @@ def _check_parameters(ps: object) -> None:
         )
 
 
-def _on_host(
-    look: Callable[..., Evaluated],
-    first: Evaluated,
-    ps: FlatParams,
-    solver: LevenbergMarquardt,
-    max_steps: int,
-    box: Box | None,
-) -> tuple[FlatParams, Evaluation, int, optx.RESULTS]:
-    """The solve by steps of NumPy, which compiles nothing beside the evaluation; `first` is that of the start."""
-    bounds = None if box is None else bounds_of(box.lower, box.upper)
-    descent = Descent(np.asarray(ps.vector), solver.rules(bounds))
-    descent.told(first._replace(aux=first))
-    while not descent.done and descent.num_steps < max_steps:
-        found = look(*descent.asks())
-        descent.told(found._replace(aux=found))
-    progress = descent.progress
-    assert progress is not None
-    result = (
-        optx.RESULTS.nonlinear_max_steps_reached
-        if not progress.done
-        else optx.RESULTS.successful
-        if progress.minimal
-        else optx.RESULTS.nonlinear_divergence
-        if progress.finite
-        else optx.RESULTS.nonfinite
-    )
-    return ps.replace(jnp.asarray(progress.point)), evaluation_of(descent.aux), descent.num_steps, result
-
-
-@eqx.filter_jit
-def _solve(
-    cached: CachedFunction,
-    layout: Layout,
-    vector: Float[Array, " size"],
-    args: tuple[Any, Any],
-    max_steps: int,
-    box: Box | None,
-) -> tuple[Any, Any, Any]:
-    residual, solver, _ = cached.use()
-    # Both spellings of forward mode: that of the solvers here and in optimistix. Solvers that know neither ignore it.
-    solution = optx.least_squares(
-        lambda vector, args: residual_vector(residual, layout, vector, args),
-        solver,
-        vector,
-        args,
-        options={"autodiff_mode": "fwd"}
-        if box is None
-        else {"autodiff_mode": "fwd", "lower": box.lower, "upper": box.upper},
-        max_steps=max_steps,
-        throw=False,
-    )
-    return solution.value, solution.stats["num_steps"], solution.result
-
-
-def _outcome(
-    end: Evaluation,
-    ps: FlatParams,
-    num_steps: int,
-    result: optx.RESULTS,
-    where: Optimality,
-    absolute_sigma: bool,
-    coordinates: Coordinates,
-) -> LeastSquaresResult:
-    box = coordinates.box
-    jacobian, rates = (
-        np.asarray(matrix, np.float64) for matrix in (end.jacobian, value_jacobian(ps.layout, ps.vector))
+def _outcome(task: Task, solved: Solved, absolute_sigma: bool, coordinates: Coordinates) -> LeastSquaresResult:
+    box, ps, end, result, loss = coordinates.box, solved.ps, solved.end, solved.result, task.loss
+    residual, jacobian, rates = (
+        np.asarray(array, np.float64) for array in (end.residual, end.jacobian, value_jacobian(ps.layout, ps.vector))
     )
     names = estimated_names(ps.layout)
     sides = np.zeros(ps.layout.size, int) if box is None else box.sides(ps.vector)
-    chi_square = float(np.sum(np.asarray(end.residual, np.float64) ** 2))
+    cost = loss.cost(residual)
     degrees_of_freedom = jacobian.shape[0] - int(np.sum(sides != 2))
-    variance = chi_square / degrees_of_freedom if degrees_of_freedom else np.inf
-    if np.isfinite(chi_square) and np.all(np.isfinite(jacobian)):
+    variance = 2 * cost / degrees_of_freedom if degrees_of_freedom else np.inf
+    if np.isfinite(cost) and np.all(np.isfinite(jacobian)):
         epsilon = float(jnp.finfo(ps.layout.dtype).eps)
-        found = uncertainty(jacobian, rates, 1.0 if absolute_sigma else variance, epsilon, sides)
+        # SciPy's least: what is left of a row whose curvature is 0 or negative.
+        roots = np.sqrt(np.maximum(loss.curvature(residual), np.finfo(np.float64).eps))
+        found = uncertainty(jacobian * roots[:, None], rates, 1.0 if absolute_sigma else variance, epsilon, sides)
     else:
         nan = np.full(len(names), np.nan)
         found = Uncertainty(np.full((len(names), len(names)), np.nan), nan, np.zeros(len(names), bool))
         result = optx.RESULTS.nonfinite if is_known(result, optx.RESULTS.successful) else result
     unidentified = tuple(name for name, bad in zip(names, found.unidentified, strict=True) if bad)
     active, converged = active_names(ps.layout, sides), is_known(result, optx.RESULTS.successful)
+    weighted = residual * loss.weights(residual)
     return LeastSquaresResult(
         values=ps.params,
         stderr=structured(found.stderr, ps),
@@ -232,12 +157,18 @@ def _outcome(
         jacobian=end.jacobian * jnp.asarray(coordinates.rates(ps.vector)[None], end.jacobian.dtype),
         num_data=jacobian.shape[0],
         degrees_of_freedom=degrees_of_freedom,
-        chi_square=chi_square,
+        chi_square=float(np.sum(residual**2)),
+        cost=cost,
         residual_std=float(np.sqrt(variance)) if degrees_of_freedom else float("nan"),
         absolute_sigma=absolute_sigma,
-        num_steps=num_steps,
+        loss=loss.name,
+        f_scale=loss.f_scale,
+        num_steps=solved.num_steps,
         result=result,
-        warnings=_warnings(ps, unidentified, where, degrees_of_freedom, absolute_sigma, end, active, converged),
+        warnings=_warnings(
+            ps, unidentified, solved.where, degrees_of_freedom, absolute_sigma, jacobian, weighted, active, converged
+        ),
+        refits=Refits(task, ps, box),
     )
 
 
@@ -247,13 +178,13 @@ def _warnings(
     where: Optimality,
     degrees_of_freedom: int,
     absolute_sigma: bool,
-    end: Evaluation,
+    jacobian: np.ndarray,
+    residual: np.ndarray,
     active: dict[str, str],
     converged: bool,
 ) -> tuple[str, ...]:
     flat = _without_influence(ps.layout, where)
     others = tuple(name for name in unidentified if name.partition("[")[0] not in flat)
-    jacobian, residual = (np.asarray(array, np.float64) for array in (end.jacobian, end.residual))
     sentences = find_warnings(ps, others, degrees_of_freedom, absolute_sigma, jacobian, residual, converged)
     pressed = [f"{name} ({side})" for name, side in active.items() if side != "fixed"]
     if pressed:
@@ -283,8 +214,8 @@ def _cure(paths: list[str]) -> str:
     return f"start {_them(paths)} elsewhere, or fix {_them(paths)} with lux.fixed(...) if it never does"
 
 
-def _explain(outcome: LeastSquaresResult, start: Evaluation, where: Optimality, max_steps: int) -> str:
-    before = float(np.sum(np.asarray(start.residual, np.float64) ** 2))
+def _explain(outcome: LeastSquaresResult, before: float, where: Optimality, max_steps: int) -> str:
+    """What a solve that did not converge says; `before` is the cost where it began."""
     at = describe_point(outcome.ps)
     if is_known(outcome.result, optx.RESULTS.nonlinear_max_steps_reached):
         what = f"did not converge within max_steps={max_steps}"
@@ -302,7 +233,8 @@ def _explain(outcome: LeastSquaresResult, start: Evaluation, where: Optimality, 
     else:
         what = f"failed: {optx.RESULTS[outcome.result]}".rstrip(".")
         hint = "Start elsewhere, or constrain the parameters"
+    minimised = "the sum of squares" if outcome.loss == "linear" else f"the {outcome.loss} loss"
     return (
-        f"least squares {what}, after {outcome.num_steps} steps; the sum of squares went from {before:.6g} to {outcome.chi_square:.6g}, "
+        f"least squares {what}, after {outcome.num_steps} steps; {minimised} went from {2 * before:.6g} to {2 * outcome.cost:.6g}, "
         f"at {at}. {hint}; throw=False returns what was reached"
     )

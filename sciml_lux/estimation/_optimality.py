@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
+from jaxtyping import Float
 
 from ..core import CachedFunction, is_known
 from ..flatten import FlatParams, Layout
@@ -32,8 +33,10 @@ def optimality(
     end: Evaluation,
     args: tuple[Any, Any],
     result: optx.RESULTS,
+    weights: Float[np.ndarray, " residuals"],
 ) -> tuple[Optimality, optx.RESULTS]:
-    """What is to be said of the point `ps` with the evaluation `end`, where a solve from `start` ended; and `result` corrected by it."""
+    """What is to be said of the point `ps` with the evaluation `end`, where a solve from `start` ended; and `result` corrected by it.
+    `weights`: by how much a change of the square of each residual changes what is minimised: 1 but for robust losses."""
     jacobian = np.asarray(end.jacobian, np.float64)
     flat = ~np.any(jacobian, axis=0)
     held, saddle = np.zeros(flat.shape, int), np.zeros_like(flat)
@@ -41,7 +44,9 @@ def optimality(
         return Optimality(held, flat, saddle), optx.RESULTS.nonfinite
     if np.any(flat):
         columns = jnp.asarray(np.flatnonzero(flat))
-        saddle[flat] = np.asarray(_saddles(cached, ps.layout, ps.vector, args, columns))
+        saddle[flat] = np.asarray(
+            _saddles(cached, ps.layout, ps.vector, args, columns, jnp.asarray(weights, ps.layout.dtype))
+        )
     if np.any(saddle):
         return Optimality(held, flat, saddle), optx.RESULTS.nonlinear_divergence
     if is_known(result, optx.RESULTS.nonlinear_divergence):
@@ -95,9 +100,14 @@ def _minimal_beside_bounds(end: Evaluation, held: np.ndarray) -> bool:
 
 @eqx.filter_jit
 def _saddles(
-    cached: CachedFunction, layout: Layout, vector: jax.Array, args: tuple[Any, Any], columns: jax.Array
+    cached: CachedFunction,
+    layout: Layout,
+    vector: jax.Array,
+    args: tuple[Any, Any],
+    columns: jax.Array,
+    weights: jax.Array,
 ) -> jax.Array:
-    """Whether the sum of squares falls to both sides of numbers on which the residual does not depend: `r . r'' < 0`."""
+    """Whether what is minimised falls to both sides of numbers on which the residual does not depend: `w r . r'' < 0`."""
 
     residual = cached.use()[0]
 
@@ -105,6 +115,7 @@ def _saddles(
         direction = jnp.zeros_like(vector).at[column].set(1)
         along = lambda vector: jax.jvp(lambda v: residual_vector(residual, layout, v, args), (vector,), (direction,))  # noqa: E731
         (r, _), (_, second) = jax.jvp(along, (vector,), (direction,))
+        r = weights * r
         rounding = jnp.sqrt(jnp.finfo(r.dtype).eps) * jnp.linalg.norm(r) * jnp.linalg.norm(second)
         return jnp.vdot(r, second) < -rounding
 

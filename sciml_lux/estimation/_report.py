@@ -105,8 +105,12 @@ def _summary(array: Shown, value: np.ndarray, error: np.ndarray) -> tuple[str, .
 def _quality(result: Any) -> list[str]:
     estimated = result.num_data - result.degrees_of_freedom
     deviation = "" if np.isnan(result.residual_std) else f"residual standard deviation {result.residual_std:.6g}, "
+    lines = [f"  {result.num_data} data, {estimated} parameters, {result.degrees_of_freedom} degrees of freedom"]
+    if result.loss != "linear":
+        minimised = f"{result.loss} loss with f_scale={result.f_scale:.6g}: cost {result.cost:.6g}"
+        return [*lines, f"  {minimised}, {deviation}sum of squares {result.chi_square:.6g}"]
     return [
-        f"  {result.num_data} data, {estimated} parameters, {result.degrees_of_freedom} degrees of freedom",
+        *lines,
         f"  {deviation}sum of squares {result.chi_square:.6g}",
         f"  AIC {result.aic:.6g}, BIC {result.bic:.6g}",
     ]

@@ -60,6 +60,11 @@ CASES = [
         (NAMES | {"problem": PROBLEM, "starts": STARTS, "st": ST}, lambda found: found.best),
     ),
     (
+        'estimation/fitting/_intervals.py: write method="profile"',
+        lambda: est.fit(problem(noise=0.1), PS).conf_interval(method="f-test", names=["rate"]),
+        lambda: est.fit(problem(noise=0.1), PS).conf_interval(method="profile", names=["rate"]),
+    ),
+    (
         "estimation/fitting/_multistart.py: write starts = est.sample_starts(key, problem, n)",
         lambda: est.multistart(PROBLEM, PS),
         lambda: est.multistart(PROBLEM, est.sample_starts(KEY, PROBLEM, 2)),

@@ -11,7 +11,7 @@ from ...flatten import Params
 from ._bootstrap import Bootstrap, bootstrap
 from ._derived import Derived, derived
 from ._estimate import Estimate
-from ._intervals import Intervals, profile_intervals, wald_intervals
+from ._intervals import Intervals, refitted_intervals, wald_intervals
 from ._laplace import LaplaceApproximation, laplace
 from ._plot import draw
 from ._predict import Prediction, predict
@@ -59,16 +59,22 @@ class Fit(Estimate):
         return profiles(self, names, level, points)
 
     def conf_interval(
-        self, level: float = 0.95, method: Literal["wald", "profile"] = "wald", names: Sequence[str] | None = None
+        self,
+        level: float = 0.95,
+        method: Literal["wald", "profile", "f-test"] = "wald",
+        names: Sequence[str] | None = None,
     ) -> Intervals:
         """Confidence intervals by name, `{name: (lower, upper)}`, in the units in which parameters are shown.
 
         **Arguments:** `level`; `method`: `"wald"`: the estimate and so many standard errors to both sides, of the logarithm for parameters
         that are stored as one; `"profile"`: where twice the fall of the log-likelihood, all others fitted anew, is the quantile of
         chi-square with one degree of freedom: it needs no symmetry, costs fits, and is infinite where the likelihood does not fall far
-        enough.
+        enough; `"f-test"`: for normal noise with one standard deviation that is estimated, where the sum of squares, all others fitted
+        anew, has risen by the quantile of F: exact for linear models, with few data the wider.
         """
-        return wald_intervals(self, level, names) if method == "wald" else profile_intervals(self, level, names, method)
+        return (
+            wald_intervals(self, level, names) if method == "wald" else refitted_intervals(self, level, names, method)
+        )
 
     def bootstrap(self, n: int, key: Key[Array, ""]) -> Bootstrap:
         """The parametric bootstrap: `n` data sets drawn from the noise around what is predicted, each fitted from here."""

@@ -10,8 +10,9 @@ from jaxtyping import Float
 
 from ..._errors import ParameterError
 from .._bounds import Box
-from .._coordinates import positions
+from .._coordinates import positions, value_at
 from .._names import resolve
+from .._wald import check_level
 from ._box import box_of
 from ._estimate import Estimate
 from ._lanes import Job, Searches, run_searches
@@ -41,8 +42,11 @@ class Line:
 
     def interval(self, level: float) -> tuple[float, float]:
         """Where twice the drop is the quantile of chi-square with one degree of freedom; infinite where it does not get so far."""
+        return self.within(scipy.special.ndtri((1 + level) / 2))
+
+    def within(self, limit: float) -> tuple[float, float]:
+        """Where the root of twice the drop is `limit`."""
         root = np.sign(self.values - self.best) * np.sqrt(2 * np.maximum(self.drop, 0.0))
-        limit = scipy.special.ndtri((1 + level) / 2)
         found = []
         for sign in (-1.0, 1.0):
             side = sign * (self.values - self.best) >= 0
@@ -69,17 +73,20 @@ class Profile:
 
 
 def profiles(estimate: Estimate, names: str | Sequence[str] | None, level: float, points: int) -> Profile:
-    """**Errors:** `ParameterError` for a name of no number that could be held."""
+    """**Errors:** `ParameterError` for a name of no number that could be held; `ValueError` for a level that is none."""
+    check_level(level)
+    return profiles_within(estimate, names, float(scipy.special.ndtri((1 + level) / 2)), points)
+
+
+def profiles_within(estimate: Estimate, names: str | Sequence[str] | None, limit: float, points: int) -> Profile:
+    """Profiles that go on until the root of twice the drop is `limit`."""
     where = positions(estimate.coordinates.start.layout)
     free = [name for name in where if estimate.sides[where[name]] != 2]
     asked = free if names is None else [names] if isinstance(names, str) else list(names)
     asked = [resolve(name, free, "profile") for name in asked]
-    if not 0 < level < 1:
-        raise ValueError(f"a level is between 0 and 1, got {level}")
     if estimate.outcome == "failed":
         raise ParameterError("a fit that failed has no profiles: it has no point to go from")
     errors = np.sqrt(np.diag(coordinate_covariance(estimate)))
-    limit = float(scipy.special.ndtri((1 + level) / 2))
     sides = [(name, sign) for name in asked for sign in (-1.0, 1.0)]
     found = dict[int, list[_Point]]()
     searches = [
@@ -104,13 +111,13 @@ def _first(estimate: Estimate, index: int, errors: np.ndarray, limit: float, poi
 
 def _line(estimate: Estimate, index: int, sides: list[_Point]) -> Line:
     """The two sides and the estimate, in order."""
-    found = [(np.asarray(estimate.point.vector, np.float64), 0.0, True), *sides]
+    found, layout = [(np.asarray(estimate.point.vector, np.float64), 0.0, True), *sides], estimate.point.layout
     vectors = np.stack([vector for vector, _, _ in found])
     order = np.argsort(vectors[:, index])
-    shown = np.array([_shown(estimate, vector, index) for vector in vectors[order]])
+    shown = np.array([value_at(layout, vector, index) for vector in vectors[order]])
     drops, converged = (np.array([one[i] for one in found])[order] for i in (1, 2))
     ascending = np.argsort(shown)  # a map may turn the order round
-    best = _shown(estimate, vectors[0], index)
+    best = value_at(layout, vectors[0], index)
     return Line(shown[ascending], drops[ascending], vectors[order][ascending], converged[ascending], best)
 
 
@@ -143,12 +150,3 @@ def _side(estimate: Estimate, index: int, step: float, limit: float, points: int
             break
         step *= float(np.clip(1.0 / max(raised, 1e-3), 0.5, 3.0))
     return found
-
-
-def _shown(estimate: Estimate, vector: np.ndarray, index: int) -> float:
-    """One number of the vector as the user sees it."""
-    params = estimate.point.layout.unravel(jnp.asarray(vector, estimate.point.layout.dtype))
-    for entry in estimate.point.layout.entries:
-        if entry.offset <= index < entry.offset + entry.size:
-            return float(np.ravel(params[entry.path])[index - entry.offset])
-    raise IndexError(index)
