@@ -1,5 +1,6 @@
 """The report that a least-squares result (`LeastSquaresResult`, which is built on this module) prints."""
 
+import html
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,7 @@ _CORRELATED = 0.9
 
 def report(result: Any) -> str:
     """The table of estimates, the quality of the fit, correlations, warnings."""
-    return "\n".join(
-        [
-            _headline(result),
-            "",
-            *_table(result),
-            "",
-            *_quality(result),
-            *pairs_above(result.names, result.correlation),
-            *_notes(result),
-        ]
-    )
+    return "\n".join([_headline(result), "", *aligned(_table(result)), "", *_below(result)])
 
 
 def _headline(result: Any) -> str:
@@ -38,7 +29,16 @@ def _headline(result: Any) -> str:
     return f"Least squares: FAILED after {result.num_steps} steps. {optx.RESULTS[result.result]}".rstrip()
 
 
-def _table(result: Any) -> list[str]:
+def html_report(result: Any) -> str:
+    """The report for a notebook."""
+    return as_html(_table(result), [_headline(result)], _below(result))
+
+
+def _below(result: Any) -> list[str]:
+    return [*_quality(result), *pairs_above(result.names, result.correlation), *_notes(result)]
+
+
+def _table(result: Any) -> list[tuple[str, ...]]:
     arrays = list(shown(result.ps.layout))
     in_full = sum(array.size for array in arrays) <= _MOST_ROWS
     rows = [("name", "estimate", "std. error", "relative", "unit")]
@@ -50,13 +50,13 @@ def _table(result: Any) -> list[str]:
         )
     if not any(row[-1] for row in rows[1:]):
         rows = [row[:-1] for row in rows]
-    return aligned(rows)
+    return rows
 
 
 def aligned(rows: list[tuple[str, ...]]) -> list[str]:
     """A table: numbers to the right, names and units to the left; the first row is its head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    left = {i for i, word in enumerate(rows[0]) if word in ("name", "unit")}
+    left = {i for i, word in enumerate(rows[0]) if word in ("name", "unit", "direction")}
     return [
         "  "
         + "  ".join(
@@ -65,6 +65,24 @@ def aligned(rows: list[tuple[str, ...]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def as_html(rows: list[tuple[str, ...]], before: list[str], after: list[str]) -> str:
+    """The table of `aligned` for a notebook, between lines of text."""
+    left = {i for i, word in enumerate(rows[0]) if word in ("name", "unit", "direction")}
+
+    def line(row: tuple[str, ...], tag: str) -> str:
+        cells = [
+            f'<{tag} style="text-align:{"left" if i in left else "right"}">{html.escape(cell)}</{tag}>'
+            for i, cell in enumerate(row)
+        ]
+        return f"<tr>{''.join(cells)}</tr>"
+
+    def text(lines: list[str]) -> str:
+        return f"<pre>{html.escape(chr(10).join(lines))}</pre>" if lines else ""
+
+    body = "".join([line(rows[0], "th"), *(line(row, "td") for row in rows[1:])])
+    return f"{text(before)}<table>{body}</table>{text(after)}"
 
 
 def _rows(array: Shown, value: np.ndarray, error: np.ndarray, active: dict[str, str]) -> list[tuple[str, ...]]:

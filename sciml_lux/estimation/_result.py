@@ -15,7 +15,7 @@ from ._confidence import Squares, intervals_of
 from ._labels import shown
 from ._loss import LossName
 from ._refits import Refits
-from ._report import report
+from ._report import html_report, report
 from ._uncertainty import correlation_of
 
 
@@ -142,3 +142,6 @@ class LeastSquaresResult:
 
     def __repr__(self) -> str:
         return report(self)
+
+    def _repr_html_(self) -> str:
+        return html_report(self)

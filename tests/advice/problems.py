@@ -60,6 +60,11 @@ CASES = [
         (NAMES | {"problem": PROBLEM, "starts": STARTS, "st": ST}, lambda found: found.best),
     ),
     (
+        'estimation/fitting/_second_opinion.py: write method="scipy:L-BFGS-B"',
+        lambda: est.fit(PROBLEM, PS, method="scipy:trf"),
+        lambda: est.fit(PROBLEM, PS, method="scipy:L-BFGS-B"),
+    ),
+    (
         'estimation/fitting/_intervals.py: write method="profile"',
         lambda: est.fit(problem(noise=0.1), PS).conf_interval(method="f-test", names=["rate"]),
         lambda: est.fit(problem(noise=0.1), PS).conf_interval(method="profile", names=["rate"]),

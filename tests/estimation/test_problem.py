@@ -251,7 +251,7 @@ def test_an_interruption_returns_the_best_point(start, monkeypatch):
 @pytest.mark.parametrize("bounds", [{}, {"rate": (0.1, 0.5)}], ids=["inside", "on a bound"])
 def test_scipy_is_of_the_same_opinion(start, bounds):
     problem = problem_of([est.Experiment("a", TS, {"y": measured()})], bounds=bounds)
-    ours, theirs = fitted(problem, start), est.fit(problem, *start, method="L-BFGS-B")
+    ours, theirs = fitted(problem, start), est.fit(problem, *start, method="scipy:L-BFGS-B")
     assert theirs.outcome == "converged"
     np.testing.assert_allclose(theirs.log_likelihood, ours.log_likelihood, rtol=1e-9)
     np.testing.assert_allclose(theirs.values.height, ours.values.height, rtol=1e-4)

@@ -136,7 +136,7 @@ BAD = {
     "method": (
         lambda: est.fit(problem(), *lux.setup(jax.random.key(0), NODE), method="simplex"),
         ValueError,
-        'by method="scoring" or "L-BFGS-B"',
+        'by method="scoring" or one of scipy:trf',
     ),
     "budget": (lambda: est.Budget(seconds=0.0), ValueError, "above 0"),
 }

@@ -151,6 +151,12 @@ class Estimate:
         return self.problem.data.count()
 
     @property
+    def num_other_rows(self) -> int:
+        """How many of the rows that steps are taken from are no data: those of priors and penalties."""
+        terms = self.problem.shapes
+        return sum(math.prod(terms.rows[kind].shape) for kind in ("prior", "penalty"))
+
+    @property
     def num_parameters(self) -> int:
         return int(np.sum(self.sides != 2))
 

@@ -1,7 +1,7 @@
 """`fit`: from a problem and a start to an estimate."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jaxtyping import PyTree
 
@@ -15,7 +15,7 @@ from ._box import box_of
 from ._checkpoint import Checkpoint
 from ._fitted import Fit
 from ._search import Budget, Task
-from ._second_opinion import by_scipy
+from ._second_opinion import METHODS, by_scipy
 
 
 def fit(
@@ -23,7 +23,7 @@ def fit(
     ps: FlatParams,
     st: PyTree = None,
     *,
-    method: Literal["scoring", "L-BFGS-B"] = "scoring",
+    method: str = "scoring",
     budget: Budget | None = None,
     checkpoint: str | Path | None = None,
     progress: bool = False,
@@ -36,7 +36,8 @@ def fit(
     the shapes of its data: other data, bounds, starts, fixed values compile nothing.
 
     **Arguments:** `problem`; `ps`: the start, from `lux.setup(key, model)`; `st`: the state, which a fit does not change; `method`:
-    `"scoring"`, or, for a second opinion, `"L-BFGS-B"` of SciPy over the same vector, which knows gradients only; `budget`: seconds
+    `"scoring"`, or, for a second opinion, SciPy over the same vector: `"scipy:trf"`, `"scipy:dogbox"` (least squares: normal noise of known
+    size), `"scipy:L-BFGS-B"`, `"scipy:TNC"`, `"scipy:SLSQP"`, `"scipy:trust-constr"`, which know gradients only; `budget`: seconds
     and steps, after which the best point is returned, as it is after Ctrl-C; `checkpoint`: a file to which the search is written as it
     goes, every ten steps; a fit with the same start, bounds and data goes on from there, to the same bits; `progress`: whether a bar shows
     steps and the objective (needs tqdm).
@@ -53,13 +54,13 @@ def fit(
     state = problem.state if st is None else as_state(st)
     budget = Budget() if budget is None else budget
     task = Task(problem, coordinates, state)
-    if method == "L-BFGS-B":
+    if method in METHODS:
         if checkpoint is not None or progress:
             raise ValueError('SciPy keeps its search to itself: a checkpoint and progress go with method="scoring"')
-        found = by_scipy(task, coordinates.start.vector, box_of(coordinates), problem.arrays, budget)
+        found = by_scipy(task, coordinates.start.vector, box_of(coordinates), problem.arrays, budget, method)
         return Fit(problem, coordinates, task, found)
     if method != "scoring":
-        raise ValueError(f'a fit is by method="scoring" or "L-BFGS-B", got {method!r}')
+        raise ValueError(f'a fit is by method="scoring" or one of {", ".join(METHODS)}, got {method!r}')
     vector, box, arrays = coordinates.start.vector, box_of(coordinates), problem.arrays
     kept = None if checkpoint is None else Checkpoint(checkpoint, (vector, box, arrays))
     with Progress(progress, "fit", budget.steps, of="objective") as bar:

@@ -1,5 +1,6 @@
 """`Fit`: an estimate, and what is to be said of it."""
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +17,10 @@ from ._laplace import LaplaceApproximation, laplace
 from ._plot import draw
 from ._predict import Prediction, predict
 from ._profile import Profile, profiles
+from ._residual_tests import ResidualTests, residual_tests
 from ._save import as_dict, save
-from ._table import table
+from ._spectrum import Spectrum, effective_parameters, spectrum
+from ._table import html_table, table
 
 
 class Fit(Estimate):
@@ -80,6 +83,20 @@ class Fit(Estimate):
         """The parametric bootstrap: `n` data sets drawn from the noise around what is predicted, each fitted from here."""
         return bootstrap(self, n, key)
 
+    def spectrum(self) -> Spectrum:
+        """Which combinations of parameters the data determine, and which they do not; see `Spectrum`."""
+        return spectrum(self)
+
+    @functools.cached_property
+    def effective_parameters(self) -> float:
+        """How many parameters the data determine, where priors and penalties hold the others: the trace of `(I + P)^-1 I`, with `I`
+        Fisher's information of the data alone and `P` the curvature of priors and penalties."""
+        return effective_parameters(self)
+
+    def residual_tests(self) -> dict[str, ResidualTests]:
+        """By observable, whether the standardised residuals look like noise; see `ResidualTests`."""
+        return residual_tests(self)
+
     def laplace(self) -> LaplaceApproximation:
         """The normal approximation of the posterior of the vector, around the estimate."""
         return laplace(self)
@@ -88,6 +105,9 @@ class Fit(Estimate):
 
     def __repr__(self) -> str:
         return table(self)
+
+    def _repr_html_(self) -> str:
+        return html_table(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything that the report says, in plain Python: numbers, strings, lists, mappings."""
@@ -98,5 +118,5 @@ class Fit(Estimate):
         save(self, path)
 
     def plot(self, kind: str = "fit", **options: PyTree) -> Any:
-        """A figure of matplotlib: `"fit"`, `"residuals"`, `"profiles"`, `"correlation"`, `"bands"`; see `docs/estimation.md`."""
+        """A figure of matplotlib: `"fit"`, `"residuals"`, `"profiles"`, `"correlation"`, `"pairs"`, `"bands"`; see `docs/estimation.md`."""
         return draw(self, kind, **options)

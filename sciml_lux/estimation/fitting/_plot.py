@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import PyTree
 from scipy.special import ndtri
 
+from .._names import resolve
+from .._wald import estimates
 from ..problem import Predicted, filled
 from ._estimate import Estimate
 from ._predict import predict
@@ -121,10 +123,47 @@ def _correlation(estimate: Estimate) -> Any:
     return figure
 
 
+def _pairs(estimate: Estimate, names: Sequence[str] | None = None, level: float = 0.95) -> Any:
+    """Of each pair of estimates the ellipse in which both lie with this confidence, and half as confidently; by their covariance."""
+    known = [
+        i
+        for i in range(len(estimate.names))
+        if np.isfinite(estimate.covariance[i, i]) and estimate.covariance[i, i] > 0
+    ]
+    asked = None if names is None else [estimate.names.index(resolve(name, estimate.names, "pairs")) for name in names]
+    chosen = [i for i in known if asked is None or i in asked]
+    if len(chosen) < 2:
+        raise ValueError(
+            f"pairs are of two numbers or more with standard errors, got {[estimate.names[i] for i in chosen]}"
+        )
+    values, side = estimates(estimate.point), len(chosen) - 1
+    figure, axes = figure_of(side, side)
+    angles = np.linspace(0, 2 * np.pi, 200)
+    circle = np.stack([np.cos(angles), np.sin(angles)])
+    for row, i in enumerate(chosen[1:]):
+        for column, j in enumerate(chosen[:-1]):
+            axis = axes[row * side + column]
+            if column > row:
+                axis.set_visible(False)
+                continue
+            covariance = estimate.covariance[np.ix_([j, i], [j, i])]
+            lengths, directions = np.linalg.eigh(covariance)
+            for share, style in ((level, "-"), (0.5, "--")):
+                radius = np.sqrt(-2 * np.log1p(-share))
+                x, y = directions @ (np.sqrt(np.maximum(lengths, 0))[:, None] * circle) * radius
+                axis.plot(values[j] + x, values[i] + y, style, color="C0")
+            axis.plot(values[j], values[i], "o", color="C1", markersize=4)
+            axis.set(
+                xlabel=estimate.names[j] if row == side - 1 else "", ylabel=estimate.names[i] if column == 0 else ""
+            )
+    return figure
+
+
 _KINDS: dict[str, Callable[..., Any]] = {
     "fit": _fit,
     "bands": _bands,
     "residuals": _residuals,
     "profiles": _profiles,
     "correlation": _correlation,
+    "pairs": _pairs,
 }

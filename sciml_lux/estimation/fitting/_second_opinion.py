@@ -1,4 +1,7 @@
-"""The same search by SciPy, which shares nothing with ours but the objective and its gradient."""
+"""The same search by SciPy, which shares nothing with ours but the objective and its derivatives."""
+
+from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -6,29 +9,32 @@ import scipy.optimize
 from jaxtyping import Array, Float
 
 from .._bounds import Box
+from ..noise import Normal as NormalNoise
+from ..priors import Normal as NormalPrior
 from ..problem import Arrays
-from ._search import Budget, Search, Task
+from ._search import Budget, Search, Task, evaluate
+
+_BY_GRADIENT = ("L-BFGS-B", "TNC", "SLSQP", "trust-constr")
+_BY_JACOBIAN = ("trf", "dogbox")
+METHODS = tuple(f"scipy:{name}" for name in (*_BY_JACOBIAN, *_BY_GRADIENT))
+
+# What a function value that is not finite counts as: worse than any.
+_WORST = 1e300
 
 
-def by_scipy(task: Task, vector: Float[Array, " size"], box: Box, arrays: Arrays, budget: Budget) -> Search:
-    """L-BFGS-B, over the same coordinates and within the same bounds, in units of what a large change of each is."""
-    dtype = task.layout.dtype
+def by_scipy(
+    task: Task, vector: Float[Array, " size"], box: Box, arrays: Arrays, budget: Budget, method: str
+) -> Search:
+    """Over the same coordinates and within the same bounds, in units of what a large change of each is.
+
+    **Errors:** `ValueError` for a method of least squares where what is maximised is no sum of squares.
+    """
     units = np.where(np.asarray(task.sizes) > 0, np.asarray(task.sizes, np.float64), 1.0)
-
-    def objective(scaled: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = task.look(jnp.asarray(scaled * units, dtype), box, arrays)
-        # A point where the model has no finite result is worse than any.
-        return (value, gradient * units) if np.isfinite(value) else (1e300, np.zeros(len(units)))
-
     low, high = (np.asarray(end, np.float64) / units for end in (box.lower, box.upper))
-    found = scipy.optimize.minimize(
-        objective,
-        np.asarray(vector, np.float64) / units,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=list(zip(low.tolist(), high.tolist(), strict=True)),
-        options={"maxiter": budget.steps, "ftol": 1e-15, "gtol": 1e-9},
-    )
+    start, name = np.clip(np.asarray(vector, np.float64) / units, low, high), method.removeprefix("scipy:")
+    search = _least_squares if name in _BY_JACOBIAN else _minimize
+    found, steps = search(task, start, low, high, units, box, arrays, budget, name)
+    dtype = task.layout.dtype
     point = jnp.clip(jnp.asarray(found.x * units, dtype), box.lower, box.upper)
     there = task.run(point, box, arrays, Budget(steps=1))
     reason = (
@@ -36,6 +42,93 @@ def by_scipy(task: Task, vector: Float[Array, " size"], box: Box, arrays: Arrays
         if not np.isfinite(there.summary.objective)
         else ""
         if found.success
-        else f"L-BFGS-B: {found.message}"
+        else f"{method}: {found.message}"
     )
-    return there._replace(num_steps=int(found.nit), successful=bool(found.success) and not reason, reason=reason)
+    return there._replace(num_steps=steps, successful=bool(found.success) and not reason, reason=reason)
+
+
+def _minimize(
+    task: Task,
+    start: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    units: np.ndarray,
+    box: Box,
+    arrays: Arrays,
+    budget: Budget,
+    name: str,
+) -> tuple[Any, int]:
+    dtype = task.layout.dtype
+
+    def objective(scaled: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = task.look(jnp.asarray(scaled * units, dtype), box, arrays)
+        return (value, gradient * units) if np.isfinite(value) else (_WORST, np.zeros(len(units)))
+
+    tight = {"L-BFGS-B": {"ftol": 1e-14, "gtol": 1e-6}, "TNC": {"ftol": 1e-15, "xtol": 1e-12}, "SLSQP": {"ftol": 1e-14}}
+    most = {"maxfun": budget.steps} if name == "TNC" else {"maxiter": budget.steps}
+    bounds = scipy.optimize.Bounds(low, high)  # pyright: ignore[reportArgumentType]
+    found = scipy.optimize.minimize(
+        objective, start, jac=True, method=name, bounds=bounds, options=most | tight.get(name, {"gtol": 1e-8})
+    )
+    return found, int(found.nit)
+
+
+def _least_squares(
+    task: Task,
+    start: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    units: np.ndarray,
+    box: Box,
+    arrays: Arrays,
+    budget: Budget,
+    name: str,
+) -> tuple[Any, int]:
+    _check_squares(task)
+    # A fixed number has no room between its bounds, which this method wants.
+    free = low < high
+    whole, dtype = start.copy(), task.layout.dtype
+
+    def looked(scaled: np.ndarray) -> Any:
+        whole[free] = scaled
+        with task.compiled() as cached:
+            return evaluate(
+                cached, task.layout, (whole * units).astype(dtype), np.asarray(np.inf, dtype), task.st, arrays
+            )
+
+    def rows(scaled: np.ndarray) -> np.ndarray:
+        residual = np.asarray(looked(scaled).residual, np.float64)
+        return np.where(np.isfinite(residual), residual, 1e100)
+
+    def jacobian(scaled: np.ndarray) -> np.ndarray:
+        columns = np.asarray(looked(scaled).jacobian, np.float64)[:, free] * units[free]
+        return np.where(np.isfinite(columns), columns, 0.0)
+
+    step: Callable[..., Any] = scipy.optimize.least_squares
+    found = step(
+        rows,
+        start[free],
+        jac=jacobian,
+        bounds=(low[free], high[free]),
+        method=name,
+        max_nfev=budget.steps,
+        xtol=1e-12,
+        ftol=1e-12,
+        gtol=1e-12,
+    )
+    whole[free] = found.x
+    found.x = whole
+    return found, int(found.nfev)
+
+
+def _check_squares(task: Task) -> None:
+    function = task.problem.function
+    known = all(
+        type(noise) is NormalNoise and not isinstance(noise.spread, str) and not callable(noise.spread)
+        for _, noise in function.simulation.noise
+    )
+    if not known or not all(type(prior) is NormalPrior for _, prior in function.priors):
+        raise ValueError(
+            "scipy:trf and scipy:dogbox minimise a sum of squares, which a likelihood is for normal noise of known size and normal priors "
+            'alone; write method="scipy:L-BFGS-B"'
+        )

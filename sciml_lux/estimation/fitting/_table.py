@@ -6,7 +6,7 @@ import numpy as np
 from ...flatten import Params
 from .._bounds import Box
 from .._labels import Shown, shown
-from .._report import aligned, estimate_text, pairs_above
+from .._report import aligned, as_html, estimate_text, pairs_above
 from ._box import box_of
 from ._estimate import Estimate
 
@@ -16,10 +16,17 @@ _SIDES = {"lower": "at lower bound", "upper": "at upper bound", "fixed": "fixed"
 
 def table(estimate: Estimate) -> str:
     """What one would publish: outcome, estimates, likelihood, correlations, warnings."""
-    lines = [_headline(estimate), "", *aligned(_rows(estimate)), "", *_quality(estimate)]
-    if estimate.outcome != "failed":
-        lines += pairs_above(estimate.names, estimate.correlation)
-    return "\n".join([*lines, *(f"  warning: {sentence}" for sentence in _warnings(estimate))])
+    return "\n".join([_headline(estimate), "", *aligned(_rows(estimate)), "", *_below(estimate)])
+
+
+def html_table(estimate: Estimate) -> str:
+    """The same for a notebook."""
+    return as_html(_rows(estimate), [_headline(estimate)], _below(estimate))
+
+
+def _below(estimate: Estimate) -> list[str]:
+    pairs = pairs_above(estimate.names, estimate.correlation) if estimate.outcome != "failed" else []
+    return [*_quality(estimate), *pairs, *(f"  warning: {sentence}" for sentence in _warnings(estimate))]
 
 
 def _headline(estimate: Estimate) -> str:

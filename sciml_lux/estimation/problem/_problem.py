@@ -199,6 +199,14 @@ class Problem:
         with cached_function(self._key(ps)) as cached, failure_mode("nan"):
             return terms_of(cached, params, st, self.arrays)
 
+    @functools.cached_property
+    def shapes(self) -> Terms:
+        """The shapes of all terms."""
+        params = jax.eval_shape(
+            lambda vector: FlatParams(vector, self.layout).params, jnp.zeros(self.layout.size, self.layout.dtype)
+        )
+        return jax.eval_shape(self.function, params, self.state, self.arrays)
+
     def _key(self, ps: Parameters) -> Any:
         return self.function, ravel_maps(ps.layout) if isinstance(ps, FlatParams) else ()
 
