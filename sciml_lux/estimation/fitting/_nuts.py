@@ -1,0 +1,185 @@
+"""Chains of the No-U-Turn sampler: one compiled program, which takes all chains some steps further, whether they warm up or draw.
+
+The kernel, the adaptation of the step size and the estimate of the covariance are BlackJAX's. What a chain learns while it warms up is
+pooled: all have one step size and one mass matrix, so that none waits for another whose steps are shorter.
+"""
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from ...core import CachedFunction, State
+from ...flatten import Layout
+from ..problem import Arrays
+from ._open import Open
+
+# Up to so many numbers the gradient is taken forward, in one pass with a tangent for each; beyond backward.
+FORWARD = 4
+
+# The mass matrix is dense up to so many numbers, and diagonal beyond.
+DENSE = 100
+
+
+class Stage(IntEnum):
+    """Of a step: `FAST` adapts the step size; `SLOW` gathers the covariance as well; `CLOSE` ends a window, whose covariance becomes the
+    mass matrix; `KEEP` adapts nothing, and its draw is one."""
+
+    FAST = 0
+    SLOW = 1
+    CLOSE = 2
+    KEEP = 3
+
+
+class Chains(NamedTuple):
+    """Where all chains stand. `state`: of the kernel, with an axis of chains; `steps`: of the step size; `metric`: of the mass matrix."""
+
+    state: PyTree
+    steps: PyTree
+    metric: PyTree
+
+
+class Target(NamedTuple):
+    """What the density is of, beside the function: coordinates, state, data."""
+
+    at: Open
+    st: State
+    arrays: Arrays
+
+
+class Drawn(NamedTuple):
+    """Of each step and chain: `z`; the logarithm of its density there; `energy`; the share that was accepted along the trajectory; its
+    steps; whether it diverged."""
+
+    z: Float[Array, "steps chains free"]
+    log_density: Float[Array, "steps chains"]
+    energy: Float[Array, "steps chains"]
+    acceptance: Float[Array, "steps chains"]
+    num_steps: Int[Array, "steps chains"]
+    diverging: Any
+
+
+def stages(warmup: int, draws: int) -> Int[np.ndarray, " steps"]:
+    """The schedule of Stan: windows that double, in which the covariance is gathered, between two in which only the step size adapts."""
+    from blackjax.adaptation.window_adaptation import build_schedule
+
+    kinds, ends = np.asarray(build_schedule(warmup)).reshape(warmup, 2).T
+    return np.concatenate([np.where(ends == 1, int(Stage.CLOSE), kinds), np.full(draws, int(Stage.KEEP))])
+
+
+def begin(
+    z: Float[np.ndarray, "chains free"],
+    log_density: Float[np.ndarray, " chains"],
+    slope: Float[np.ndarray, "chains free"],
+    covariance: Float[np.ndarray, "free free"],
+    dtype: np.dtype[Any],
+) -> Chains:
+    """Chains at these points, with a step of 1 in the units of this covariance."""
+    from blackjax.adaptation.mass_matrix import mass_matrix_adaptation
+    from blackjax.adaptation.step_size import dual_averaging_adaptation
+    from blackjax.mcmc.hmc import HMCState
+
+    is_diagonal = len(covariance) > DENSE
+    matrix = jnp.asarray(np.diag(covariance) if is_diagonal else covariance, dtype)
+    metric = mass_matrix_adaptation(is_diagonal)[0](len(covariance), matrix)
+    steps = dual_averaging_adaptation(0.8)[0](1.0)
+    made = Chains(HMCState(z, log_density, slope), steps, metric)
+    return jax.tree.map(lambda leaf: _as(leaf, dtype), made)
+
+
+def _as(leaf: PyTree, dtype: np.dtype[Any]) -> PyTree:
+    array = jnp.asarray(leaf)
+    return array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.int32)
+
+
+def log_density_of(
+    cached: CachedFunction, layout: Layout, target: Target, is_forward: bool
+) -> Callable[[Float[Array, " free"]], Float[Array, ""]]:
+    """The logarithm of the density of `z`, with a gradient that is finite: where either is not, -inf and 0."""
+    function = cached.use()
+
+    def total(z: Float[Array, " free"]) -> Float[Array, ""]:
+        vector = target.at.closed(z)
+        terms = function(layout.unravel(vector), target.st, target.arrays)
+        return layout.log_abs_det_jacobian(vector) + jnp.sum(target.at.log_rates(z)) - terms.objective
+
+    def both(z: Float[Array, " free"]) -> tuple[Float[Array, ""], Float[Array, " free"]]:
+        if is_forward:
+            basis = jnp.eye(z.size, dtype=z.dtype)
+            value, slope = jax.vmap(lambda one: jax.jvp(total, (z,), (one,)), out_axes=(None, 0))(basis)
+        else:
+            value, slope = jax.value_and_grad(total)(z)
+        is_finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(slope))
+        return jnp.where(is_finite, value, -jnp.inf), jnp.where(is_finite, slope, 0.0)
+
+    density = jax.custom_vjp(lambda z: both(z)[0])
+    density.defvjp(both, lambda slope, cotangent: (cotangent * slope,))
+    return density
+
+
+@eqx.filter_jit
+def advance(
+    cached: CachedFunction,
+    layout: Layout,
+    is_forward: bool,
+    target: Target,
+    chains: Chains,
+    schedule: tuple[Int[Array, " steps"], Int[Array, " steps"]],
+    key: Key[Array, ""],
+    target_accept: Float[Array, ""],
+) -> tuple[Chains, Drawn]:
+    """All chains, as many steps further as the schedule has: pairs of a stage and the number of the step, which makes its random key."""
+    from blackjax.mcmc.nuts import build_kernel
+
+    log_density, kernel = log_density_of(cached, layout, target, is_forward), build_kernel()
+    count = jax.tree.leaves(chains.state)[0].shape[0]
+
+    def step(chains: Chains, planned: tuple[Int[Array, ""], Int[Array, ""]]) -> tuple[Chains, Drawn]:
+        stage, index = planned
+        size = jnp.exp(jnp.where(stage == Stage.KEEP, chains.steps.log_step_size_avg, chains.steps.log_step_size))
+        matrix = chains.metric.inverse_mass_matrix
+        one = lambda key, state: kernel(key, state, log_density, size, matrix)  # noqa: E731
+        state, info = jax.vmap(one)(jax.random.split(jax.random.fold_in(key, index), count), chains.state)
+        drawn = Drawn(
+            state.position,
+            state.logdensity,
+            info.energy,
+            info.acceptance_rate,
+            info.num_integration_steps,
+            info.is_divergent,
+        )
+        return _adapted(chains._replace(state=state), stage, jnp.mean(info.acceptance_rate), target_accept), drawn
+
+    return jax.lax.scan(step, chains, schedule)
+
+
+def _adapted(
+    chains: Chains, stage: Int[Array, ""], acceptance: Float[Array, ""], target_accept: Float[Array, ""]
+) -> Chains:
+    from blackjax.adaptation.mass_matrix import mass_matrix_adaptation
+    from blackjax.adaptation.step_size import dual_averaging_adaptation
+
+    restart, correct, settle = dual_averaging_adaptation(target_accept)
+    _, gather, close = mass_matrix_adaptation(chains.metric.inverse_mass_matrix.ndim == 1)
+
+    def fast(chains: Chains) -> Chains:
+        return chains._replace(steps=correct(chains.steps, acceptance))
+
+    def slow(chains: Chains) -> Chains:
+        metric, _ = jax.lax.scan(lambda kept, z: (gather(kept, z), None), chains.metric, chains.state.position)
+        return fast(chains)._replace(metric=metric)
+
+    def end(chains: Chains) -> Chains:
+        gathered = slow(chains)
+        return gathered._replace(metric=close(gathered.metric), steps=restart(settle(gathered.steps)))
+
+    # BlackJAX makes what it restarts of JAX's default types.
+    like = lambda made: jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), made, chains)  # noqa: E731
+    return jax.lax.switch(
+        stage, [lambda c: like(fast(c)), lambda c: like(slow(c)), lambda c: like(end(c)), lambda c: c], chains
+    )
