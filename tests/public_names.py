@@ -435,6 +435,7 @@ PUBLIC = {
         "LaplaceApproximation",
         "LeastSquaresResult",
         "Multistart",
+        "Posterior",
         "Prediction",
         "Problem",
         "Profile",

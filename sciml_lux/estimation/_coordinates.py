@@ -29,7 +29,8 @@ class Coordinates(NamedTuple):
     layout: Layout
 
     def declared(self, vector: Float[Array, "*batch size"]) -> FlatParams:
-        """The parameters as they were declared, of one vector or a batch. Where one is on a bound, what is stored is so far out that the bound itself is shown."""
+        """The parameters as they were declared, of one vector or a batch. Where one is on a bound, what is stored is so far out that the
+        bound itself is shown."""
         far = 2 * math.log(float(jnp.finfo(vector.dtype).max))
         stored = np.array(vector)
         for part, ravel_map in self._replaced():

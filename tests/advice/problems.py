@@ -65,6 +65,11 @@ CASES = [
         lambda: est.multistart(PROBLEM, est.sample_starts(KEY, PROBLEM, 2)),
     ),
     (
+        "estimation/fitting/_sample.py: write fit.sample(jax.random.key(0), draws={})",
+        lambda: est.fit(PROBLEM, PS).sample(20),
+        ({"fit": est.fit(PROBLEM, PS)}, None),
+    ),
+    (
         "estimation/fitting/_starts.py: write est.Problem(..., bounds={name: (lower, upper)})",
         lambda: est.sample_starts(KEY, problem(), 2),
         lambda: est.sample_starts(KEY, problem(bounds={"rate": (0.1, 2.0)}), 2),

@@ -53,22 +53,27 @@ class Target(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """Of each step and chain: `z`; the logarithm of its density there; `energy`; the share that was accepted along the trajectory; its
-    steps; whether it diverged."""
+    """Of each step and chain, in arrays with these two axes first: `z`; the logarithm of its density there; `energy`; the share that was
+    accepted along the trajectory; its steps; whether it diverged."""
 
-    z: Float[Array, "steps chains free"]
-    log_density: Float[Array, "steps chains"]
-    energy: Float[Array, "steps chains"]
-    acceptance: Float[Array, "steps chains"]
-    num_steps: Int[Array, "steps chains"]
+    z: Any
+    log_density: Any
+    energy: Any
+    acceptance: Any
+    num_steps: Any
     diverging: Any
+
+
+def _blackjax() -> Any:
+    import blackjax  # an extra, whose annotations say float for arrays
+
+    return blackjax
 
 
 def stages(warmup: int, draws: int) -> Int[np.ndarray, " steps"]:
     """The schedule of Stan: windows that double, in which the covariance is gathered, between two in which only the step size adapts."""
-    from blackjax.adaptation.window_adaptation import build_schedule
-
-    kinds, ends = np.asarray(build_schedule(warmup)).reshape(warmup, 2).T
+    with jax.numpy_dtype_promotion("standard"):
+        kinds, ends = np.asarray(_blackjax().adaptation.window_adaptation.build_schedule(warmup)).reshape(warmup, 2).T
     return np.concatenate([np.where(ends == 1, int(Stage.CLOSE), kinds), np.full(draws, int(Stage.KEEP))])
 
 
@@ -80,15 +85,12 @@ def begin(
     dtype: np.dtype[Any],
 ) -> Chains:
     """Chains at these points, with a step of 1 in the units of this covariance."""
-    from blackjax.adaptation.mass_matrix import mass_matrix_adaptation
-    from blackjax.adaptation.step_size import dual_averaging_adaptation
-    from blackjax.mcmc.hmc import HMCState
-
-    is_diagonal = len(covariance) > DENSE
+    library, is_diagonal = _blackjax(), len(covariance) > DENSE
     matrix = jnp.asarray(np.diag(covariance) if is_diagonal else covariance, dtype)
-    metric = mass_matrix_adaptation(is_diagonal)[0](len(covariance), matrix)
-    steps = dual_averaging_adaptation(0.8)[0](1.0)
-    made = Chains(HMCState(z, log_density, slope), steps, metric)
+    with jax.numpy_dtype_promotion("standard"):
+        metric = library.adaptation.mass_matrix.mass_matrix_adaptation(is_diagonal)[0](len(covariance), matrix)
+        steps = library.adaptation.step_size.dual_averaging_adaptation(0.8)[0](1.0)
+    made = Chains(library.mcmc.hmc.HMCState(z, log_density, slope), steps, metric)
     return jax.tree.map(lambda leaf: _as(leaf, dtype), made)
 
 
@@ -117,8 +119,9 @@ def log_density_of(
         is_finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(slope))
         return jnp.where(is_finite, value, -jnp.inf), jnp.where(is_finite, slope, 0.0)
 
-    density = jax.custom_vjp(lambda z: both(z)[0])
-    density.defvjp(both, lambda slope, cotangent: (cotangent * slope,))
+    once = jax.jit(both)  # loops around it are mapped over chains several times while they are traced
+    density = jax.custom_vjp(lambda z: once(z)[0])
+    density.defvjp(once, lambda slope, cotangent: (cotangent * slope,))
     return density
 
 
@@ -134,9 +137,7 @@ def advance(
     target_accept: Float[Array, ""],
 ) -> tuple[Chains, Drawn]:
     """All chains, as many steps further as the schedule has: pairs of a stage and the number of the step, which makes its random key."""
-    from blackjax.mcmc.nuts import build_kernel
-
-    log_density, kernel = log_density_of(cached, layout, target, is_forward), build_kernel()
+    log_density, kernel = log_density_of(cached, layout, target, is_forward), _blackjax().mcmc.nuts.build_kernel()
     count = jax.tree.leaves(chains.state)[0].shape[0]
 
     def step(chains: Chains, planned: tuple[Int[Array, ""], Int[Array, ""]]) -> tuple[Chains, Drawn]:
@@ -161,11 +162,9 @@ def advance(
 def _adapted(
     chains: Chains, stage: Int[Array, ""], acceptance: Float[Array, ""], target_accept: Float[Array, ""]
 ) -> Chains:
-    from blackjax.adaptation.mass_matrix import mass_matrix_adaptation
-    from blackjax.adaptation.step_size import dual_averaging_adaptation
-
-    restart, correct, settle = dual_averaging_adaptation(target_accept)
-    _, gather, close = mass_matrix_adaptation(chains.metric.inverse_mass_matrix.ndim == 1)
+    adaptation = _blackjax().adaptation
+    restart, correct, settle = adaptation.step_size.dual_averaging_adaptation(target_accept)
+    _, gather, close = adaptation.mass_matrix.mass_matrix_adaptation(chains.metric.inverse_mass_matrix.ndim == 1)
 
     def fast(chains: Chains) -> Chains:
         return chains._replace(steps=correct(chains.steps, acceptance))

@@ -14,8 +14,8 @@ from .._types import Numbers
 class Open(NamedTuple):
     r"""Numbers `z` without bounds for those of a vector `x` that no equal bounds hold.
 
-    `x = lower + (upper - lower) / (1 + exp(-z))` between two bounds, `x = lower + exp(z)` and `x = upper - exp(z)` beside one, `x = z` where
-    there is none. `free`: the positions of these numbers in `vector`, whose others stay as they are.
+    `x = lower + (upper - lower) / (1 + exp(-z))` between two bounds, `x = lower + exp(z)` and `x = upper - exp(z)` beside one, `x = z`
+    where there is none. `free`: the positions of these numbers in `vector`, whose others stay as they are.
     """
 
     vector: Float[Array, " size"]

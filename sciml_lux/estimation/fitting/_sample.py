@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, PyTree
 
 from ..._errors import ParameterError, SolveError
 from ...core import cached_function, differentiation_mode, failure_mode
@@ -40,6 +40,7 @@ def sample(
     progress: bool,
 ) -> Posterior:
     """See `Fit.sample`."""
+    _check_key(key, draws)
     _check(estimate, draws, warmup, chains, target_accept)
     at = open_coordinates(estimate.point.vector, box_of(estimate.coordinates))
     if not at.free.size:
@@ -68,7 +69,16 @@ def sample(
     # Chains first, and draws only.
     every = jax.tree.map(lambda *parts: np.swapaxes(np.concatenate(parts)[warmup:total], 0, 1), *found)
     step_size = float(jnp.exp(standing.steps.log_step_size_avg))
-    return Posterior(estimate, np.asarray(_vectors(at, every.z)), every, step_size)
+    return Posterior(estimate, np.asarray(_vectors(at, jnp.asarray(every.z))), every, step_size)
+
+
+def _check_key(key: PyTree, draws: int) -> None:
+    if hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ():
+        return
+    number = key if isinstance(key, int) else draws
+    raise ParameterError(
+        f"one typed random key comes first, got {type(key).__name__}; write fit.sample(jax.random.key(0), draws={number})"
+    )
 
 
 def _check(estimate: Estimate, draws: int, warmup: int, chains: int, target_accept: float) -> None:
@@ -85,8 +95,8 @@ def _check(estimate: Estimate, draws: int, warmup: int, chains: int, target_acce
 
 
 @eqx.filter_jit
-def _vectors(at: Open, z: Float[np.ndarray, "chains draws free"]) -> Float[Array, "chains draws size"]:
-    return jax.vmap(jax.vmap(at.closed))(jnp.asarray(z))
+def _vectors(at: Open, z: Float[Array, "chains draws free"]) -> Float[Array, "chains draws size"]:
+    return jax.vmap(jax.vmap(at.closed))(z)
 
 
 @eqx.filter_jit
