@@ -31,13 +31,10 @@ _MOST_PAIRS = 8
 class Posterior:
     """Draws of a posterior; `print` it for a table.
 
-    **Attributes:** `names`: of every number that was sampled; `draws`: by name, in the units in which parameters are shown, an array
-    `(chains, draws)`; `values`: the same in the structure of the parameters, with two leading axes; `ps`: as a batch of vectors, as they
-    were declared. `mean` and `sd` in that structure. `r_hat`, `ess_bulk`, `ess_tail` by name: by how much chains disagree (rank-normalised
-    and split: 1 is not at all), and how many independent draws the bulk and the 5 % tails are worth. `divergences`: how many trajectories
-    left the region where the integrator holds; `acceptance`: the mean share accepted along trajectories; `step_size`.
-
     **Source** of R-hat and effective sample sizes: Vehtari, Gelman, Simpson, Carpenter and Bürkner, Bayesian Analysis 16 (2021), 667-718.
+
+    **Attributes:** `estimate`: the fit that it was drawn from; `vectors`: the draws as vectors in the coordinates of its search; `drawn`:
+    what the sampler did at each; `step_size`: of all chains.
     """
 
     estimate: Estimate
@@ -47,6 +44,7 @@ class Posterior:
 
     @property
     def num_chains(self) -> int:
+        """How many chains there are."""
         return self.vectors.shape[0]
 
     @property
@@ -58,18 +56,22 @@ class Posterior:
 
     @functools.cached_property
     def values(self) -> Params:
+        """The draws in the structure of the parameters and the units in which they are shown, with two axes in front: chains, draws."""
         return FlatParams(jnp.asarray(self.vectors), self.estimate.point.layout).params
 
     @functools.cached_property
     def ps(self) -> FlatParams:
+        """The draws as a batch of parameters, as they were declared: vectors `(chains, draws, size)`."""
         return self.estimate.coordinates.declared(jnp.asarray(self.vectors))
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Of every number that was sampled."""
         return tuple(self.draws)
 
     @functools.cached_property
     def draws(self) -> dict[str, Float[np.ndarray, "chains draws"]]:
+        """By name, in the units in which parameters are shown."""
         layout, fixed = self.estimate.point.layout, self._fixed
         every = np.asarray(_shown(layout, jnp.asarray(self.vectors)), np.float64)
         names = estimated_names(layout)
@@ -81,10 +83,12 @@ class Posterior:
 
     @property
     def mean(self) -> Params:
+        """Over all draws, in the structure of the parameters."""
         return self._over(lambda draws: np.mean(draws, axis=0))
 
     @property
     def sd(self) -> Params:
+        """The standard deviations, as `mean`; 0 for constants."""
         return self._over(lambda draws: np.std(draws, axis=0, ddof=1))
 
     def quantile(self, q: float) -> Params:
@@ -106,14 +110,17 @@ class Posterior:
 
     @functools.cached_property
     def r_hat(self) -> dict[str, float]:
+        """By name, how much chains disagree, rank-normalised and split: 1 is not at all."""
         return self._diagnosed(arviz().rhat)
 
     @functools.cached_property
     def ess_bulk(self) -> dict[str, float]:
+        """By name, how many independent draws would give mean and median as surely."""
         return self._diagnosed(functools.partial(arviz().ess, method="bulk"))
 
     @functools.cached_property
     def ess_tail(self) -> dict[str, float]:
+        """By name, how many independent draws would give the 5 % and the 95 % quantile as surely, the less sure of the two."""
         return self._diagnosed(functools.partial(arviz().ess, method="tail", prob=(0.05, 0.95)))
 
     def _diagnosed(self, diagnostic: Callable[[np.ndarray], Any]) -> dict[str, float]:
@@ -121,10 +128,12 @@ class Posterior:
 
     @property
     def divergences(self) -> int:
+        """How many trajectories met a curvature that their steps were too long for, or a wall of the density."""
         return int(np.sum(self.drawn.diverging))
 
     @property
     def acceptance(self) -> float:
+        """The mean share that was accepted along trajectories."""
         return float(np.mean(self.drawn.acceptance))
 
     @property
