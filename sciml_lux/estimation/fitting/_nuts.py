@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from ...core import CachedFunction, State
 from ...flatten import Layout
@@ -166,19 +166,18 @@ def _adapted(
     restart, correct, settle = adaptation.step_size.dual_averaging_adaptation(target_accept)
     _, gather, close = adaptation.mass_matrix.mass_matrix_adaptation(chains.metric.inverse_mass_matrix.ndim == 1)
 
-    def fast(chains: Chains) -> Chains:
-        return chains._replace(steps=correct(chains.steps, acceptance))
-
     def slow(chains: Chains) -> Chains:
         metric, _ = jax.lax.scan(lambda kept, z: (gather(kept, z), None), chains.metric, chains.state.position)
-        return fast(chains)._replace(metric=metric)
+        return chains._replace(metric=metric)
 
     def end(chains: Chains) -> Chains:
-        gathered = slow(chains)
-        return gathered._replace(metric=close(gathered.metric), steps=restart(settle(gathered.steps)))
+        return chains._replace(metric=close(chains.metric), steps=restart(settle(chains.steps)))
 
-    # BlackJAX makes what it restarts of JAX's default types.
-    like = lambda made: jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), made, chains)  # noqa: E731
-    return jax.lax.switch(
-        stage, [lambda c: like(fast(c)), lambda c: like(slow(c)), lambda c: like(end(c)), lambda c: c], chains
-    )
+    def where(is_so: Bool[Array, ""], change: Callable[[Chains], Chains], chains: Chains) -> Chains:
+        # BlackJAX makes what it restarts of JAX's default types.
+        like = lambda c: jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), change(c), c)  # noqa: E731
+        return jax.lax.cond(is_so, like, lambda c: c, chains)
+
+    chains = where(stage != Stage.KEEP, lambda c: c._replace(steps=correct(c.steps, acceptance)), chains)
+    chains = where((stage == Stage.SLOW) | (stage == Stage.CLOSE), slow, chains)
+    return where(stage == Stage.CLOSE, end, chains)
