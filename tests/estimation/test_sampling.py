@@ -1,5 +1,6 @@
 """Draws of posteriors beside closed forms, and beside reference draws of posteriordb (stan-dev/posteriordb 28f8d3d, BSD-3-Clause)."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -122,7 +123,18 @@ def test_the_same_key_draws_the_same_and_compiles_nothing(fit, posterior):
     with jax.log_compiles(False), jax.no_tracing():
         again = fit.sample(KEY, draws=1500, warmup=300, chains=4)
     assert again.vectors.tobytes() == posterior.vectors.tobytes()
-    assert np.all(fit.sample(jax.random.key(1), draws=4, warmup=20).vectors[..., 0] != posterior.vectors[:, :4, 0])
+    assert np.all(fit.sample(jax.random.key(1), draws=8, warmup=20).vectors[..., 0] != posterior.vectors[:, :8, 0])
+
+
+def test_one_chain_is_compared_with_itself(posterior):
+    one = dataclasses.replace(posterior, vectors=posterior.vectors[:1])
+    assert 0.99 < one.r_hat["slope"] < 1.02
+
+
+def test_without_the_extra_its_name_is_said(fit, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"blackjax and arviz; write pip install 'sciml-lux\[sampling\]'"):
+        fit.sample(KEY)
 
 
 def test_arviz_has_the_draws_and_what_the_sampler_did(posterior):
@@ -146,7 +158,7 @@ def test_pictures(posterior):
 @pytest.mark.usefixtures("unchecked")
 def test_what_is_refused(fit, posterior):
     refused(lambda: fit.sample(2000), lux.ParameterError, "key comes first", "draws=2000")
-    refused(lambda: fit.sample(KEY, draws=2.5), lux.ParameterError, "draws", "4 or more", "2.5")
+    refused(lambda: fit.sample(KEY, draws=2.5), lux.ParameterError, "draws", "8 or more", "2.5")
     refused(lambda: fit.sample(KEY, warmup=0), lux.ParameterError, "warmup", "20 or more")
     refused(lambda: fit.sample(KEY, chains=0), lux.ParameterError, "chains", "1 or more")
     with pytest.raises(ValueError, match=r"target_accept is a share between 0 and 1, got 1\.0"):

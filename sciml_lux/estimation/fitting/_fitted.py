@@ -93,7 +93,7 @@ class Fit(Estimate):
         """Draws of the posterior, by the No-U-Turn sampler (of BlackJAX) over the vector: density and Jacobian are those of
         `problem.log_density`. A parameter without a prior has a flat density in the units in which it is shown.
 
-        All chains are one compiled program; a second call with as many compiles nothing, whatever its other arguments. Chains start
+        All chains are one program, compiled once for a problem and a number of chains, whatever the other arguments. They start
         scattered around the estimate, twice as wide as its normal approximation, and warm up by the schedule of Stan; step size and mass
         matrix (dense up to 100 numbers, diagonal beyond) are common to them. The gradient is taken forward up to 4 numbers, backward
         beyond. Where bounds are finite the sampler moves in a coordinate without ends, logistic between two, exponential beside one, with

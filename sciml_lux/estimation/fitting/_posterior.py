@@ -110,8 +110,11 @@ class Posterior:
 
     @functools.cached_property
     def r_hat(self) -> dict[str, float]:
-        """By name, how much chains disagree, rank-normalised and split: 1 is not at all."""
-        return self._diagnosed(arviz().rhat)
+        """By name, how much chains disagree, rank-normalised and split: 1 is not at all. Of one chain, how much its halves do."""
+        rhat, half = arviz().rhat, self.num_draws // 2
+        return self._diagnosed(
+            lambda draws: rhat(draws if self.num_chains > 1 else draws[0, : 2 * half].reshape(2, half))
+        )
 
     @functools.cached_property
     def ess_bulk(self) -> dict[str, float]:

@@ -82,7 +82,7 @@ def _check_key(key: PyTree, draws: int) -> None:
 
 
 def _check(estimate: Estimate, draws: int, warmup: int, chains: int, target_accept: float) -> None:
-    for name, number, least in (("draws", draws, 4), ("warmup", warmup, 20), ("chains", chains, 1)):
+    for name, number, least in (("draws", draws, 8), ("warmup", warmup, 20), ("chains", chains, 1)):
         if not isinstance(number, int) or number < least:
             raise ParameterError(f"{name} is a whole number, {least} or more, got {number!r}")
     if not 0 < target_accept < 1:
