@@ -437,6 +437,7 @@ PUBLIC = {
         "LaplaceApproximation",
         "LeastSquaresResult",
         "Multistart",
+        "Posterior",
         "Prediction",
         "Problem",
         "Profile",

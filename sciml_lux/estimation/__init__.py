@@ -13,6 +13,7 @@ from .fitting import Derived as Derived
 from .fitting import Fit as Fit
 from .fitting import LaplaceApproximation as LaplaceApproximation
 from .fitting import Multistart as Multistart
+from .fitting import Posterior as Posterior
 from .fitting import Prediction as Prediction
 from .fitting import Profile as Profile
 from .fitting import fit as fit

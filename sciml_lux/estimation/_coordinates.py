@@ -28,14 +28,15 @@ class Coordinates(NamedTuple):
     box: Box | None
     layout: Layout
 
-    def declared(self, vector: Float[Array, " size"]) -> FlatParams:
-        """The parameters as they were declared. Where one is on a bound, what is stored is so far out that the bound itself is shown."""
+    def declared(self, vector: Float[Array, "*batch size"]) -> FlatParams:
+        """The parameters as they were declared, of one vector or a batch. Where one is on a bound, what is stored is so far out that the
+        bound itself is shown."""
         far = 2 * math.log(float(jnp.finfo(vector.dtype).max))
         stored = np.array(vector)
         for part, ravel_map in self._replaced():
             with np.errstate(divide="ignore"):
-                low, high = np.log(stored[part] - ravel_map.lower), np.log(ravel_map.upper - stored[part])
-            stored[part] = np.clip(low - high, -far, far)
+                low, high = np.log(stored[..., part] - ravel_map.lower), np.log(ravel_map.upper - stored[..., part])
+            stored[..., part] = np.clip(low - high, -far, far)
         return FlatParams(jnp.asarray(stored), self.layout)
 
     def at(self, ps: FlatParams) -> Float[Array, " size"]:

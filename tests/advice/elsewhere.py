@@ -25,6 +25,7 @@ NOT_FOLLOWED = {
     "estimation/_warnings.py: write jax.config.update": _PRECISION,
     "estimation/fitting/_table.py: write jax.config.update": _PRECISION,
     "estimation/fitting/_plot.py: write pip install": _INSTALLS,
+    "estimation/fitting/_sample.py: write pip install": _INSTALLS,
     "flatten/_declare.py: write jax.config.update": _PRECISION,
     "flatten/files/_file.py: write it; read its tensors": "the word says that lux.save did not make the file",
     "flatten/files/_file.py: write `pip install": _INSTALLS,

@@ -29,6 +29,7 @@ def problem(data=DATA, model=MODEL, **options):
 
 
 PROBLEM, (PS, ST) = problem(bounds={"rate": (0.1, 2.0)}), lux.setup(KEY, MODEL)
+HELD = problem(bounds={"sigma": (0.5, 0.5)})
 STARTS = est.sample_starts(KEY, PROBLEM, 2)
 TWICE = lux.Chain(one=MODEL, other=MODEL)
 NAMES = {"est": est, "lux": lux, "np": np}
@@ -73,6 +74,11 @@ CASES = [
         "estimation/fitting/_multistart.py: write starts = est.sample_starts(key, problem, n)",
         lambda: est.multistart(PROBLEM, PS),
         lambda: est.multistart(PROBLEM, est.sample_starts(KEY, PROBLEM, 2)),
+    ),
+    (
+        "estimation/fitting/_sample.py: write fit.sample(jax.random.key(0), draws={})",
+        lambda: est.fit(HELD, PS).sample(20),
+        lambda: est.fit(HELD, PS).sample(jax.random.key(0), draws=20),
     ),
     (
         "estimation/fitting/_starts.py: write est.Problem(..., bounds={name: (lower, upper)})",

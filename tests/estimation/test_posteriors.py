@@ -49,10 +49,11 @@ class LotkaVolterra(lux.AbstractLayer):
         return jnp.stack([(ps.theta1 - ps.theta2 * lynxes) * hares, (ps.theta4 * hares - ps.theta3) * lynxes]), st
 
 
-def test_the_normal_approximation_of_lynx_and_hare():
+def lynx_and_hare(**tolerances):
+    """The state, and the fit."""
     file = pathlib.Path(__file__).parents[2] / "examples" / "data" / "lynx_hare.csv"
     year, hares, lynxes = np.loadtxt(file, delimiter=",", skiprows=3, unpack=True)
-    node = lux.NeuralODE(LotkaVolterra(), t1=20.0, rtol=1e-7, atol=1e-7)
+    node = lux.NeuralODE(LotkaVolterra(), t1=20.0, **tolerances)
     problem = est.Problem(
         node,
         est.Data([est.Experiment("pelts", year - 1900, {"hare": hares, "lynx": lynxes})]),
@@ -62,12 +63,16 @@ def test_the_normal_approximation_of_lynx_and_hare():
         initial=lambda ps: jnp.stack([ps.model.hares, ps.model.lynxes]),
     )
     ps, st = lux.setup(jax.random.key(0), node)
-    fit = est.fit(problem, ps, st)
+    return st, est.fit(problem, ps, st)
+
+
+def test_the_normal_approximation_of_lynx_and_hare():
+    st, fit = lynx_and_hare(rtol=1e-7, atol=1e-7)
     assert fit.outcome == "converged"
     assert (fit.num_data, fit.num_parameters) == (42, 8)
     approximation = fit.laplace()
     # A mode of the density: its gradient is 0 to what a thousandth of a standard deviation changes.
-    gradient = jax.grad(lambda vector: problem.log_density(vector, st))(approximation.point.vector)
+    gradient = jax.grad(lambda vector: fit.problem.log_density(vector, st))(approximation.point.vector)
     assert np.max(np.abs(np.asarray(gradient)) * np.sqrt(np.diag(approximation.covariance))) < 1e-3
     draws = np.exp(np.asarray(approximation.sample(jax.random.key(0), 20_000).vector))
     for i, (name, (mean, deviation)) in enumerate(REFERENCE.items()):

@@ -7,6 +7,7 @@ from ._fitted import Fit as Fit
 from ._laplace import LaplaceApproximation as LaplaceApproximation
 from ._multistart import Multistart as Multistart
 from ._multistart import multistart as multistart
+from ._posterior import Posterior as Posterior
 from ._predict import Prediction as Prediction
 from ._profile import Profile as Profile
 from ._search import Budget as Budget

@@ -15,9 +15,11 @@ from ._estimate import Estimate
 from ._intervals import Intervals, refitted_intervals, wald_intervals
 from ._laplace import LaplaceApproximation, laplace
 from ._plot import draw
+from ._posterior import Posterior
 from ._predict import Prediction, predict
 from ._profile import Profile, profiles
 from ._residual_tests import ResidualTests, residual_tests
+from ._sample import sample
 from ._save import as_dict, save
 from ._spectrum import Spectrum, effective_parameters, spectrum
 from ._table import html_table, table
@@ -100,6 +102,39 @@ class Fit(Estimate):
     def laplace(self) -> LaplaceApproximation:
         """The normal approximation of the posterior of the vector, around the estimate."""
         return laplace(self)
+
+    def sample(
+        self,
+        key: Key[Array, ""],
+        draws: int = 1000,
+        *,
+        warmup: int = 1000,
+        chains: int = 4,
+        target_accept: float = 0.8,
+        progress: bool = False,
+    ) -> Posterior:
+        """Draws of the posterior, by the No-U-Turn sampler (of BlackJAX) over the vector: density and Jacobian are those of
+        `problem.log_density`. A parameter without a prior has a flat density in the units in which it is shown.
+
+        All chains are one program, compiled once for a problem and a number of chains, whatever the other arguments. They start
+        scattered around the estimate, twice as wide as its normal approximation, and warm up by the schedule of Stan; step size and mass
+        matrix (dense up to 100 numbers, diagonal beyond) are common to them. The gradient is taken forward up to 4 numbers, backward
+        beyond. Where bounds are finite the sampler moves in a coordinate without ends, logistic between two, exponential beside one, with
+        its Jacobian: it sees a smooth density, and no draw is outside. Equal bounds hold a number. Where model or prior have no finite
+        density, or gradient, it is 0: the trajectory ends, is counted as divergent, and the chain goes on.
+
+        **Arguments:** `key`: of the random numbers; `draws`: kept, of each chain; `warmup`: steps before, none of which is kept; `chains`;
+        `target_accept`: the mean share to be accepted along trajectories, nearer to 1 for smaller steps; `progress`: whether a bar shows
+        how many are done (needs tqdm).
+
+        **Returns:** a `Posterior`; `print` it.
+
+        **Errors:** `ImportError` without the extra `sampling`; `ParameterError` for numbers of draws that are none, and where nothing is
+        estimated; `SolveError` where the fit failed, or no start near it has a finite density; `ValueError` for a share that is none.
+
+        **Source:** Hoffman and Gelman, Journal of Machine Learning Research 15 (2014), 1593-1623; Betancourt, arXiv:1701.02434.
+        """
+        return sample(self, key, draws, warmup, chains, target_accept, progress)
 
     # Shown, kept
 
