@@ -21,6 +21,7 @@ class Exponential(lux.AbstractLayer):
 
 MODEL, OBSERVE, Y = Exponential(), {"y": lambda t, y, ps: y}, np.exp(-0.7 * TS)
 DATA = est.Data([est.Experiment("a", TS, {"y": Y})])
+CENSORED = est.Data([est.Experiment("a", TS, {"y": Y}, censored={"y": np.sign(0.6 - Y).clip(-1, 0)})])
 WITH_SIGMA = est.Data([est.Experiment("a", TS, {"y": Y}, sigma={"y": 0.1})])
 
 
@@ -64,6 +65,11 @@ CASES = [
         'estimation/fitting/_second_opinion.py: write method="scipy:L-BFGS-B"',
         lambda: est.fit(PROBLEM, PS, method="scipy:trf"),
         lambda: est.fit(PROBLEM, PS, method="scipy:L-BFGS-B"),
+    ),
+    (
+        "estimation/problem/_arrays.py: write est.noise.Normal or LogNormal",
+        lambda: problem(data=CENSORED, noise=est.noise.StudentT("sigma")).arrays,
+        lambda: problem(data=CENSORED, noise=est.noise.LogNormal("sigma")).arrays,
     ),
     (
         'estimation/fitting/_intervals.py: write method="profile"',

@@ -53,7 +53,7 @@ BAD = {
     "words": (lambda: experiment(y=["a", "b", "c", "d"]), TypeError, "y is an array of numbers"),
     "zero sigma": (lambda: experiment(sigma={"y": 0.0}), ValueError, "sigma of y: standard deviations are above 0"),
     "sigma of another": (lambda: experiment(sigma={"z": 1.0}), TypeError, "sigma of 'z', which is not observed"),
-    "sigma shape": (lambda: experiment(sigma={"y": np.ones(3)}), ValueError, "."),
+    "sigma shape": (lambda: experiment(sigma={"y": np.ones(3)}), lux.ShapeError, "does not fit"),
     "override": (lambda: experiment(overrides={"rate": np.inf}), TypeError, "rate is replaced by a finite number"),
     "two of a name": (lambda: est.Data([experiment(), experiment()]), TypeError, "two experiments are called 'day 1'"),
     "some starts": (

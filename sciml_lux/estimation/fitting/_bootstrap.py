@@ -69,5 +69,11 @@ def drawn(estimate: Estimate, key: Key[Array, ""]) -> Arrays:
         one = arrays.observed[name]
         location, spread = filled(Predicted(summary.location[name], summary.spread[name]), one)
         value = noise.sample(own, location, spread)
-        observed[name] = one._replace(value=np.where(one.mask, np.asarray(value), 1.0).astype(location.dtype))
+        value = np.where(one.mask, np.asarray(value), 1.0).astype(location.dtype)
+        if one.censored is not None:
+            # What is censored stays so where the draw is beyond its limit as well.
+            beyond = (one.censored != 0) & (one.censored * (value - one.value) >= 0)
+            value = np.where(beyond, one.value, value)
+            one = one._replace(censored=np.where(beyond, one.censored, 0).astype(one.censored.dtype))
+        observed[name] = one._replace(value=value)
     return arrays._replace(observed=observed)

@@ -1,6 +1,5 @@
 """The bounds of a search."""
 
-import jax.numpy as jnp
 import numpy as np
 
 from .._bounds import Box
@@ -12,4 +11,4 @@ def box_of(coordinates: Coordinates) -> Box:
     if coordinates.box is not None:
         return coordinates.box
     none = np.full(coordinates.start.layout.size, np.inf, coordinates.start.layout.dtype)
-    return Box(jnp.asarray(-none), jnp.asarray(none))
+    return Box(-none, none)

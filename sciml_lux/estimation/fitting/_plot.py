@@ -88,14 +88,15 @@ def _residuals(estimate: Estimate) -> Any:
 
 
 def standardised(estimate: Estimate) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """By observable, times and residuals in their standard deviations, of what was observed."""
+    """By observable, times and residuals in their standard deviations, of what was observed and not censored."""
     arrays, summary, found = estimate.problem.arrays, estimate.found.summary, []
     for name, noise in estimate.problem.function.simulation.noise:
         one = arrays.observed[name]
         location, spread = filled(Predicted(summary.location[name], summary.spread[name]), one)
         ts = np.broadcast_to(arrays.ts[:, None, :], one.mask.shape)
-        numbers = np.asarray(noise.standardized(jnp.asarray(one.value), location, spread))[one.mask]
-        found.append((name, ts[one.mask], numbers))
+        seen = one.mask if one.censored is None else one.mask & (one.censored == 0)
+        numbers = np.asarray(noise.standardized(jnp.asarray(one.value), location, spread))[seen]
+        found.append((name, ts[seen], numbers))
     return found
 
 

@@ -81,7 +81,9 @@ class Task:
 
     def descent(self, vector: Float[Numbers, " size"], box: Box) -> Descent:
         """The search from `vector`, before its first step."""
-        rules = SOLVER.rules(bounds_of(box.lower, box.upper), self.sizes, has_objective=True)
+        bounds = bounds_of(box.lower, box.upper)
+        has_bounds = bool(np.any(np.isfinite(bounds.lower) | np.isfinite(bounds.upper)))
+        rules = SOLVER.rules(bounds if has_bounds else None, self.sizes, has_objective=True)
         return Descent(np.asarray(vector), rules)
 
     def run(
@@ -103,7 +105,7 @@ class Task:
                     if checkpoint is not None:
                         checkpoint.follow(descent)
                     if watch is not None:
-                        watch(1, float(descent.aux.objective))
+                        watch(1, descent.objective)
             except KeyboardInterrupt:
                 if descent.progress is None:  # of which there is nothing to return
                     raise

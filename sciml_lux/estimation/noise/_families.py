@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaln
+from jax.scipy.special import gammaln, log_ndtr
 from jaxtyping import Array, Key
 
 from .._types import Numbers
@@ -17,6 +17,8 @@ _LOG_2_PI = float(np.log(2 * np.pi))
 @dataclass(frozen=True)
 class Normal(AbstractNoise):
     """`observed ~ Normal(predicted, spread)`: `-log(spread) - log(2 pi) / 2 - ((observed - predicted) / spread)**2 / 2`."""
+
+    has_tails = True
 
     def log_density(self, observed: Numbers, predicted: Numbers, spread: Numbers) -> Numbers:
         return -jnp.log(spread) - 0.5 * _LOG_2_PI - 0.5 * ((observed - predicted) / spread) ** 2
@@ -30,12 +32,19 @@ class Normal(AbstractNoise):
     def standardized(self, observed: Numbers, predicted: Numbers, spread: Numbers) -> Numbers:
         return (observed - predicted) / spread
 
+    def log_tail(self, observed: Numbers, predicted: Numbers, spread: Numbers, side: Numbers) -> Numbers:
+        return log_ndtr(-side * (observed - predicted) / spread)
+
 
 @dataclass(frozen=True)
 class LogNormal(AbstractNoise):
     """`log(observed) ~ Normal(log(predicted), spread)`: the prediction is the median, the spread that of the natural logarithm."""
 
     lowest = 0.0
+    has_tails = True
+
+    def log_tail(self, observed: Numbers, predicted: Numbers, spread: Numbers, side: Numbers) -> Numbers:
+        return Normal().log_tail(jnp.log(observed), jnp.log(predicted), spread, side)
 
     def log_density(self, observed: Numbers, predicted: Numbers, spread: Numbers) -> Numbers:
         return Normal().log_density(jnp.log(observed), jnp.log(predicted), spread) - jnp.log(observed)

@@ -68,6 +68,14 @@ class AbstractNoise(abc.ABC):
         """The prediction of a location."""
         return location
 
+    def log_tail(self, observed: Numbers, predicted: Numbers, spread: Numbers, side: Numbers) -> Numbers:
+        """The logarithm of the probability of a measurement at or below `observed` (`side` -1), or at or above it (1), for censored
+        ones."""
+        raise NotImplementedError(f"{type(self).__name__} noise has no tails")
+
+    has_tails: ClassVar[bool] = False
+    """Whether there is a `log_tail`."""
+
     has_spread: ClassVar[bool] = True
     """Whether there is a spread at all."""
 

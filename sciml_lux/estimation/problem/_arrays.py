@@ -14,12 +14,13 @@ from ._experiment import Data, Experiment
 
 
 class Observed(NamedTuple):
-    """One observable, `(experiments, replicates, times)`: the numbers, with a harmless one where there is none; which were observed; and
-    their standard deviations, if experiments brought any."""
+    """One observable, `(experiments, replicates, times)`: the numbers, with a harmless one where there is none; which were observed;
+    their standard deviations, if experiments brought any; and on which side they are censored, if any are."""
 
     value: Any
     mask: Any
     sigma: Any
+    censored: Any
 
 
 class Arrays(NamedTuple):
@@ -114,13 +115,21 @@ def _observed(
     """
     replicates = max(one.observations[name].shape[0] for one in experiments if name in one.observations)
     value = np.full((len(experiments), replicates, longest), np.nan)
-    sigma = np.ones(value.shape)
+    sigma, censored = np.ones(value.shape), np.zeros(value.shape)
     for i, one in enumerate(experiments):
         if name not in one.observations:
             continue
         array = one.observations[name]
         value[i, : array.shape[0], : array.shape[1]] = array
         _check_support(one, name, array, noise)
+        if name in (one.censored or {}):
+            assert one.censored is not None
+            if not noise.has_tails:
+                raise ParameterError(
+                    f"experiment {one.name!r}: {name} is censored, of which {type(noise).__name__} noise gives no probability; write "
+                    "est.noise.Normal or LogNormal"
+                )
+            censored[i, : array.shape[0], : array.shape[1]] = one.censored[name]
         if (name in (one.sigma or {})) != (noise.has_spread and noise.spread is None):
             raise ParameterError(_which_sigma(one, name, noise))
         if noise.spread is None and noise.has_spread:
@@ -129,7 +138,10 @@ def _observed(
     mask = ~np.isnan(value)
     own = noise.spread is None and noise.has_spread
     return Observed(
-        np.where(mask, value, 1.0).astype(dtype), mask, np.where(mask, sigma, 1.0).astype(dtype) if own else None
+        np.where(mask, value, 1.0).astype(dtype),
+        mask,
+        np.where(mask, sigma, 1.0).astype(dtype) if own else None,
+        np.where(mask, censored, 0.0).astype(dtype) if np.any(censored) else None,
     )
 
 

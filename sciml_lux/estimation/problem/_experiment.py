@@ -16,7 +16,9 @@ class Experiment:
 
     **Arguments:** `name`; `ts`: times, shape `(n,)`, which do not decrease; `observations`: by the name of the observable, numbers of shape
     `(n,)`, or `(replicates, n)`. NaN is "not observed": it counts as no datum. By name, where the noise of an observable does not say its
-    spread: `sigma`: standard deviations, a number or an array that broadcasts to the observations. `y0`: the initial state, if it is known
+    spread: `sigma`: standard deviations, a number or an array that broadcasts to the observations. `censored`: by name, -1 where all that
+    is known is that the measurement is at or below the number observed, such as a limit of detection, 1 where it is at or above, 0
+    elsewhere. `y0`: the initial state, if it is known
     and not the same for all; `t0`: the time that it is of (default: the model's). `overrides`: by the name of a parameter, a number or the
     name of another parameter, which stands for it in this experiment. `doses`: a pair of times and amounts, for a `JumpODE`; `inputs`: what
     the model is given as a function of time, such as `lux.solvers.linear_input(times, values)`, of as many samples in all experiments.
@@ -34,6 +36,7 @@ class Experiment:
     overrides: Mapping[str, float | str] | None = None
     doses: tuple[Any, Any] | None = None
     inputs: Any = None
+    censored: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -54,6 +57,7 @@ class Experiment:
         object.__setattr__(self, "ts", ts)
         object.__setattr__(self, "observations", observations)
         object.__setattr__(self, "sigma", self._sigma(observations))
+        object.__setattr__(self, "censored", self._censored(observations))
         object.__setattr__(self, "overrides", self._overrides())
         object.__setattr__(self, "doses", self._doses())
         # A list of numbers is a vector, as everywhere in NumPy, and not a tree with a leaf for each.
@@ -95,6 +99,16 @@ class Experiment:
             )
         return found
 
+    def _beside(self, what: str, value: object, observed: np.ndarray) -> np.ndarray:
+        """One number for each observation."""
+        array = self._numbers(what, value)
+        try:
+            return np.broadcast_to(array, observed.shape)
+        except ValueError:
+            raise ShapeError(
+                f"{self._where}{what} has shape {array.shape}, which does not fit {observed.shape}"
+            ) from None
+
     def _sigma(self, observations: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         found = {}
         for name, value in (self.sigma or {}).items():
@@ -102,15 +116,25 @@ class Experiment:
                 raise ParameterError(
                     f"{self._where}sigma of {name!r}, which is not observed: {', '.join(observations)} are"
                 )
-            array, observed = self._numbers(f"sigma of {name}", value), observations[name]
-            if np.shape(np.broadcast(array, observed)) != observed.shape:
-                raise ShapeError(
-                    f"{self._where}sigma of {name} has shape {array.shape}, which does not fit {observed.shape}"
-                )
-            array = np.broadcast_to(array, observed.shape)
+            observed = observations[name]
+            array = self._beside(f"sigma of {name}", value, observed)
             if not np.all((array > 0) & np.isfinite(array) | np.isnan(observed)):
                 raise ValueError(f"{self._where}sigma of {name}: standard deviations are above 0 and finite")
             found[name] = array
+        return found
+
+    def _censored(self, observations: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = {}
+        for name, value in (self.censored or {}).items():
+            if name not in observations:
+                raise ParameterError(
+                    f"{self._where}censored has {name!r}, which is not observed: {', '.join(observations)} are"
+                )
+            array = self._beside(f"censored of {name}", value, observations[name])
+            if not np.all(np.isin(array, (-1, 0, 1))):
+                raise ValueError(f"{self._where}censored of {name}: -1 below, 0 observed, 1 above, got {value!r}")
+            if np.any(array):
+                found[name] = array
         return found
 
     def _doses(self) -> tuple[np.ndarray, np.ndarray] | None:

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from ...core import State
 from ...flatten import Params
+from .._types import Numbers
 from ..noise import AbstractNoise
 from ..priors import AbstractPrior
 from ._arrays import Arrays, Observed
@@ -93,15 +94,30 @@ def _observable(noise: AbstractNoise, predicted: Predicted, observed: Observed) 
     location, spread = filled(predicted, observed)
     mask, value = observed.mask, jnp.asarray(observed.value)
     total = lambda numbers: jnp.sum(jnp.where(mask, numbers, 0.0))  # noqa: E731
-    density = total(noise.log_density(value, location, spread))
-    squares = total(noise.standardized(value, location, spread) ** 2)
+    log_density = lambda location, spread: _log_density(noise, observed, location, spread)  # noqa: E731
+    density = total(log_density(location, spread))
+    squares = noise.standardized(value, location, spread) ** 2
+    squares = total(
+        squares if observed.censored is None else jnp.where(jnp.asarray(observed.censored) == 0, squares, 0.0)
+    )
 
     linked, log_spread = noise.link(location), jnp.log(spread)
     at = stop_gradient((linked, log_spread))
-    scores = jax.grad(
-        lambda linked, log_spread: total(noise.log_density(value, noise.unlink(linked), jnp.exp(log_spread))), (0, 1)
-    )(*at)
+    scores_of = jax.grad(
+        lambda linked, log_spread: total(log_density(noise.unlink(linked), jnp.exp(log_spread))), (0, 1)
+    )
+    scores = scores_of(*at)
     information = noise.information(*stop_gradient((location, spread)))
+    if observed.censored is not None:
+        is_censored = jnp.asarray(observed.censored) != 0
+        curvatures = (
+            -jax.grad(lambda one: jnp.sum(scores_of(one, at[1])[0]))(at[0]),
+            -jax.grad(lambda one: jnp.sum(scores_of(at[0], one)[1]))(at[1]),
+        )
+        information = tuple(
+            jnp.where(is_censored, _positive(curvature, score), own)
+            for curvature, score, own in zip(curvatures, scores, information, strict=True)
+        )
     is_estimated = noise.has_spread and predicted.spread is not None and not isinstance(noise.spread, int | float)
     pairs = list(zip(scores, information, (linked, log_spread), at, strict=True))
     rows = []
@@ -110,6 +126,22 @@ def _observable(noise: AbstractNoise, predicted: Predicted, observed: Observed) 
         row = stop_gradient(-score / root) + root * (number - now)
         rows.append(jnp.ravel(jnp.where(mask, row, 0.0)))
     return density, squares, rows
+
+
+def _log_density(noise: AbstractNoise, observed: Observed, location: Numbers, spread: Numbers) -> Numbers:
+    """Of each measurement: of one that is censored, the logarithm of the probability of what is known of it."""
+    value = jnp.asarray(observed.value)
+    density = noise.log_density(value, location, spread)
+    if observed.censored is None:
+        return density
+    side = jnp.asarray(observed.censored)
+    return jnp.where(side == 0, density, noise.log_tail(value, location, spread, side))
+
+
+def _positive(curvature: Numbers, slope: Numbers) -> Numbers:
+    """A curvature; where there is none that holds, the square of the slope, or 1."""
+    weight = jnp.where(curvature > 0, curvature, slope**2)
+    return jnp.where(weight > 0, weight, 1.0)
 
 
 def _prior_rows(density: AbstractPrior, value: Float[Array, "..."]) -> Float[Array, " size"]:

@@ -49,7 +49,7 @@ def evaluated(
 class Descent:
     """A solve on the host, which asks for evaluations and is told of them: of one at a time, or beside others of a batch.
 
-    `progress`: where it stands, `None` before it was told anything; `aux`: that of the last accepted point.
+    `progress`: where it stands, `None` before it was told anything; `aux`, `objective`: those of the last accepted point.
     """
 
     def __init__(self, start: Float[np.ndarray, " size"], rules: Rules) -> None:
@@ -57,6 +57,7 @@ class Descent:
         self.progress: Progress | None = None
         self.aux: PyTree = None
         self.num_steps = 0
+        self.objective = np.nan
 
     @property
     def done(self) -> bool:
@@ -87,6 +88,7 @@ class Descent:
             self.progress, accepted = advance(self.progress, candidate, self._rules)
         if accepted or self.num_steps == 0:
             self.aux = found.aux
+            self.objective = np.nan if objective is None else float(objective)
         self.num_steps += 1
 
 
