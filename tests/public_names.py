@@ -437,6 +437,7 @@ PUBLIC = {
         "LaplaceApproximation",
         "LeastSquaresResult",
         "Multistart",
+        "ParameterTable",
         "Posterior",
         "Prediction",
         "Problem",
@@ -446,8 +447,10 @@ PUBLIC = {
         "least_squares",
         "multistart",
         "noise",
+        "parameter_table",
         "priors",
         "sample_starts",
+        "with_parameter_table",
     ],
     "sciml_lux.estimation.noise": [
         "AbstractNoise",

@@ -6,6 +6,9 @@ from ._curve_fit import curve_fit as curve_fit
 from ._curve_result import CurveFitResult as CurveFitResult
 from ._curve_result import CurvePrediction as CurvePrediction
 from ._least_squares import least_squares as least_squares
+from ._parameter_table import ParameterTable as ParameterTable
+from ._parameter_table import parameter_table as parameter_table
+from ._parameter_table import with_parameter_table as with_parameter_table
 from ._result import LeastSquaresResult as LeastSquaresResult
 from .fitting import Bootstrap as Bootstrap
 from .fitting import Budget as Budget

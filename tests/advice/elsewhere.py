@@ -36,4 +36,5 @@ NOT_FOLLOWED = {
     "solvers/differential/_one.py: write stiff=True": "one of several things to try, which need not be what the problem lacks",
     "solvers/differential/_one.py: write adjoint=diffrax.DirectAdjoint() for another loop": "it speaks of a fault of the solver, of which none is known",  # noqa: E501
     "training/_progress.py: write pip install": _INSTALLS,
+    "estimation/_parameter_table.py: write pip install": _INSTALLS,
 }

@@ -72,6 +72,21 @@ CASES = [
         lambda: problem(data=CENSORED, noise=est.noise.LogNormal("sigma")).arrays,
     ),
     (
+        "estimation/_parameter_table.py: write ps, st = lux.setup(key, problem.model)",
+        lambda: est.parameter_table(PROBLEM, lux.flatten.flatten({"other": lux.positive(1.0)})),
+        lambda: est.parameter_table(PROBLEM, lux.setup(KEY, PROBLEM.model)[0]),
+    ),
+    (
+        "estimation/_parameter_table.py: write {'rate': {'value': 0.3, 'lower': 0.0, 'upper': 1.0}}",
+        lambda: est.with_parameter_table(PROBLEM, PS, 0.3),
+        lambda: est.with_parameter_table(PROBLEM, PS, {"rate": {"value": 0.3, "lower": 0.0, "upper": 1.0}}),
+    ),
+    (
+        "estimation/_parameter_table.py: write 'Normal(0.0, 1.0)'",
+        lambda: est.with_parameter_table(PROBLEM, PS, {"rate": {"prior": "Gauss(0.0)"}}),
+        lambda: est.with_parameter_table(PROBLEM, PS, {"rate": {"prior": "Normal(0.0, 1.0)"}}),
+    ),
+    (
         'estimation/fitting/_intervals.py: write method="profile"',
         lambda: est.fit(problem(noise=0.1), PS).conf_interval(method="f-test", names=["rate"]),
         lambda: est.fit(problem(noise=0.1), PS).conf_interval(method="profile", names=["rate"]),

@@ -54,7 +54,7 @@ LIBRARIES = {
     "lineax": {"solvers", "training", "estimation"},
 }
 # Extras that need not be installed, so that they are imported where they are used.
-OPTIONAL = {"tqdm", "matplotlib", "flax", "torch", "blackjax", "arviz"}
+OPTIONAL = {"tqdm", "matplotlib", "flax", "torch", "blackjax", "arviz", "pandas"}
 # What takes long to import, and few need.
 LATE = {"scipy.interpolate"}
 
