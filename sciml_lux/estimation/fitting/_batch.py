@@ -34,11 +34,11 @@ class Standing(NamedTuple):
 
 
 class Batch:
-    """`width` lanes; those that no search was begun in wait, at a cost."""
+    """`width` lanes; those that no search was begun in wait at `vector`, at the cost of one there."""
 
-    def __init__(self, task: Task, arrays: Arrays, width: int) -> None:
+    def __init__(self, task: Task, vector: Float[Array, " size"], arrays: Arrays, width: int) -> None:
         self._task, self._arrays, self._own = task, arrays, list[Arrays | None]([None] * width)
-        point = np.zeros(task.layout.size, task.layout.dtype)
+        point = np.array(vector)
         with task.compiled() as cached:
             found = jax.eval_shape(
                 lambda: evaluate(cached, task.layout, point, np.asarray(np.inf, point.dtype), task.st, arrays)

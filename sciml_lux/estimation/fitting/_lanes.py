@@ -127,7 +127,7 @@ def _side_by_side(waiting: _Waiting, width: int, ended: _Ended) -> None:
     while True:
         for i in range(width):
             if runs[i] is None and (run := _next(waiting)) is not None:
-                batch = batch or Batch(run.job.task, run.job.arrays, width)
+                batch = batch or Batch(run.job.task, run.job.vector, run.job.arrays, width)
                 runs[i] = run
                 batch.begin(i, run.job.task, run.job.vector, run.job.box, run.job.arrays)
         if batch is None or not any(runs):
