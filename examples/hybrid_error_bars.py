@@ -36,7 +36,7 @@ import matplotlib.pyplot as plt
 from matplotlib import ticker
 
 est = lux.estimation
-DAYS, ERROR, DATA_SETS = 12.0, 0.1, 10
+DAYS, ERROR, DATA_SETS = 12.0, 0.1, 8
 TRUE = {"growth": 0.8, "yield": 0.4, "death": 0.6}
 ATTACK, HANDLING = 0.6, 0.2
 PONDS = {"both counted": (4.0, 1.0), "predators only": (8.0, 3.0)}
@@ -82,6 +82,11 @@ LAWS = {
 }
 
 
+def solve(node, ps, st, name, ts):
+    """Prey and predators of one pond, a row each."""
+    return np.asarray(node.solve(jnp.array(PONDS[name]), ps, st, ts=jnp.asarray(ts))[0].ys).T
+
+
 def simulate(seed):
     """Counts of both ponds, with log-normal errors; in the second, each day's predators are counted twice."""
     node, random = LAWS["true law"], np.random.default_rng(seed)
@@ -89,10 +94,7 @@ def simulate(seed):
     for name, value in TRUE.items():
         ps = ps.set(f"rates.{name}", value)
     ps = ps.set("predation.attack", ATTACK).set("predation.handling", HANDLING)
-    counts = {
-        name: np.asarray(node.solve(jnp.array(start), ps, st, ts=jnp.asarray(TIMES[name]))[0].ys).T
-        for name, start in PONDS.items()
-    }
+    counts = {name: solve(node, ps, st, name, TIMES[name]) for name in PONDS}
 
     def counted(values):
         return values * np.exp(ERROR * random.normal(size=values.shape))
@@ -134,7 +136,7 @@ def intervals_of(fit):
 
 def profiles_of(fit):
     """95 % by profile likelihood."""
-    found = fit.profile(list(TRUE), points=5)
+    found = fit.profile(list(TRUE), points=4)
     return {name: found.interval(name) for name in TRUE}
 
 
@@ -187,12 +189,12 @@ def draw(fits, intervals, path):
 
 def draw_counts(fits, axes):
     fine = np.linspace(0.0, DAYS, 241)
-    predicted = {law: fits[law].predict(fine) for law in ("wrong law", "network")}
+    found, wrong = fits["network"].predict(fine), fits["wrong law"]
+    curves = [solve(LAWS["wrong law"], wrong.ps, wrong.st, name, fine) for name in PONDS]
     data = fits["network"].problem.data.experiments
     panels = ((0, "prey"), (0, "predator"), (1, "predator"))
     for axis, (i, name) in zip(axes, panels, strict=True):
-        axis.plot(fine, predicted["wrong law"].values[name][i], "--", color=COLORS["wrong law"], label="wrong law")
-        found = predicted["network"]
+        axis.plot(fine, curves[i][("prey", "predator").index(name)], "--", color=COLORS["wrong law"], label="wrong law")
         axis.plot(fine, found.values[name][i], color=COLORS["network"], label="network")
         for band, alpha, title in ((found.prediction, 0.15, "a count"), (found.confidence, 0.4, "the curve")):
             ends = (end[i] for end in band[name])
