@@ -13,7 +13,8 @@ predators that get full, `eaten = attack prey / (1 + attack handling prey)`, so 
 3. the true one, which nobody would have: what can be known at best.
 
 The rates have intervals by standard errors and by profiles, for which the network is a nuisance that is fitted anew at every point, and
-more data sets show how often such intervals hold the truth.
+more data sets show how often such intervals hold the truth. The first data set is an unlucky one: even the true law misses death, by a
+hair; that is what one in twenty means.
 
     python examples/hybrid_error_bars.py            prints the tables and writes hybrid_error_bars.png
 """
@@ -36,7 +37,7 @@ import matplotlib.pyplot as plt
 from matplotlib import ticker
 
 est = lux.estimation
-DAYS, ERROR, DATA_SETS = 12.0, 0.1, 8
+DAYS, ERROR, DATA_SETS = 12.0, 0.1, 16
 TRUE = {"growth": 0.8, "yield": 0.4, "death": 0.6}
 ATTACK, HANDLING = 0.6, 0.2
 PONDS = {"both counted": (4.0, 1.0), "predators only": (8.0, 3.0)}
@@ -155,9 +156,9 @@ def compare(fits):
 
 
 def count_covered(fits):
-    """How many of the intervals by standard errors hold the truth, on data sets with other errors; nothing is compiled."""
+    """How many of the intervals by standard errors hold the truth, on the first data set and others; nothing is compiled."""
     held = {law: dict.fromkeys(TRUE, 0) for law in fits}
-    for seed in tqdm(range(1, DATA_SETS + 1), desc="data sets", dynamic_ncols=True):
+    for seed in tqdm(range(DATA_SETS), desc="data sets", dynamic_ncols=True):
         data = simulate(seed)
         for law, first in fits.items():
             for name, (low, high) in intervals_of(fit(law, data, first.ps)).items():
@@ -250,7 +251,7 @@ def draw_intervals(fits, intervals, axes):
 
 def main():
     begin = time.perf_counter()
-    data, fits = simulate(1), {}
+    data, fits = simulate(0), {}
     for i, law in enumerate(LAWS):
         print(f"{i + 1}. The {law}\n" if law != "network" else f"{i + 1}. A network for the law\n")
         fits[law] = fit(law, data)
