@@ -17,6 +17,9 @@ examples: $(VENV)/.examples
 	$(BIN)/python examples/hard_data.py
 	$(BIN)/python examples/theophylline.py
 	$(BIN)/python examples/three_equations.py
+	$(BIN)/python examples/puromycin.py
+	$(BIN)/python examples/missing_data.py
+	$(BIN)/python examples/hybrid_error_bars.py
 	$(BIN)/python examples/stat5.py
 	$(BIN)/python examples/deq_digits.py
 	$(BIN)/python examples/deq_sequence.py

@@ -2,7 +2,8 @@
 
 Fits the first 15 years of the Hudson's Bay Company's pelt counts with (1) the Lotka-Volterra equations, (2) a Neural ODE and
 (3) a universal differential equation, the Lotka-Volterra equations with their predation term replaced by a network, and judges each on the
-last 6 years. Every model is a layer, its parameters one vector; initial values are parameters, too.
+last 6 years. Every model is a layer, its parameters one vector; initial values are parameters, too. The equations with few parameters have
+standard errors, and bands in which the curve and new counts lie.
 
     python examples/hare_and_lynx.py            prints the tables and writes hare_and_lynx.png
 """
@@ -24,8 +25,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib import ticker
 
+est = lux.estimation
 HERE = pathlib.Path(__file__).parent
 FITTED_YEARS = 15
+SPECIES = ("hare", "lynx")
+YEARS_DRAWN = np.linspace(1900.0, 1920.0, 401)
 
 
 def lotka_volterra(t, y, terms):
@@ -67,24 +71,27 @@ def pelts(field, hare, lynx, **settings):
 
 
 def fit_mechanistic(years, observed):
-    """Least squares on the log counts: four rates and two initial values, all positive, with standard errors."""
+    """Four rates, two initial values and the scatter of the counts, which is log-normal, by maximum likelihood: all positive, with standard
+    errors. Without the scatter it is least squares on the log counts."""
     rates = lux.ParameterDict(
         growth=lux.positive(0.6, unit="1/year"),
         predation=lux.positive(0.03, unit="1/(year thousand)"),
         death=lux.positive(0.9, unit="1/year"),
         gain=lux.positive(0.03, unit="1/(year thousand)"),
     )
-    node = pelts(lotka_volterra, *np.exp(observed[0]), rates=rates, rtol=1e-8, atol=1e-8)
-    ps, st = lux.setup(jax.random.key(0), node)
-
-    def residual(ps, st, data):
-        years, observed = data
-        solution, st = node.solve(None, ps, st, ts=years)
-        return (solution.ys - observed).ravel(), st
-
-    result = lux.estimation.least_squares(residual, ps, st, (years, observed))
-    print(result)
-    return lambda at: node.solve(None, result.ps, result.st, ts=at)[0].ys
+    scatter = lux.ParameterDict(sigma=lux.positive(0.3))
+    node = pelts(lotka_volterra, *np.exp(observed[0]), rates=rates, scatter=scatter, rtol=1e-8, atol=1e-8)
+    counts = dict(zip(SPECIES, np.exp(observed).T, strict=True))
+    problem = est.Problem(
+        node,
+        est.Data([est.Experiment("pelts", years, counts)]),
+        observe=lambda t, y, ps: dict(zip(SPECIES, jnp.exp(y), strict=True)),
+        noise=est.noise.LogNormal("sigma"),
+    )
+    ps, _ = lux.setup(jax.random.key(0), node)
+    fit = est.fit(problem, ps)
+    print(fit)
+    return fit, lambda at: node.solve(None, fit.ps, fit.st, ts=at)[0].ys
 
 
 def fit_neural(years, observed):
@@ -147,10 +154,23 @@ def judge(models, years, observed):
         print(f"{name:32s}{errors[0]:18.3f}{errors[1]:20.3f}")
 
 
-def draw(models, years, observed, path):
-    """Data and curves over time, with the forecast part marked, and the phase portrait."""
-    figure, axes = plt.subplots(1, 3, figsize=(15, 4.6), width_ratios=[1.25, 1.25, 1], layout="constrained")
-    fine = np.linspace(years[0], years[-1], 401)
+def count_covered(fit, years, observed):
+    """How many of the counts lie where the equations with their errors say that 95 of 100 do."""
+    bands = fit.predict(YEARS_DRAWN).prediction
+    at = np.searchsorted(YEARS_DRAWN, years)
+    low, high = (np.stack([bands[name][end][0, at] for name in SPECIES], axis=1) for end in range(2))
+    inside = (low <= np.exp(observed)) & (np.exp(observed) <= high)
+    within, beyond = inside[:FITTED_YEARS], inside[FITTED_YEARS:]
+    print(
+        f"\nLotka-Volterra, 95 % bands of a new count: they hold {within.sum()} of the {within.size} counts that were fitted, "
+        f"{beyond.sum()} of the {beyond.size} after them"
+    )
+
+
+def draw(models, fit, years, observed, path):
+    """Data and curves over time, with the bands of Lotka-Volterra and the forecast part marked, and the phase portrait."""
+    figure, axes = plt.subplots(1, 3, figsize=(15, 5.2), width_ratios=[1.25, 1.25, 1], layout="constrained")
+    fine, predicted = YEARS_DRAWN, fit.predict(YEARS_DRAWN)
     last = years[FITTED_YEARS - 1]
     for (name, model), color in zip(models.items(), ("tab:blue", "tab:orange", "tab:green"), strict=True):
         curves = np.exp(np.asarray(model(fine)))
@@ -160,8 +180,14 @@ def draw(models, years, observed, path):
             axis.plot(fine[~known], column[~known], color=color, linestyle="--")
         axes[2].plot(*curves[known].T, color=color)
         axes[2].plot(*curves[~known].T, color=color, linestyle="--")
+    for axis, name in zip(axes[:2], SPECIES, strict=True):
+        for band, alpha, title in ((predicted.confidence, 0.25, "curve"), (predicted.prediction, 0.1, "new count")):
+            ends = (end[0] for end in band[name])
+            axis.fill_between(
+                fine, *ends, color="tab:blue", alpha=alpha, linewidth=0, label=f"Lotka-Volterra: {title}, 95 %"
+            )
     counts = np.exp(observed)
-    for axis, column, title in zip(axes[:2], counts.T, ("hare", "lynx"), strict=True):
+    for axis, column, title in zip(axes[:2], counts.T, SPECIES, strict=True):
         axis.axvspan(last, years[-1], color="0.92", zorder=0)
         axis.plot(years[:FITTED_YEARS], column[:FITTED_YEARS], "ko", label="data, fitted")
         axis.plot(
@@ -179,7 +205,8 @@ def draw(models, years, observed, path):
         axis.set_major_locator(ticker.FixedLocator([5, 10, 20, 50]))
         axis.set_major_formatter(ticker.ScalarFormatter())
         axis.set_minor_locator(ticker.NullLocator())
-    axes[0].legend(fontsize=8)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
     figure.savefig(path, dpi=110)
 
 
@@ -188,14 +215,16 @@ def main():
     begin = time.perf_counter()
     years, observed = load()
     fitted_part = jnp.asarray(years[:FITTED_YEARS]), jnp.asarray(observed[:FITTED_YEARS])
-    print("1. Lotka-Volterra, least squares\n")
-    models = {"Lotka-Volterra": fit_mechanistic(*fitted_part)}
+    print("1. Lotka-Volterra, maximum likelihood\n")
+    fit, model = fit_mechanistic(*fitted_part)
+    models = {"Lotka-Volterra": model}
     print("\n2. Neural ODE, Adam then L-BFGS\n")
     models["Neural ODE"] = fit_neural(*fitted_part)
     print("\n3. Lotka-Volterra with a learned predation term, Adam then L-BFGS\n")
     models["Lotka-Volterra + network"] = fit_universal(*fitted_part)
     judge(models, years, observed)
-    draw(models, years, observed, pathlib.Path("hare_and_lynx.png"))
+    count_covered(fit, years, observed)
+    draw(models, fit, years, observed, pathlib.Path("hare_and_lynx.png"))
     print(f"\nwrote hare_and_lynx.png; {time.perf_counter() - begin:.0f} s in all")
 
 

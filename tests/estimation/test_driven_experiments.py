@@ -147,3 +147,25 @@ def test_a_sequence_of_conditions_is_an_input_that_jumps():
     problem = est.Problem(node, est.Data([experiment]), observe={"y": 0}, noise=0.01)
     fit = est.fit(problem, *lux.setup(jax.random.key(0), node))
     np.testing.assert_allclose(fit.values.model.rate, RATE, rtol=1e-6)
+
+
+def test_a_hybrid_equation_brings_its_own_layers_and_start():
+    def decay(t, y, terms):
+        return -terms.rates.rate * y
+
+    rates, start = lux.ParameterDict(rate=lux.positive(0.4)), lux.ParameterDict(level=lux.positive(1.0))
+    node = lux.HybridODE(
+        decay,
+        rates=rates,
+        start=start,
+        initial=lambda x, terms: terms.start.level,
+        observation=lambda y, terms: {"log": jnp.log(y)},
+        t1=3.0,
+        rtol=1e-9,
+        atol=1e-9,
+    )
+    ts = np.array([0.5, 1.0, 2.0, 3.0])
+    data = est.Data([est.Experiment(name, ts, {"log": np.log(2.0) - RATE * ts}) for name in ("one", "two")])
+    problem = est.Problem(node, data, observe={"log": lambda t, y, ps: y["log"]}, noise=0.01)
+    fit = est.fit(problem, *lux.setup(jax.random.key(0), node))
+    np.testing.assert_allclose([fit.values.rates.rate, fit.values.start.level], [RATE, 2.0], rtol=1e-6)

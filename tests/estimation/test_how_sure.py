@@ -142,3 +142,23 @@ def test_a_wall_of_the_likelihood_is_no_open_end(line):
     low, high = fit.conf_interval(method="profile", names=["slope"])["slope"]
     assert np.isfinite(low)
     assert 2.0 < high < 2.06
+
+
+class Product(lux.AbstractLayer):
+    """Of the slope only a product of two numbers is seen."""
+
+    def initial_parameters(self, key):
+        return {"level": lux.real(0.5), "one": lux.real(1.42), "other": lux.real(1.4)}
+
+    def __call__(self, ts, ps, st):
+        return ps.level + ps.one * ps.other * ts, st
+
+
+def test_what_a_prior_alone_holds_is_not_taken_for_unknown():
+    """Differences do not see the prior's curvature beside that of precise data, Fisher's information does."""
+    data = est.Data([est.Experiment("a", TS, {"y": 0.5 + 2.0 * TS})])
+    priors = dict.fromkeys(("one", "other"), est.priors.Normal(0.0, 1.0))
+    problem = est.Problem(Product(), data, observe={"y": lambda t, y, ps: y}, noise=1e-5, priors=priors)
+    fit = est.fit(problem, lux.setup(jax.random.key(0), Product())[0])
+    assert not fit.unidentified
+    np.testing.assert_allclose([fit.stderr.one, fit.stderr.other], np.sqrt(0.5), rtol=1e-3)

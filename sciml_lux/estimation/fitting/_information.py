@@ -59,11 +59,15 @@ def information(task: Task, found: Search, box: Box, arrays: Arrays, sides: np.n
     curvatures, directions = np.linalg.eigh((curvature + curvature.T) / 2)
     flat = curvatures <= 10 * noise + _FLAT
     if np.any(flat):
-        # Flat to differences: believed where Fisher's information has nothing there either, and nothing is known of that direction.
-        seen = np.linalg.norm(found.root[:, free] / scale[free] @ directions[:, flat], axis=0) ** 2
-        if np.any(seen > 10 * noise + _FLAT) or curvatures[0] < -10 * noise - _FLAT:
+        # Flat to differences: what Fisher's information has exactly nothing of is not known; of the rest differences say nothing then.
+        _, seen, basis = np.linalg.svd(found.root[:, free] / scale[free])
+        rank = int(np.sum(seen > float(jnp.finfo(task.layout.dtype).eps) * max(found.root.shape) * seen[0]))
+        kept, dropped = basis[:rank].T, basis[rank:].T
+        curvatures, directions = np.linalg.eigh(kept.T @ (curvature + curvature.T) @ kept / 2)
+        rest = np.max(np.abs(dropped.T @ curvature @ dropped), initial=0.0)
+        if curvatures[0] <= 10 * noise + _FLAT or rest > 10 * noise + _FLAT:
             return expected
-        curvatures = np.where(flat, 0.0, curvatures)
+        directions = kept @ directions
     full = np.zeros((len(scale), len(scale)))
-    full[np.ix_(free, free)] = np.sqrt(curvatures)[:, None] * directions.T * scale[free]
+    full[: len(curvatures), free] = np.sqrt(curvatures)[:, None] * directions.T * scale[free]
     return Information(full, "observed")

@@ -57,7 +57,7 @@ class Problem:
     the name of a parameter that is one, for all observables or, in a mapping, for each. `priors`: densities of `est.priors` by name;
     `penalties`: by name, functions `ps -> r`, such as `lambda ps: 0.1 * ps.network.weight`. `bounds`: by name, pairs of closed bounds, in
     the units in which parameters are shown; equal ones fix. `initial`: the name of the parameter that is the initial state, or a function
-    `ps -> y0`; by default each experiment brings its own.
+    `ps -> y0`; by default each experiment brings its own, or the model does (`HybridODE(initial=...)`).
 
     Names are paths, such as `model.rates.alpha`, or the ends of paths that only one parameter has, such as `alpha`. The parameters are
     those of the model: `ps, st = lux.setup(key, model)`. Standard deviations that are estimated are declared among them.

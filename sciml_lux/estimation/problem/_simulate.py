@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import PyTree
 
 from ..._errors import LayerError, ParameterError, ShapeError
-from ...core import AbstractLayer, State
+from ...core import AbstractLayer, State, with_fields
 from ...flatten import Params
 from ...solvers import AbstractODE, JumpODE
 from .._types import Numbers
@@ -87,14 +87,14 @@ class Simulation:
         if "doses" in drives and not isinstance(self.model, JumpODE):
             raise ParameterError(f"doses are given to a JumpODE, and the model is a {type(self.model).__name__}")
         start = self._start(y0, params, ts.dtype)
-        node = dataclasses.replace(self.model, batching="joint")
+        node = with_fields(self.model, batching="joint")
         solution, new = node.solve(start, params, st, ts=ts, **drives)
         # A batch of experiments counts its failures in a state that one experiment has not.
         return solution.ys, State({**st, **{name: new[name] for name in st if name != "solution"}})
 
     def _start(self, y0: PyTree, params: Params, dtype: DTypeLike) -> Any:
         if self.initial is None:
-            if y0 is None:
+            if y0 is None and getattr(self.model, "initial", None) is None:
                 raise ParameterError(
                     "a differential equation starts somewhere: give each experiment its y0, or the problem initial=lambda ps: ..."
                 )
