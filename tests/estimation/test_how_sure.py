@@ -61,7 +61,8 @@ def test_a_line_has_the_intervals_of_linear_regression(line, covariance):
 
 
 def test_derived_quantities_have_the_errors_of_the_delta_method(line, covariance):
-    found = line.derived(lambda p: {"at 3": p.level + 3.0 * p.slope, "root": -p.level / p.slope})
+    found = line.derived(lambda p: {"root": -p.level / p.slope, "at 3": p.level + 3.0 * p.slope})
+    assert list(found.values) == list(found.stderr) == ["root", "at 3"]
     np.testing.assert_allclose(found.stderr["at 3"], np.sqrt([1, 3] @ covariance @ [1, 3]), rtol=1e-9)
     level, slope = float(line.values.level), float(line.values.slope)
     rates = np.array([-1 / slope, level / slope**2])

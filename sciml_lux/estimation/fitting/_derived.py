@@ -38,4 +38,6 @@ def derived(estimate: Estimate, function: Callable[[Params], Any]) -> Derived:
     rates = np.asarray(jax.jacfwd(numbers)(estimate.point.vector), np.float64)
     epsilon = float(np.finfo(layout.dtype).eps)
     found = uncertainty(estimate.information.root, rates, 1.0, epsilon, estimate.sides)
-    return Derived(values, unravel(jax.numpy.asarray(found.stderr, flat.dtype)))
+    stderr = unravel(jax.numpy.asarray(found.stderr, flat.dtype))
+    # JAX returns mappings with their keys sorted.
+    return Derived(values, {key: stderr[key] for key in values} if isinstance(values, dict) else stderr)
