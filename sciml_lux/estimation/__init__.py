@@ -19,6 +19,9 @@ from .fitting import Multistart as Multistart
 from .fitting import Posterior as Posterior
 from .fitting import Prediction as Prediction
 from .fitting import Profile as Profile
+from .fitting import Region as Region
+from .fitting import ResidualTests as ResidualTests
+from .fitting import Spectrum as Spectrum
 from .fitting import fit as fit
 from .fitting import multistart as multistart
 from .fitting import sample_starts as sample_starts

@@ -133,3 +133,25 @@ def test_screened_starts_are_the_best_of_more():
     np.testing.assert_allclose(found, objectives[:5], rtol=1e-12)
     with pytest.raises(lux.ParameterError, match="screened"):
         est.sample_starts(jax.random.key(0), problem, 5, screened=0)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95])
+def test_the_region_of_a_linear_model_is_its_ellipse(fit, level):
+    region = fit.region("a", "c", level=level, points=12)
+    away = region.points - np.array([float(fit.values.a), float(fit.values.c)])
+    covariance = fit.covariance[np.ix_([0, 2], [0, 2])]
+    squares = np.einsum("pi,ij,pj->p", away, np.linalg.inv(covariance), away)
+    np.testing.assert_allclose(squares, scipy.stats.chi2.ppf(level, 2), rtol=0.03)
+    assert not np.any(region.is_open)
+
+
+def test_a_region_ends_at_a_bound_where_it_is_open():
+    bounded = est.fit(problem_of(bounds={"a": (-3.0, 1.06)}), PS, ST)
+    region = bounded.region("a", "b", points=12)
+    assert np.max(region.points[:, 0]) <= 1.06
+    assert np.any(region.is_open)
+    assert not np.all(region.is_open)
+    with pytest.raises(lux.ParameterError, match="twice"):
+        bounded.region("a", "a")
+    with pytest.raises(lux.ParameterError, match="no parameter 'd'"):
+        bounded.region("a", "d")

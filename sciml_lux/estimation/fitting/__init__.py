@@ -10,5 +10,8 @@ from ._multistart import multistart as multistart
 from ._posterior import Posterior as Posterior
 from ._predict import Prediction as Prediction
 from ._profile import Profile as Profile
+from ._region import Region as Region
+from ._residual_tests import ResidualTests as ResidualTests
 from ._search import Budget as Budget
+from ._spectrum import Spectrum as Spectrum
 from ._starts import sample_starts as sample_starts

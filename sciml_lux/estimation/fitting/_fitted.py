@@ -18,6 +18,7 @@ from ._plot import draw
 from ._posterior import Posterior
 from ._predict import Prediction, predict
 from ._profile import Profile, profiles
+from ._region import Region, region
 from ._residual_tests import ResidualTests, residual_tests
 from ._sample import sample
 from ._save import as_dict, save
@@ -80,6 +81,11 @@ class Fit(Estimate):
         return (
             wald_intervals(self, level, names) if method == "wald" else refitted_intervals(self, level, names, method)
         )
+
+    def region(self, first: str, second: str, *, level: float = 0.95, points: int = 32) -> Region:
+        """The region in which two parameters lie together with this confidence, by the profile likelihood: its boundary, in so many
+        directions."""
+        return region(self, first, second, level, points)
 
     def bootstrap(self, n: int, key: Key[Array, ""]) -> Bootstrap:
         """The parametric bootstrap: `n` data sets drawn from the noise around what is predicted, each fitted from here."""
