@@ -1,6 +1,7 @@
 """Many starts: how they are drawn, that each is as if it were alone, and what is made of those that end badly."""
 
 import concurrent.futures
+import types
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 
 import sciml_lux as lux
+from sciml_lux.estimation.fitting import _batch as batch
 from sciml_lux.estimation.fitting import _lanes as lanes
+from sciml_lux.estimation.fitting import _search as search
 
 est = lux.estimation
 TS = np.linspace(0.0, 6.0, 25)
@@ -140,3 +143,25 @@ def test_sets_of_a_bootstrap_in_lanes_are_what_they_are_apart(many, monkeypatch)
     together = best.bootstrap(40, jax.random.key(2))
     np.testing.assert_allclose(together.values, apart.values, rtol=1e-6)
     assert np.std(apart.values[:, 0]) > 0
+
+
+def test_the_time_of_a_search_in_a_lane_begins_when_it_does(monkeypatch):
+    clock = [0.0]
+    step = batch.Batch.step
+
+    def counted(self):
+        clock[0] += 1.0
+        step(self)
+
+    monkeypatch.setattr(lanes, "_FEW", 70)
+    monkeypatch.setattr(lanes, "_WIDTH", 4)
+    monkeypatch.setattr(batch.Batch, "step", counted)
+    for module in (lanes, search):
+        monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: clock[0]))
+    starts = est.sample_starts(jax.random.key(3), PROBLEM, 70)
+    alone = est.multistart(PROBLEM, starts)
+    longest = max(one.num_steps for one in alone.results)
+    assert clock[0] > longest + 2  # some searches waited for others
+    clock[0] = 0.0
+    found = est.multistart(PROBLEM, starts, budget=est.Budget(seconds=longest + 1.0))
+    assert not [one.reason for one in found.results if "seconds" in one.reason]

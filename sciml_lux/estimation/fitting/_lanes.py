@@ -127,8 +127,11 @@ def _side_by_side(waiting: _Waiting, width: int, ended: _Ended) -> None:
     while True:
         for i in range(width):
             if runs[i] is None and (run := _next(waiting)) is not None:
-                batch = batch or Batch(run.job.task, run.job.vector, run.job.arrays, width)
+                if batch is None:
+                    batch = Batch(run.job.task, run.job.vector, run.job.arrays, width)
+                    batch.step()  # compiles, which is no time of a search
                 runs[i] = run
+                run.begin(run.job)  # whose time begins now, not when it was put in the queue
                 batch.begin(i, run.job.task, run.job.vector, run.job.box, run.job.arrays)
         if batch is None or not any(runs):
             return

@@ -1,7 +1,7 @@
 """The same search by SciPy, which shares nothing with ours but the objective and its derivatives."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +22,20 @@ METHODS = tuple(f"scipy:{name}" for name in (*_BY_JACOBIAN, *_BY_GRADIENT))
 _WORST = 1e300
 
 
+class _Scaled(NamedTuple):
+    """A search in units of what a large change of each coordinate is."""
+
+    task: Task
+    start: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    units: np.ndarray
+    box: Box
+    arrays: Arrays
+    steps: int
+    name: str
+
+
 def by_scipy(
     task: Task, vector: Float[Array, " size"], box: Box, arrays: Arrays, budget: Budget, method: str
 ) -> Search:
@@ -33,7 +47,7 @@ def by_scipy(
     low, high = (np.asarray(end, np.float64) / units for end in (box.lower, box.upper))
     start, name = np.clip(np.asarray(vector, np.float64) / units, low, high), method.removeprefix("scipy:")
     search = _least_squares if name in _BY_JACOBIAN else _minimize
-    found, steps = search(task, start, low, high, units, box, arrays, budget, name)
+    found, steps = search(_Scaled(task, start, low, high, units, box, arrays, budget.steps, name))
     dtype = task.layout.dtype
     point = jnp.clip(jnp.asarray(found.x * units, dtype), box.lower, box.upper)
     there = task.run(point, box, arrays, Budget(steps=1))
@@ -47,17 +61,8 @@ def by_scipy(
     return there._replace(num_steps=steps, successful=bool(found.success) and not reason, reason=reason)
 
 
-def _minimize(
-    task: Task,
-    start: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    units: np.ndarray,
-    box: Box,
-    arrays: Arrays,
-    budget: Budget,
-    name: str,
-) -> tuple[Any, int]:
+def _minimize(search: _Scaled) -> tuple[Any, int]:
+    task, start, low, high, units, box, arrays, steps, name = search
     dtype = task.layout.dtype
 
     def objective(scaled: np.ndarray) -> tuple[float, np.ndarray]:
@@ -65,7 +70,7 @@ def _minimize(
         return (value, gradient * units) if np.isfinite(value) else (_WORST, np.zeros(len(units)))
 
     tight = {"L-BFGS-B": {"ftol": 1e-14, "gtol": 1e-6}, "TNC": {"ftol": 1e-15, "xtol": 1e-12}, "SLSQP": {"ftol": 1e-14}}
-    most = {"maxfun": budget.steps} if name == "TNC" else {"maxiter": budget.steps}
+    most = {"maxfun": steps} if name == "TNC" else {"maxiter": steps}
     bounds = scipy.optimize.Bounds(low, high)  # pyright: ignore[reportArgumentType]
     found = scipy.optimize.minimize(
         objective, start, jac=True, method=name, bounds=bounds, options=most | tight.get(name, {"gtol": 1e-8})
@@ -73,17 +78,8 @@ def _minimize(
     return found, int(found.nit)
 
 
-def _least_squares(
-    task: Task,
-    start: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    units: np.ndarray,
-    box: Box,
-    arrays: Arrays,
-    budget: Budget,
-    name: str,
-) -> tuple[Any, int]:
+def _least_squares(search: _Scaled) -> tuple[Any, int]:
+    task, start, low, high, units, _, arrays, steps, name = search
     _check_squares(task)
     # A fixed number has no room between its bounds, which this method wants.
     free = low < high
@@ -111,7 +107,7 @@ def _least_squares(
         jac=jacobian,
         bounds=(low[free], high[free]),
         method=name,
-        max_nfev=budget.steps,
+        max_nfev=steps,
         xtol=1e-12,
         ftol=1e-12,
         gtol=1e-12,
